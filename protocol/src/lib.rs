@@ -1,0 +1,22 @@
+//! What a proxy and the control plane say to each other: JSON bodies of `POST /v1/sync` and `POST /v1/report`.
+//!
+//! Types only. Nothing here reads a clock, does I/O or decides anything. Unknown fields are ignored, so either side
+//! may be newer than the other; durations are milliseconds (`_ms`), sizes are bytes.
+//! The files in `tests/golden/` are the wire format; a change to one of them is a change of the protocol.
+
+mod identity;
+mod problem;
+mod report;
+mod sync;
+mod target;
+
+pub use identity::{Incarnation, Proxy, Revision, TargetId};
+pub use problem::Problem;
+pub use report::{Report, Reporter, Usage};
+pub use sync::{SyncRequest, SyncResponse};
+pub use target::{Confirm, Hold, Ignore, LossPolicy, Release, State, Target};
+
+/// Path of the long poll.
+pub const SYNC_PATH: &str = "/v1/sync";
+/// Path of the report, which is also the wake-up call.
+pub const REPORT_PATH: &str = "/v1/report";

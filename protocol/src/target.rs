@@ -1,0 +1,138 @@
+use serde::{Deserialize, Serialize};
+
+use crate::TargetId;
+
+/// All that a proxy must know about one target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Name; stable for the life of the target.
+    pub id: TargetId,
+    /// Where the target is in its life.
+    pub state: State,
+    /// Why it failed, for people. Set while `state` is [`State::Failed`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When a refused client should come back. Set while `state` is [`State::Failed`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// Raised each time the target enters `ready` from anything but `draining`. What a worker has confirmed about one
+    /// epoch says nothing about the next, even if it never saw the states in between.
+    #[serde(default)]
+    pub epoch: u64,
+    /// Ready endpoints, for the pace of the release.
+    #[serde(default)]
+    pub ready_endpoints: u32,
+    /// Host keys, lower case, without port: exact, or `*.suffix`.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Cluster keys: names of Envoy clusters; they win over hosts. `outbound|80|*|host` matches any subset.
+    #[serde(default)]
+    pub clusters: Vec<String>,
+    /// Bounds of the hold.
+    pub hold: Hold,
+    /// Pace of the release.
+    pub release: Release,
+    /// How a worker makes sure that its cluster reaches the workload.
+    pub confirm: Confirm,
+    /// Requests that are not use.
+    #[serde(default)]
+    pub ignore: Ignore,
+}
+
+/// The life of a target as a proxy sees it (`stopping` is published as `asleep`: both hold).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// At zero, or on its way there. Requests are held and wake it.
+    Asleep,
+    /// On its way up. Requests are held.
+    Waking,
+    /// Up. Requests pass once this worker has confirmed its cluster.
+    Ready,
+    /// About to be put to sleep. Requests are held; what is held or in flight turns it back.
+    Draining,
+    /// Could not start. Requests are refused with the reason.
+    Failed,
+    /// Left alone by its owner's wish: everything passes and nothing is counted.
+    Suspended,
+}
+
+/// Bounds of the hold. All are exact for each Envoy, over all its workers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Longest time one request waits, in ms; the request's own `grpc-timeout` shortens it.
+    pub timeout_ms: u64,
+    /// Most requests held at once.
+    pub max_requests: u32,
+    /// Most bytes charged at once: declared content lengths up to the buffer limit.
+    pub max_bytes: u64,
+    /// Charged for a body of unknown length.
+    pub unknown_body: u64,
+    /// What happens to requests of a target that is not ready while the control plane is away.
+    pub on_control_plane_loss: LossPolicy,
+}
+
+/// What happens to requests of a target that is not ready while the control plane is away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossPolicy {
+    /// Held until the deadline, in case it comes back.
+    #[default]
+    Hold,
+    /// Let through unasked.
+    Pass,
+    /// Refused with 503 at once.
+    Refuse,
+}
+
+/// Pace of the release, so that a workload that has just started meets the herd a few at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Released requests that may be unanswered at once, for each ready endpoint, over the whole Envoy. At least 1.
+    pub concurrency_per_endpoint: u32,
+}
+
+/// How a worker makes sure that its cluster reaches the workload before it releases anything to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Confirm {
+    /// `GET path` through the request's own cluster.
+    Http {
+        /// Path and query of the request.
+        path: String,
+        /// Of one attempt, in ms.
+        timeout_ms: u64,
+        /// How long "not there" is believed of 502, 503, 504, in ms, and after which a silent cluster is reported.
+        give_up_ms: u64,
+    },
+    /// `grpc.health.v1.Health/Check` through the request's own cluster; UNIMPLEMENTED is a yes.
+    Grpc {
+        /// Of one attempt, in ms.
+        timeout_ms: u64,
+        /// As for `Http`.
+        give_up_ms: u64,
+    },
+    /// For clusters that cannot be asked: wait a while instead.
+    Off {
+        /// From `ready` to the first release, in ms.
+        settle_ms: u64,
+    },
+}
+
+/// Requests that pass when the target is ready, are refused with 503 otherwise, and never count as use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ignore {
+    /// Exact paths, without query.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// Prefixes of `user-agent`.
+    #[serde(default)]
+    pub user_agents: Vec<String>,
+}
+
+impl Ignore {
+    /// True if no request can match.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty() && self.user_agents.is_empty()
+    }
+}
