@@ -1,2 +1,24 @@
-//! Placeholder.
-fn main() {}
+//! Starts the test backend. Everything else is in the library, so that tests can call it.
+
+use std::{io, process::ExitCode};
+
+use clap::Parser;
+use tracing::error;
+use tracing_subscriber::EnvFilter;
+use upstream::Options;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .init();
+    match upstream::run(Options::parse()).await {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            error!("{failure:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! One life of the backend: start, delay, perhaps a crash, serve, drain, close. Wires only; what it notes is in the journal.
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+
+use anyhow::Context;
+use axum::{Router, extract::State, routing::get};
+use http::StatusCode;
+use tokio::{
+    net::TcpListener,
+    select,
+    signal::unix::{Signal, SignalKind, signal},
+    time,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    app::App, grpc, http::router, journal::Journal, options::Options, record::Event, serve::serve, span::Span,
+};
+
+/// Runs until SIGTERM or SIGINT (a second one skips the rest of the drain time) or a crash that was asked for, and
+/// returns the exit code.
+///
+/// # Errors
+/// When the journal cannot be opened or an address cannot be bound; the text names the option.
+pub async fn run(options: Options) -> anyhow::Result<u8> {
+    let Options {
+        http,
+        grpc,
+        name,
+        journal,
+        start_delay,
+        ready_listen,
+        crash,
+        crash_while_exists,
+        crash_code,
+        crash_message,
+        drain,
+        grace,
+        max_concurrency,
+    } = options;
+    let stop = Stop::listen().context("cannot listen for signals")?;
+    let journal = Journal::open(journal.as_deref()).with_context(|| {
+        format!(
+            "cannot open the journal {} (--journal)",
+            journal.unwrap_or_default().display()
+        )
+    })?;
+    let app = App::new(&name, Arc::new(journal), max_concurrency);
+    app.journal.note(Event::Start { name });
+    let life = Life {
+        app: app.clone(),
+        stop,
+        ports: Ports {
+            http,
+            grpc,
+            ready: ready_listen,
+        },
+        crash: Crash {
+            always: crash,
+            while_exists: crash_while_exists,
+            code: crash_code,
+            message: crash_message,
+        },
+        start_delay,
+        drain,
+        grace,
+    };
+    let outcome = life.live().await;
+    let code = *outcome.as_ref().unwrap_or(&1);
+    app.journal.note(Event::Exit {
+        code,
+        cut: app.admission.in_flight(),
+    });
+    outcome
+}
+
+struct Life {
+    app: App,
+    stop: Stop,
+    ports: Ports,
+    crash: Crash,
+    start_delay: Span,
+    drain: Span,
+    grace: Span,
+}
+
+struct Ports {
+    http: SocketAddr,
+    grpc: SocketAddr,
+    ready: Option<SocketAddr>,
+}
+
+struct Crash {
+    always: bool,
+    while_exists: Option<PathBuf>,
+    code: u8,
+    message: String,
+}
+
+impl Crash {
+    fn is_due(&self) -> bool {
+        self.always || self.while_exists.as_ref().is_some_and(|file| file.exists())
+    }
+}
+
+impl Life {
+    async fn live(mut self) -> anyhow::Result<u8> {
+        let journal = Arc::clone(&self.app.journal);
+        if let Some(address) = self.ports.ready {
+            self.say_ready(address).await?;
+        }
+        select! {
+            () = time::sleep(self.start_delay.duration()) => {}
+            () = self.stop.asked() => {
+                journal.note(Event::Sigterm);
+                return Ok(0);
+            }
+        }
+        if self.crash.is_due() {
+            eprintln!("{}", self.crash.message);
+            return Ok(self.crash.code);
+        }
+        let (http, http_address) = bind(self.ports.http, "--http").await?;
+        let (grpc, grpc_address) = bind(self.ports.grpc, "--grpc").await?;
+        let (grpc_router, health) = grpc::with_health(self.app.clone()).await?;
+        let closing = self.app.closing.clone();
+        let http = tokio::spawn(serve(http, router(self.app.clone()), closing.clone()));
+        let grpc = tokio::spawn(serve(grpc, grpc_router, closing.clone()));
+        journal.note(Event::Ready {
+            http: http_address,
+            grpc: grpc_address,
+        });
+        info!("HTTP on {http_address}, gRPC on {grpc_address}");
+
+        self.stop.asked().await;
+        journal.note(Event::Sigterm);
+        health.fail().await;
+        info!("SIGTERM: serving for another {:?}", self.drain.duration());
+        select! {
+            () = time::sleep(self.drain.duration()) => {}
+            () = self.stop.asked() => {}
+        }
+        closing.cancel();
+        let closed = async {
+            http.await.context("the HTTP server has died")?;
+            grpc.await.context("the gRPC server has died")?;
+            self.app.admission.emptied().await;
+            anyhow::Ok(())
+        };
+        match time::timeout(self.grace.duration(), closed).await {
+            Ok(closed) => closed?,
+            Err(_) => warn!(
+                "{} requests had not ended after the grace time",
+                self.app.admission.in_flight()
+            ),
+        }
+        Ok(0)
+    }
+
+    /// Opens the port that says "ready" whether or not it is true. Its requests are not in the journal; it lives as long
+    /// as the process.
+    async fn say_ready(&self, address: SocketAddr) -> anyhow::Result<()> {
+        let (listener, address) = bind(address, "--ready-listen").await?;
+        let journal = Arc::clone(&self.app.journal);
+        let router = Router::new()
+            .route("/ready", get(readiness))
+            .with_state(Arc::clone(&journal));
+        tokio::spawn(serve(listener, router, CancellationToken::new()));
+        journal.note(Event::SaidReady { address });
+        Ok(())
+    }
+}
+
+async fn readiness(State(journal): State<Arc<Journal>>) -> (StatusCode, &'static str) {
+    if journal.is_terminating() {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+    } else {
+        (StatusCode::OK, "ready\n")
+    }
+}
+
+async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let context = || format!("cannot listen on {address} ({option})");
+    let listener = TcpListener::bind(address).await.with_context(context)?;
+    let address = listener.local_addr().with_context(context)?;
+    Ok((listener, address))
+}
+
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Ends at the next SIGTERM or SIGINT.
+    async fn asked(&mut self) {
+        select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
