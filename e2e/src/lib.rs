@@ -1,1 +1,45 @@
-//! Placeholder.
+//! Runs the real Envoy with the real `holdfast.wasm`, the real control plane and the real upstream on loopback.
+//!
+//! A test says what is special about it and gets everything started, ready, and cleaned up when it ends:
+//!
+//! ```no_run
+//! # use e2e::{Stack, Target};
+//! # async fn test() {
+//! let stack = Stack::builder().target(Target::http("web").idle("2s")).start().await;
+//! let reply = stack.client("web").get("/hello").send().await;
+//! assert_eq!(reply.status, 200);
+//! stack.control.wait_for("web", "asleep").await;
+//! # }
+//! ```
+//!
+//! The harness never asserts anything about Holdfast and never sleeps to let things happen: it waits for conditions
+//! ([`eventually`]). Every port is free and reserved for this process, every server runs in its own process group and
+//! is killed when its handle is dropped, or when the test process dies. When a test fails, the end of every server's
+//! log is printed. What Envoy runs is `local-envoy/envoy.yaml` with other ports, so what ships is what is tested.
+//!
+//! Which binaries are run: see [`binaries`].
+
+pub mod binaries;
+mod control;
+mod envoy;
+mod envoy_config;
+mod eventually;
+pub mod grpc;
+mod http_client;
+mod journal;
+mod ports;
+mod process;
+mod stack;
+mod target;
+mod websocket;
+
+pub use control::{Control, ControlBuilder};
+pub use envoy::{Envoy, EnvoyBuilder};
+pub use eventually::{eventually, holds_for};
+pub use http_client::{Answer, Call, Client, Pending, Reply};
+pub use journal::Journal;
+pub use ports::free_port;
+pub use process::Process;
+pub use stack::{Stack, StackBuilder};
+pub use target::{Kind, Target};
+pub use websocket::WebSocket;
