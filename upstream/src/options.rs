@@ -8,7 +8,8 @@ use crate::span::Span;
 
 /// The test backend: answers HTTP and gRPC, misbehaves on request, and keeps a journal of what reached it.
 #[derive(Clone, Debug, Parser)]
-#[command(version)]
+// Of an option given twice the last word counts, so a script can add to a base of options.
+#[command(version, args_override_self = true)]
 pub struct Options {
     /// Address of the HTTP port (HTTP/1 and h2c); port 0 takes a free one, which the journal's `ready` line names
     #[arg(long, env = "UPSTREAM_HTTP", default_value = "127.0.0.1:50001")]

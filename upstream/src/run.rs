@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 use anyhow::Context;
 use axum::{Router, extract::State, routing::get};
 use http::StatusCode;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
     select,
@@ -39,6 +40,9 @@ pub async fn run(options: Options) -> anyhow::Result<u8> {
         grace,
         max_concurrency,
     } = options;
+    if let Err(failure) = raise_file_limit() {
+        warn!("cannot raise the limit of open files: {failure}");
+    }
     let stop = Stop::listen().context("cannot listen for signals")?;
     let journal = Journal::open(journal.as_deref()).with_context(|| {
         format!(
@@ -178,6 +182,12 @@ async fn readiness(State(journal): State<Arc<Journal>>) -> (StatusCode, &'static
     } else {
         (StatusCode::OK, "ready\n")
     }
+}
+
+/// Takes all the files that the system allows: a proxy may open a thousand connections and more in one burst.
+fn raise_file_limit() -> nix::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
 }
 
 async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
