@@ -64,7 +64,7 @@ impl Target {
             "kind": "ScaleTarget",
             "metadata": {"name": name},
             "spec": {
-                "workload": {"process": {"ready": {"tcp": address}}},
+                "workload": {"process": {"ready": {"tcp": {"port": port}}}},
                 "match": {"clusters": [name]},
             },
         });

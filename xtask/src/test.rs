@@ -1,0 +1,246 @@
+//! The test ladder: every rung is run, counted from what its test runner prints, and summed up in one line.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::Context as _;
+
+use crate::run::{cargo, check, in_ci, on_path, say, target_dir};
+use crate::{dist, tools};
+
+/// Options of `cargo xtask test`.
+#[derive(clap::Args)]
+pub(crate) struct Test {
+    /// Only these rungs
+    #[arg(long, value_enum)]
+    rung: Vec<Rung>,
+    /// Only tests whose name contains this
+    filter: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Rung {
+    /// Unit, property, golden and table tests of all crates
+    Native,
+    /// The tests of `hold` and `protocol` as WebAssembly, under Node
+    Wasm,
+    /// The real filter in the real Envoy
+    E2e,
+}
+
+/// What the runners' own closing lines add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count {
+    passed: u32,
+    failed: u32,
+    skipped: u32,
+}
+
+struct Outcome {
+    count: Count,
+    /// The runner ended well: a crash is a failure even if no test was counted as failed.
+    succeeded: bool,
+}
+
+impl Test {
+    /// Runs the rungs in order; a rung that fails does not stop the next.
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let all = [Rung::Native, Rung::Wasm, Rung::E2e];
+        let mut lines = Vec::new();
+        let mut total = Count::default();
+        let mut succeeded = true;
+        for rung in all
+            .into_iter()
+            .filter(|rung| self.rung.is_empty() || self.rung.contains(rung))
+        {
+            say(&format!("rung {rung:?}"));
+            match rung.run(self.filter.as_deref()) {
+                Ok(Ok(outcome)) => {
+                    total = total.plus(outcome.count);
+                    succeeded &= outcome.succeeded;
+                    let word = if outcome.succeeded { "ok" } else { "FAILED" };
+                    lines.push(format!("rung {rung:?}: {word}: {}", outcome.count.shown()));
+                }
+                Ok(Err(missing)) => {
+                    succeeded &= !in_ci();
+                    let word = if in_ci() { "FAILED" } else { "SKIPPED" };
+                    lines.push(format!("rung {rung:?}: {word}: {missing}"));
+                }
+                Err(error) => {
+                    succeeded = false;
+                    lines.push(format!("rung {rung:?}: FAILED: {error:#}"));
+                }
+            }
+        }
+        println!("\n{}\n{}", lines.join("\n"), total.shown());
+        anyhow::ensure!(succeeded, "not everything passed");
+        Ok(())
+    }
+}
+
+/// A part that this machine lacks, and how to get it.
+type Missing = &'static str;
+
+impl Rung {
+    fn run(self, filter: Option<&str>) -> anyhow::Result<Result<Outcome, Missing>> {
+        match self {
+            Self::Native => native(filter).map(Ok),
+            Self::Wasm if on_path("node").is_none() => Ok(Err("no node on PATH: apt-get install nodejs")),
+            Self::Wasm => wasm(filter).map(Ok),
+            Self::E2e if on_path("setpriv").is_none() => {
+                Ok(Err("no setpriv on PATH: apt-get install util-linux"))
+            }
+            Self::E2e => e2e(filter).map(Ok),
+        }
+    }
+}
+
+fn native(filter: Option<&str>) -> anyhow::Result<Outcome> {
+    let args = [
+        "test",
+        "--workspace",
+        "--exclude",
+        "wasm-filter",
+        "--exclude",
+        "e2e",
+        "--no-fail-fast",
+    ];
+    counted(cargo(args).args(filter))
+}
+
+fn wasm(filter: Option<&str>) -> anyhow::Result<Outcome> {
+    let runner = tools::wasm_bindgen_test_runner()?;
+    let args = [
+        "test",
+        "--target",
+        "wasm32-unknown-unknown",
+        "--package",
+        "hold",
+        "--package",
+        "protocol",
+    ];
+    let mut command = cargo(args);
+    command
+        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner)
+        .args(["--tests", "--no-fail-fast"]);
+    counted(command.args(filter))
+}
+
+fn e2e(filter: Option<&str>) -> anyhow::Result<Outcome> {
+    let parts = Parts::build()?;
+    let panics = dist::filter_that_panics()?;
+    let mut command = cargo(["test", "--release", "--package", "e2e", "--no-fail-fast"]);
+    parts.tell(&mut command);
+    command.env("HOLDFAST_WASM_TEST", panics);
+    counted(command.args(filter))
+}
+
+/// The programs that end-to-end tests and the demo run.
+pub(crate) struct Parts {
+    envoy: PathBuf,
+    wasm: PathBuf,
+    bin_dir: PathBuf,
+}
+
+impl Parts {
+    /// Fetches and builds what is not there yet.
+    pub(crate) fn build() -> anyhow::Result<Self> {
+        let envoy = tools::envoy()?;
+        let wasm = dist::filter()?;
+        check(&mut cargo([
+            "build",
+            "--release",
+            "--bins",
+            "--package",
+            "control-plane",
+            "--package",
+            "upstream",
+        ]))?;
+        Ok(Self {
+            envoy,
+            wasm,
+            bin_dir: target_dir().join("release"),
+        })
+    }
+
+    /// Sets the variables in which the crate `e2e` looks for them.
+    pub(crate) fn tell(&self, command: &mut Command) {
+        command.env("ENVOY_BIN", &self.envoy);
+        command.env("HOLDFAST_WASM", &self.wasm);
+        command.env("HOLDFAST_BIN_DIR", &self.bin_dir);
+    }
+}
+
+/// Runs a test command, passes on what it prints, and adds up the lines `test result: ...`.
+fn counted(command: &mut Command) -> anyhow::Result<Outcome> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo test")?;
+    let stdout = child.stdout.take().context("cargo test has no output")?;
+    let mut count = Count::default();
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        println!("{line}");
+        if let Some(result) = Count::parse(&line) {
+            count = count.plus(result);
+        }
+    }
+    Ok(Outcome {
+        count,
+        succeeded: child.wait()?.success(),
+    })
+}
+
+impl Count {
+    /// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
+    fn parse(line: &str) -> Option<Self> {
+        let numbers = line.strip_prefix("test result: ")?.split_once(". ")?.1;
+        let of = |word: &str| {
+            let part = numbers.split(';').find_map(|part| part.trim().strip_suffix(word));
+            part.and_then(|number| number.trim().parse().ok())
+        };
+        Some(Self {
+            passed: of("passed")?,
+            failed: of("failed")?,
+            skipped: of("ignored")?,
+        })
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            skipped: self.skipped + other.skipped,
+        }
+    }
+
+    fn shown(self) -> String {
+        format!(
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_closing_line_of_a_runner() {
+        let line = "test result: FAILED. 3 passed; 2 failed; 1 ignored; 0 measured; 4 filtered out; finished in 0.00s";
+        let count = Count {
+            passed: 3,
+            failed: 2,
+            skipped: 1,
+        };
+        assert_eq!(Count::parse(line), Some(count), "all three numbers must be read");
+        assert_eq!(
+            Count::parse("test tests::x ... ok"),
+            None,
+            "other lines must not count"
+        );
+    }
+}
