@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
-use http_body_util::combinators::BoxBody;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::{http1, http2};
@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-type AnyBody = BoxBody<Bytes, std::convert::Infallible>;
+type AnyBody = UnsyncBoxBody<Bytes, std::convert::Infallible>;
 
 /// Sends requests for one `:authority` to one port of 127.0.0.1.
 #[derive(Clone)]
@@ -76,7 +76,7 @@ impl Client {
 
     /// A request without a body yet.
     pub fn call(&self, method: Method, path: &str) -> Call {
-        let body = Full::new(Bytes::new()).boxed();
+        let body = Full::new(Bytes::new()).boxed_unsync();
         Call {
             client: self.clone(),
             method,
@@ -110,9 +110,9 @@ impl Call {
     #[must_use]
     pub fn body<B>(mut self, body: B) -> Self
     where
-        B: Body<Data = Bytes, Error = std::convert::Infallible> + Send + Sync + 'static,
+        B: Body<Data = Bytes, Error = std::convert::Infallible> + Send + 'static,
     {
-        self.body = body.boxed();
+        self.body = body.boxed_unsync();
         self
     }
 

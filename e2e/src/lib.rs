@@ -20,6 +20,7 @@
 //! Which binaries are run: see [`binaries`].
 
 pub mod binaries;
+mod body;
 mod control;
 mod envoy;
 mod envoy_config;
@@ -29,10 +30,12 @@ mod http_client;
 mod journal;
 mod ports;
 mod process;
+mod relays;
 mod stack;
 mod target;
 mod websocket;
 
+pub use body::{Progress, Upload};
 pub use control::{Control, ControlBuilder};
 pub use envoy::{Envoy, EnvoyBuilder};
 pub use eventually::{eventually, holds_for};
