@@ -1,0 +1,286 @@
+//! The gate: what one root context does with its requests. Passes, holds, refuses; releases in order and at a pace.
+//!
+//! Never does I/O and never reads a clock. A request that passes allocates nothing. Every held request ends in exactly
+//! one of: resumed, refused, gone.
+
+mod confirm;
+mod counts;
+mod entry;
+mod release;
+mod request;
+mod table;
+#[cfg(test)]
+pub(crate) mod testing;
+mod update;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+pub use confirm::{ConfirmCall, ConfirmToken, Outcome};
+pub use counts::Counts;
+pub use release::Command;
+pub use request::{Answered, Claim, Found, Request, Ticket, Verdict};
+pub use update::{Update, Wants};
+
+use entry::Entry;
+use table::{FixedMap, Table};
+
+use crate::{Config, Member, Reply, Row, RowEntry, Slot, StreamId, Time};
+
+/// Place of one target within one gate. Never leaves the gate's own VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TargetIx(pub(crate) u32);
+
+/// Credits to give back: of a target's ledger, and the same of the Envoy's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GiveBack {
+    /// Whose ledger; `None` if only the Envoy's was charged.
+    pub slot: Option<Slot>,
+    /// Requests.
+    pub requests: u32,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// A request that was held at least once.
+#[derive(Debug)]
+enum Stream {
+    /// Held until the first snapshot says what it is for.
+    Pending(Box<Pending>),
+    Held(Held),
+    /// Let go: `window` is the generation of the window that counts it, until it is answered.
+    Resumed { target: Option<TargetIx>, waited: Time, window: Option<u32> },
+    /// Told no.
+    Refused { waited: Time },
+}
+
+#[derive(Debug)]
+struct Pending {
+    order: u64,
+    since: Time,
+    request: request::Owned,
+    /// A claim on the target's ledger is with the shell.
+    claiming: bool,
+}
+
+#[derive(Debug)]
+struct Held {
+    target: TargetIx,
+    route: u16,
+    order: u64,
+    since: Time,
+    deadline: Time,
+    bytes: u64,
+    grpc: bool,
+}
+
+/// One root context's gate.
+#[derive(Debug)]
+pub struct Gate {
+    config: Config,
+    me: Member,
+    started: Time,
+    version: Option<u64>,
+    known: bool,
+    lost: bool,
+    entries: Vec<Option<Entry>>,
+    /// Free places in `entries`.
+    free: Vec<TargetIx>,
+    by_slot: BTreeMap<Slot, TargetIx>,
+    table: Table,
+    streams: FixedMap<StreamId, Stream>,
+    deadlines: BTreeSet<(Time, StreamId)>,
+    /// Held streams whose deadline has passed.
+    expired: VecDeque<StreamId>,
+    pending: BTreeMap<u64, StreamId>,
+    /// Targets that hold something: their timers are looked at.
+    waiting: BTreeSet<TargetIx>,
+    /// Targets whose lines may move.
+    work: VecDeque<TargetIx>,
+    /// Targets that the row lists.
+    active: Vec<TargetIx>,
+    /// Targets with credits to give back; a target may stand here twice.
+    owing: Vec<TargetIx>,
+    next_order: u64,
+    next_token: u64,
+    pending_back: (u32, u64),
+    row_changed: bool,
+    row_urgent: bool,
+    beat: u64,
+    counts: Counts,
+    warnings: VecDeque<String>,
+}
+
+impl Gate {
+    /// A gate that knows no target yet. `now` is the start of the wait for the first snapshot.
+    pub fn new(config: Config, me: Member, now: Time) -> Self {
+        Self {
+            config,
+            me,
+            started: now,
+            version: None,
+            known: false,
+            lost: false,
+            entries: Vec::new(),
+            free: Vec::new(),
+            by_slot: BTreeMap::new(),
+            table: Table::default(),
+            streams: FixedMap::default(),
+            deadlines: BTreeSet::new(),
+            expired: VecDeque::new(),
+            pending: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            work: VecDeque::new(),
+            active: Vec::new(),
+            owing: Vec::new(),
+            next_order: 0,
+            next_token: 0,
+            pending_back: (0, 0),
+            row_changed: true,
+            row_urgent: false,
+            beat: 0,
+            counts: Counts::default(),
+            warnings: VecDeque::new(),
+        }
+    }
+
+    /// Under which name the gate's row stands.
+    pub fn member(&self) -> Member {
+        self.me
+    }
+
+    /// The gate has registered again under another name: its credits and row move with it from now on.
+    pub fn rename(&mut self, me: Member) {
+        self.me = me;
+        self.version = None;
+        self.row_changed = true;
+    }
+
+    /// Requests held now, those waiting for the first snapshot included.
+    pub fn held(&self) -> usize {
+        self.pending.len() + self.deadlines.len()
+    }
+
+    /// The gate's row as of now. Call it only to write it.
+    pub fn row(&mut self, now: Time) -> Row {
+        self.row_changed = false;
+        self.row_urgent = false;
+        self.beat += 1;
+        let mut entries = Vec::with_capacity(self.active.len());
+        let all = &mut self.entries;
+        self.active.retain(|ix| {
+            let Some(entry) = all.get_mut(ix.0 as usize).and_then(Option::as_mut) else { return false };
+            if std::mem::take(&mut entry.arrived) {
+                entry.last_arrival = Some(now);
+            }
+            let idle = entry.last_arrival.map(|at| now.saturating_sub(at)).filter(|idle| *idle < Row::RECENT);
+            let keep = entry.held > 0 || entry.in_flight > 0 || idle.is_some();
+            entry.active = keep;
+            if keep && !entry.retired {
+                entries.push(RowEntry {
+                    slot: entry.slot,
+                    held: entry.held,
+                    in_flight: entry.in_flight,
+                    idle_ms: idle.map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX)),
+                    proven: entry.proven_here,
+                });
+            }
+            keep
+        });
+        Row { nonce: self.me.nonce, applied: self.version.unwrap_or(0), beat: self.beat, entries }
+    }
+
+    /// True if the row should be written at this tick.
+    pub fn row_changed(&self) -> bool {
+        self.row_changed
+    }
+
+    /// True if the row should be written, and the relay told, before this callback ends.
+    pub fn row_is_urgent(&self) -> bool {
+        self.row_urgent
+    }
+
+    /// What to count, since the last call.
+    pub fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// Credits to give back, since the last call.
+    pub fn take_credits(&mut self) -> Vec<GiveBack> {
+        let mut out = Vec::new();
+        if self.pending_back != (0, 0) {
+            let (requests, bytes) = std::mem::take(&mut self.pending_back);
+            out.push(GiveBack { slot: None, requests, bytes });
+        }
+        for ix in std::mem::take(&mut self.owing) {
+            if let Some(entry) = self.entry_mut(ix)
+                && entry.back.0 > 0
+            {
+                let (requests, bytes) = std::mem::take(&mut entry.back);
+                out.push(GiveBack { slot: Some(entry.slot), requests, bytes });
+            }
+            self.drop_if_spent(ix);
+        }
+        out
+    }
+
+    /// Something for the log, at most once for each epoch and cluster.
+    pub fn poll_warning(&mut self) -> Option<String> {
+        self.warnings.pop_front()
+    }
+
+    fn entry(&self, ix: TargetIx) -> Option<&Entry> {
+        self.entries.get(ix.0 as usize).and_then(Option::as_ref)
+    }
+
+    fn entry_mut(&mut self, ix: TargetIx) -> Option<&mut Entry> {
+        self.entries.get_mut(ix.0 as usize).and_then(Option::as_mut)
+    }
+
+    /// Puts a target on the list of those whose lines may move.
+    fn queue(&mut self, ix: TargetIx) {
+        if let Some(entry) = self.entry_mut(ix)
+            && entry.held > 0
+            && !entry.queued
+        {
+            entry.queued = true;
+            self.work.push_back(ix);
+        }
+    }
+
+    /// Notes that the target is in use, so that the row lists it.
+    fn touch(&mut self, ix: TargetIx) {
+        self.row_changed = true;
+        if let Some(entry) = self.entries.get_mut(ix.0 as usize).and_then(Option::as_mut)
+            && !entry.active
+        {
+            entry.active = true;
+            self.active.push(ix);
+        }
+    }
+
+    /// Frees the place of a removed target once nothing of it is left.
+    fn drop_if_spent(&mut self, ix: TargetIx) {
+        let spent = self
+            .entry(ix)
+            .is_some_and(|entry| entry.retired && entry.held == 0 && entry.in_flight == 0 && entry.back.0 == 0);
+        if spent && let Some(place) = self.entries.get_mut(ix.0 as usize) {
+            *place = None;
+            self.free.push(ix);
+            self.active.retain(|other| *other != ix);
+            self.work.retain(|other| *other != ix);
+            self.waiting.remove(&ix);
+        }
+    }
+
+    fn reply(&self, refusal: crate::reply::Refusal, grpc: bool, ix: Option<TargetIx>) -> Reply {
+        let target = ix.and_then(|ix| self.entry(ix)).map(|entry| &entry.target);
+        let failed = refusal == crate::reply::Refusal::Failed;
+        Reply::new(
+            refusal,
+            grpc,
+            target.map(|target| target.id.as_str()),
+            target.filter(|_| failed).and_then(|target| target.reason.as_deref()),
+            target.filter(|_| failed).and_then(|target| target.retry_after_ms).map(std::time::Duration::from_millis),
+        )
+    }
+}

@@ -1,0 +1,460 @@
+//! From request headers to a verdict. The warm path is [`Gate::find_cluster`] and [`Gate::pass`]; the rest is cold.
+
+use std::time::Duration;
+
+use protocol::State;
+
+use crate::gate::entry::{Entry, Stance};
+use crate::gate::{Gate, Held, Pending, Stream, TargetIx};
+use crate::ledger::Bound;
+use crate::reply::Refusal;
+use crate::{Reply, Slot, StartupThen, StreamId, Time};
+
+/// What the route's cluster says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The control plane's own cluster.
+    ControlPlane,
+    /// A target.
+    Target(TargetIx),
+    /// No target by cluster; some are found by host.
+    AskHost,
+    /// No target.
+    Nothing,
+}
+
+/// What the cold path must know of a request. Bytes as they came, UTF-8 or not.
+#[derive(Clone, Debug, Default)]
+pub struct Request<'a> {
+    /// The route's cluster.
+    pub cluster: &'a [u8],
+    /// `:authority`.
+    pub authority: &'a [u8],
+    /// `:path`, query included.
+    pub path: &'a [u8],
+    /// `user-agent`.
+    pub user_agent: &'a [u8],
+    /// `content-type`.
+    pub content_type: &'a [u8],
+    /// `grpc-timeout`.
+    pub grpc_timeout: &'a [u8],
+    /// `content-length`.
+    pub content_length: &'a [u8],
+    /// The headers are all there is.
+    pub end_of_stream: bool,
+}
+
+/// A request that outlives its callback, until the first snapshot says what it is for.
+#[derive(Debug)]
+pub(super) struct Owned {
+    pub(super) cluster: Box<[u8]>,
+    pub(super) authority: Box<[u8]>,
+    path: Box<[u8]>,
+    user_agent: Box<[u8]>,
+    pub(super) grpc: bool,
+    grpc_timeout: Option<Duration>,
+    pub(super) body: Body,
+}
+
+/// How much body a request has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    None,
+    Known(u64),
+    Unknown,
+}
+
+impl Owned {
+    fn new(request: &Request<'_>) -> Self {
+        let grpc = is_grpc(request.content_type);
+        Self {
+            cluster: request.cluster.into(),
+            authority: request.authority.into(),
+            path: request.path.into(),
+            user_agent: request.user_agent.into(),
+            grpc,
+            grpc_timeout: if grpc { parse_grpc_timeout(request.grpc_timeout) } else { None },
+            body: Body::of(request),
+        }
+    }
+}
+
+impl Owned {
+    /// What its target charges it.
+    pub(super) fn body_charge(&self, entry: &Entry, buffer_limit: u64) -> u64 {
+        self.body.charge(entry.target.hold.unknown_body, buffer_limit)
+    }
+
+    /// What it is charged before the first snapshot.
+    pub(super) fn body_charge_early(&self, buffer_limit: u64) -> u64 {
+        self.body.charge(PENDING_UNKNOWN_BODY, buffer_limit)
+    }
+}
+
+impl Body {
+    fn of(request: &Request<'_>) -> Self {
+        if request.end_of_stream {
+            return Self::None;
+        }
+        std::str::from_utf8(request.content_length).ok().and_then(|text| text.parse().ok()).map_or(Self::Unknown, Self::Known)
+    }
+
+    fn charge(self, unknown: u64, buffer_limit: u64) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Known(length) => length.min(buffer_limit),
+            Self::Unknown => unknown.min(buffer_limit),
+        }
+    }
+}
+
+/// What happens at the end of a stream. Kept by the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ticket {
+    /// Nothing: it was never counted.
+    Free,
+    /// It passed and is in flight.
+    Passed(TargetIx),
+    /// It is or was held, or was refused: the gate knows it by its id.
+    Known,
+}
+
+/// What to do with a request now.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Let it go on.
+    Pass(Ticket),
+    /// Answer it.
+    Refuse(Reply),
+    /// Take credits, then call [`Gate::hold`] or [`Gate::deny`] in the same callback.
+    Hold(Claim),
+}
+
+/// Credits that a request needs before it may be held.
+#[derive(Debug)]
+pub struct Claim {
+    /// Whose ledger besides the Envoy's.
+    pub slot: Option<Slot>,
+    /// Of the target.
+    pub max_requests: u32,
+    /// Of the target.
+    pub max_bytes: u64,
+    /// What the request is charged.
+    pub bytes: u64,
+    target: Option<TargetIx>,
+    grpc: bool,
+    request: Owned,
+}
+
+/// The first answer to a request that was held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// How long it was held, for `server-timing`.
+    pub waited: Duration,
+}
+
+impl Gate {
+    /// Looks a cluster up. Allocates nothing.
+    pub fn find_cluster(&self, cluster: &[u8]) -> Found {
+        if *cluster == *self.config.control_plane.cluster.as_bytes() {
+            return Found::ControlPlane;
+        }
+        match self.choose(self.table.cluster(cluster)) {
+            Some(ix) => Found::Target(ix),
+            None if self.table.has_hosts() || !self.known => Found::AskHost,
+            None => Found::Nothing,
+        }
+    }
+
+    /// Looks an `:authority` up. Allocates nothing.
+    pub fn find_host(&self, authority: &[u8]) -> Option<TargetIx> {
+        self.choose(self.table.host(authority))
+    }
+
+    /// Of several claimants the first that is not ready: a key holds until all of them are.
+    fn choose(&self, claims: &[TargetIx]) -> Option<TargetIx> {
+        let first = claims.first().copied()?;
+        if claims.len() == 1 {
+            return Some(first);
+        }
+        let is_not_ready =
+            |ix: &&TargetIx| self.entry(**ix).is_some_and(|entry| !matches!(entry.stance, Stance::Serve | Stance::Pass));
+        Some(claims.iter().find(is_not_ready).copied().unwrap_or(first))
+    }
+
+    /// True while requests that match nothing must wait, because nothing is known yet.
+    pub fn knows_nothing(&self) -> bool {
+        !self.known
+    }
+
+    /// The warm path: `Some` if a request to a ready target passes without further questions. Allocates nothing.
+    pub fn pass(&mut self, ix: TargetIx, cluster: &[u8]) -> Option<Ticket> {
+        let entry = self.entries.get_mut(ix.0 as usize)?.as_mut()?;
+        if entry.stance != Stance::Serve
+            || entry.held > 0
+            || !entry.target.ignore.is_empty()
+            || !entry.is_open_for(None, cluster)
+        {
+            return None;
+        }
+        entry.in_flight += 1;
+        entry.arrived = true;
+        self.row_changed = true;
+        if !entry.active {
+            entry.active = true;
+            self.active.push(ix);
+        }
+        Some(Ticket::Passed(ix))
+    }
+
+    /// The cold path. `target` is what the lookups found.
+    pub fn arrive(&mut self, now: Time, target: Option<TargetIx>, request: &Request<'_>) -> Verdict {
+        if *request.cluster == *self.config.control_plane.cluster.as_bytes() {
+            return self.refuse(Refusal::ControlPlaneRoute, is_grpc(request.content_type), None);
+        }
+        if !self.known {
+            return self.arrive_early(now, request);
+        }
+        let Some(ix) = target else { return Verdict::Pass(Ticket::Free) };
+        self.judge(now, ix, Owned::new(request))
+    }
+
+    fn arrive_early(&mut self, now: Time, request: &Request<'_>) -> Verdict {
+        let grpc = is_grpc(request.content_type);
+        if now >= self.started + self.config.startup.wait {
+            match self.config.startup.then {
+                StartupThen::Pass => return Verdict::Pass(Ticket::Free),
+                StartupThen::Refuse => return self.refuse(Refusal::NoSnapshot, grpc, None),
+                StartupThen::Hold => {}
+            }
+        }
+        let request = Owned::new(request);
+        Verdict::Hold(Claim {
+            slot: None,
+            max_requests: u32::MAX,
+            max_bytes: u64::MAX,
+            bytes: request.body_charge_early(self.config.buffer_limit),
+            target: None,
+            grpc,
+            request,
+        })
+    }
+
+    /// What becomes of a request of a known target that is not let through by the warm path.
+    fn judge(&mut self, now: Time, ix: TargetIx, request: Owned) -> Verdict {
+        let buffer_limit = self.config.buffer_limit;
+        let Some(entry) = self.entry_mut(ix) else { return Verdict::Pass(Ticket::Free) };
+        if entry.retired || entry.target.state == State::Suspended {
+            return Verdict::Pass(Ticket::Free);
+        }
+        let passes = entry.held == 0 && entry.is_open_for(Some(now), &request.cluster);
+        if entry.ignores(&request) {
+            return if passes {
+                Verdict::Pass(Ticket::Free)
+            } else {
+                self.refuse(Refusal::Ignored, request.grpc, Some(ix))
+            };
+        }
+        entry.settle(now);
+        entry.arrived = false;
+        let first_in_a_while = entry.last_arrival.is_none_or(|at| now.saturating_sub(at) > ARRIVAL_NEWS);
+        entry.last_arrival = Some(now);
+        if passes {
+            entry.in_flight += 1;
+            self.touch(ix);
+            return Verdict::Pass(Ticket::Passed(ix));
+        }
+        let stance = entry.stance;
+        let hold = &entry.target.hold;
+        let claim = (entry.slot, hold.max_requests, hold.max_bytes, request.body_charge(entry, buffer_limit));
+        self.touch(ix);
+        if let Stance::Refuse(refusal) = stance {
+            // A refused arrival is demand too: else a failed target would never be tried again.
+            self.row_urgent |= first_in_a_while;
+            return self.refuse(refusal, request.grpc, Some(ix));
+        }
+        let (slot, max_requests, max_bytes, bytes) = claim;
+        Verdict::Hold(Claim {
+            slot: Some(slot),
+            max_requests,
+            max_bytes,
+            bytes,
+            target: Some(ix),
+            grpc: request.grpc,
+            request,
+        })
+    }
+
+    fn refuse(&mut self, refusal: Refusal, grpc: bool, ix: Option<TargetIx>) -> Verdict {
+        self.counts.refused(refusal);
+        Verdict::Refuse(self.reply(refusal, grpc, ix))
+    }
+
+    /// The credits were granted: holds the request.
+    ///
+    /// # Errors
+    /// There is no room for another cluster of this target; the credits are given back and the request is refused.
+    pub fn hold(&mut self, now: Time, stream: StreamId, claim: Claim) -> Result<Ticket, Reply> {
+        let order = self.next_order;
+        self.next_order += 1;
+        let Some(ix) = claim.target else {
+            let pending = Pending { order, since: now, request: claim.request, claiming: false };
+            self.pending.insert(order, stream);
+            self.streams.insert(stream, Stream::Pending(Box::new(pending)));
+            self.counts.held += 1;
+            return Ok(Ticket::Known);
+        };
+        match self.enter_line(now, stream, ix, order, now, claim.bytes, &claim.request) {
+            Some(()) => {
+                self.counts.held += 1;
+                Ok(Ticket::Known)
+            }
+            None => {
+                self.give_back(ix, claim.bytes);
+                self.counts.refused(Refusal::Clusters);
+                Err(self.reply(Refusal::Clusters, claim.grpc, Some(ix)))
+            }
+        }
+    }
+
+    /// A bound was reached: the request is refused.
+    pub fn deny(&mut self, claim: &Claim, bound: Bound, of_envoy: bool) -> Reply {
+        let refusal = bound_refusal(bound, of_envoy);
+        if let Some(ix) = claim.target
+            && self.entry(ix).is_some_and(|entry| entry.held == 0)
+        {
+            self.row_urgent = true;
+        }
+        self.counts.refused(refusal);
+        self.reply(refusal, claim.grpc, claim.target)
+    }
+
+    /// Puts a request at its place in the line. `None` if there is no room for another cluster.
+    #[expect(clippy::too_many_arguments, reason = "one call from each of two places that have them all")]
+    pub(super) fn enter_line(
+        &mut self,
+        now: Time,
+        stream: StreamId,
+        ix: TargetIx,
+        order: u64,
+        since: Time,
+        bytes: u64,
+        request: &Owned,
+    ) -> Option<()> {
+        let entry = self.entry_mut(ix)?;
+        let route = entry.route_for(&request.cluster, &request.authority)?;
+        let place = entry.routes.get_mut(usize::from(route))?;
+        place.line.insert(order, stream);
+        entry.held += 1;
+        let timeout = Duration::from_millis(entry.target.hold.timeout_ms);
+        let timeout = request.grpc_timeout.map_or(timeout, |grpc| grpc.min(timeout));
+        let deadline = since + timeout;
+        if entry.held == 1 {
+            self.row_urgent = true;
+        }
+        self.waiting.insert(ix);
+        self.deadlines.insert((deadline, stream));
+        let held = Held { target: ix, route, order, since, deadline, bytes, grpc: request.grpc };
+        self.streams.insert(stream, Stream::Held(held));
+        self.touch(ix);
+        if let Some(entry) = self.entry(ix)
+            && entry.next_release(now).is_some()
+        {
+            self.queue(ix);
+        }
+        Some(())
+    }
+
+    pub(super) fn give_back(&mut self, ix: TargetIx, bytes: u64) {
+        if let Some(entry) = self.entry_mut(ix) {
+            entry.back.0 += 1;
+            entry.back.1 += bytes;
+            self.owing.push(ix);
+        }
+    }
+}
+
+pub(super) fn bound_refusal(bound: Bound, of_envoy: bool) -> Refusal {
+    match (bound, of_envoy) {
+        (Bound::Requests, false) => Refusal::TargetRequests,
+        (Bound::Bytes, false) => Refusal::TargetBytes,
+        (Bound::Requests, true) => Refusal::EnvoyRequests,
+        (Bound::Bytes, true) => Refusal::EnvoyBytes,
+    }
+}
+
+impl Entry {
+    pub(super) fn ignores(&self, request: &Owned) -> bool {
+        let ignore = &self.target.ignore;
+        if ignore.is_empty() {
+            return false;
+        }
+        let path = request.path.split(|byte| *byte == b'?').next().unwrap_or_default();
+        ignore.paths.iter().any(|ignored| *ignored.as_bytes() == *path)
+            || ignore.user_agents.iter().any(|ignored| request.user_agent.starts_with(ignored.as_bytes()))
+    }
+}
+
+/// Charged for a body of unknown length before the first snapshot says what its target charges: the default of `hold.unknownBody`.
+const PENDING_UNKNOWN_BODY: u64 = 64 << 10;
+
+/// Refused arrivals within this time of another are no news: the relay reports the first at once, the rest in its own time.
+const ARRIVAL_NEWS: Duration = Duration::from_secs(1);
+
+/// `application/grpc`, `application/grpc+proto`, ...: what Envoy answers in gRPC's own way. Not `application/grpc-web`.
+fn is_grpc(content_type: &[u8]) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    content_type.get(..GRPC.len()).is_some_and(|head| head.eq_ignore_ascii_case(GRPC))
+        && matches!(content_type.get(GRPC.len()), None | Some(b'+' | b';' | b' '))
+}
+
+/// `1S`, `500m`, ...: at most eight digits and a unit, as gRPC over HTTP/2 has it. `None` for anything else.
+fn parse_grpc_timeout(text: &[u8]) -> Option<Duration> {
+    let (unit, digits) = text.split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let value: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(match unit {
+        b'H' => Duration::from_secs(value * 3_600),
+        b'M' => Duration::from_secs(value * 60),
+        b'S' => Duration::from_secs(value),
+        b'm' => Duration::from_millis(value),
+        b'u' => Duration::from_micros(value),
+        b'n' => Duration::from_nanos(value),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_timeouts_follow_the_specification() {
+        assert_eq!(parse_grpc_timeout(b"1S"), Some(Duration::from_secs(1)));
+        assert_eq!(parse_grpc_timeout(b"500m"), Some(Duration::from_millis(500)));
+        assert_eq!(parse_grpc_timeout(b"99999999H"), Some(Duration::from_secs(99_999_999 * 3_600)));
+        for bad in [&b""[..], b"S", b"1", b"1s", b"123456789S", b"-1S", b"\xff\xffS", b"1 S"] {
+            assert_eq!(parse_grpc_timeout(bad), None, "must refuse {bad:?}");
+        }
+    }
+
+    #[test]
+    fn grpc_is_known_by_its_content_type() {
+        assert!(is_grpc(b"application/grpc"));
+        assert!(is_grpc(b"application/grpc+proto"));
+        assert!(is_grpc(b"Application/GRPC; charset=x"));
+        assert!(!is_grpc(b"application/grpc-web"), "grpc-web is answered as HTTP");
+        assert!(!is_grpc(b"application/json"));
+        assert!(!is_grpc(b"\xff"));
+    }
+
+    #[test]
+    fn a_body_is_charged_up_to_the_buffer_limit() {
+        assert_eq!(Body::None.charge(64, 1_000), 0);
+        assert_eq!(Body::Known(50_000_000).charge(64, 1_000), 1_000);
+        assert_eq!(Body::Known(10).charge(64, 1_000), 10);
+        assert_eq!(Body::Unknown.charge(64, 1_000), 64);
+    }
+}

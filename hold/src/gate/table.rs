@@ -1,0 +1,233 @@
+//! Which target a request is for. Looks up without allocating; keys may have several claimants.
+
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+
+use rustc_hash::FxHasher;
+
+use crate::gate::TargetIx;
+
+/// A fixed hasher: keys come from the control plane, and a random seed would pull `random_get` into the module.
+pub(super) type FixedMap<K, V> = HashMap<K, V, BuildHasherDefault<FxHasher>>;
+
+/// Longest host that is looked up: the longest name in DNS.
+const HOST_MAX: usize = 255;
+
+/// Claimants of one key, in order of arrival; never empty while in a map.
+type Claims = Vec<TargetIx>;
+
+/// The keys of all targets.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    clusters: FixedMap<Box<[u8]>, Claims>,
+    /// Istio's `outbound|80|*|host`, under `host`: what stands before the subset, and the claimants.
+    subsets: FixedMap<Box<[u8]>, Vec<(Box<[u8]>, Claims)>>,
+    hosts: FixedMap<Box<[u8]>, Claims>,
+    /// `*.example.com` under `example.com`.
+    suffixes: FixedMap<Box<[u8]>, Claims>,
+}
+
+impl Table {
+    pub(super) fn add(&mut self, ix: TargetIx, target: &protocol::Target) {
+        for cluster in &target.clusters {
+            match split_subset_pattern(cluster) {
+                Some((before, host)) => {
+                    let patterns = self.subsets.entry(host.into()).or_default();
+                    match patterns.iter_mut().find(|(known, _)| **known == *before) {
+                        Some((_, claims)) => claim(claims, ix),
+                        None => patterns.push((before.into(), vec![ix])),
+                    }
+                }
+                None => claim(self.clusters.entry(cluster.as_bytes().into()).or_default(), ix),
+            }
+        }
+        for host in &target.hosts {
+            let host = host.to_ascii_lowercase();
+            match host.strip_prefix("*.") {
+                Some(suffix) => claim(self.suffixes.entry(suffix.as_bytes().into()).or_default(), ix),
+                None => claim(self.hosts.entry(host.as_bytes().into()).or_default(), ix),
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, ix: TargetIx, target: &protocol::Target) {
+        for cluster in &target.clusters {
+            match split_subset_pattern(cluster) {
+                Some((before, host)) => {
+                    if let Some(patterns) = self.subsets.get_mut(host) {
+                        for (known, claims) in patterns.iter_mut() {
+                            if **known == *before {
+                                claims.retain(|other| *other != ix);
+                            }
+                        }
+                        patterns.retain(|(_, claims)| !claims.is_empty());
+                        if patterns.is_empty() {
+                            self.subsets.remove(host);
+                        }
+                    }
+                }
+                None => disclaim(&mut self.clusters, cluster.as_bytes(), ix),
+            }
+        }
+        for host in &target.hosts {
+            let host = host.to_ascii_lowercase();
+            match host.strip_prefix("*.") {
+                Some(suffix) => disclaim(&mut self.suffixes, suffix.as_bytes(), ix),
+                None => disclaim(&mut self.hosts, host.as_bytes(), ix),
+            }
+        }
+    }
+
+    /// Claimants of a cluster name; empty if there is none.
+    pub(super) fn cluster(&self, name: &[u8]) -> &[TargetIx] {
+        if let Some(claims) = self.clusters.get(name) {
+            return claims;
+        }
+        if self.subsets.is_empty() {
+            return &[];
+        }
+        let Some((before, host)) = split_subset(name) else { return &[] };
+        self.subsets
+            .get(host)
+            .and_then(|patterns| patterns.iter().find(|(known, _)| **known == *before))
+            .map_or(&[], |(_, claims)| claims)
+    }
+
+    /// True if any target is found by host, so that the shell need not read `:authority` otherwise.
+    pub(super) fn has_hosts(&self) -> bool {
+        !self.hosts.is_empty() || !self.suffixes.is_empty()
+    }
+
+    /// Claimants of an `:authority`, of the exact host first, else of the longest suffix; empty if there is none.
+    pub(super) fn host(&self, authority: &[u8]) -> &[TargetIx] {
+        let host = without_port(authority);
+        let mut buffer = [0_u8; HOST_MAX];
+        let Some(lower) = buffer.get_mut(..host.len()) else { return &[] };
+        lower.copy_from_slice(host);
+        lower.make_ascii_lowercase();
+        let lower: &[u8] = lower;
+        if let Some(claims) = self.hosts.get(lower) {
+            return claims;
+        }
+        if self.suffixes.is_empty() {
+            return &[];
+        }
+        let mut rest = lower;
+        while let Some(dot) = rest.iter().position(|byte| *byte == b'.') {
+            rest = rest.get(dot + 1..).unwrap_or_default();
+            if let Some(claims) = self.suffixes.get(rest) {
+                return claims;
+            }
+        }
+        &[]
+    }
+
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        self.clusters.is_empty() && self.subsets.is_empty() && !self.has_hosts()
+    }
+}
+
+fn claim(claims: &mut Claims, ix: TargetIx) {
+    if !claims.contains(&ix) {
+        claims.push(ix);
+    }
+}
+
+fn disclaim(map: &mut FixedMap<Box<[u8]>, Claims>, key: &[u8], ix: TargetIx) {
+    if let Some(claims) = map.get_mut(key) {
+        claims.retain(|other| *other != ix);
+        if claims.is_empty() {
+            map.remove(key);
+        }
+    }
+}
+
+/// `outbound|80|*|host` → (`outbound|80`, `host`).
+fn split_subset_pattern(cluster: &str) -> Option<(&[u8], &[u8])> {
+    let (before, host) = split_subset(cluster.as_bytes())?;
+    (cluster.as_bytes().get(before.len()..cluster.len() - host.len()) == Some(b"|*|")).then_some((before, host))
+}
+
+/// `outbound|80|v1|host` → (`outbound|80`, `host`): Istio's `direction|port|subset|host`.
+fn split_subset(cluster: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut bars = cluster.iter().enumerate().filter(|(_, byte)| **byte == b'|').map(|(at, _)| at);
+    let (_, second, third) = (bars.next()?, bars.next()?, bars.next()?);
+    Some((cluster.get(..second)?, cluster.get(third + 1..)?))
+}
+
+/// `host:80` → `host`; `[::1]:80` → `[::1]`.
+fn without_port(authority: &[u8]) -> &[u8] {
+    match authority.iter().rposition(|byte| *byte == b':' || *byte == b']') {
+        Some(at) if authority.get(at) == Some(&b':') => authority.get(..at).unwrap_or(authority),
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::testing::mk_target;
+
+    fn mk_table(keys: &[(&[&str], &[&str])]) -> Table {
+        let mut table = Table::default();
+        for (n, (hosts, clusters)) in keys.iter().enumerate() {
+            let mut target = mk_target("t");
+            target.hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+            target.clusters = clusters.iter().map(|cluster| (*cluster).to_owned()).collect();
+            table.add(TargetIx(n as u32), &target);
+        }
+        table
+    }
+
+    fn check_host(table: &Table, authority: &str, expected: Option<u32>) {
+        assert_eq!(table.host(authority.as_bytes()).first().copied(), expected.map(TargetIx), "{authority}");
+    }
+
+    #[test]
+    fn hosts_match_without_port_and_case() {
+        let table = mk_table(&[(&["web.example.com"], &[]), (&["[::1]"], &[])]);
+        check_host(&table, "web.example.com", Some(0));
+        check_host(&table, "Web.Example.COM:8443", Some(0));
+        check_host(&table, "[::1]:80", Some(1));
+        check_host(&table, "[::1]", Some(1));
+        check_host(&table, "example.com", None);
+        check_host(&table, "", None);
+        check_host(&table, &"a".repeat(300), None);
+    }
+
+    #[test]
+    fn the_exact_host_wins_and_then_the_longest_suffix() {
+        let table = mk_table(&[(&["*.example.com"], &[]), (&["*.a.example.com"], &[]), (&["x.a.example.com"], &[])]);
+        check_host(&table, "x.a.example.com", Some(2));
+        check_host(&table, "y.a.example.com", Some(1));
+        check_host(&table, "z.y.a.example.com", Some(1));
+        check_host(&table, "b.example.com", Some(0));
+        check_host(&table, "example.com", None);
+    }
+
+    #[test]
+    fn istio_subsets_match_any() {
+        let table = mk_table(&[(&[], &["outbound|80|*|web.shop.svc.cluster.local", "plain"])]);
+        assert_eq!(table.cluster(b"outbound|80||web.shop.svc.cluster.local"), [TargetIx(0)]);
+        assert_eq!(table.cluster(b"outbound|80|v1|web.shop.svc.cluster.local"), [TargetIx(0)]);
+        assert_eq!(table.cluster(b"outbound|81||web.shop.svc.cluster.local"), []);
+        assert_eq!(table.cluster(b"plain"), [TargetIx(0)]);
+        assert_eq!(table.cluster(b"\xff|\xff"), []);
+    }
+
+    #[test]
+    fn a_removed_target_leaves_nothing_behind() {
+        let mut table = mk_table(&[]);
+        let mut target = mk_target("t");
+        target.hosts = vec!["a".to_owned(), "*.b".to_owned()];
+        target.clusters = vec!["c".to_owned(), "outbound|80|*|d".to_owned()];
+        table.add(TargetIx(3), &target);
+        table.add(TargetIx(4), &target);
+        assert_eq!(table.cluster(b"c"), [TargetIx(3), TargetIx(4)]);
+        table.remove(TargetIx(3), &target);
+        assert_eq!(table.cluster(b"outbound|80||d"), [TargetIx(4)]);
+        table.remove(TargetIx(4), &target);
+        assert!(table.is_empty(), "must be empty: {table:?}");
+    }
+}

@@ -1,0 +1,136 @@
+//! Taking in what the relay has published.
+
+use std::collections::BTreeSet;
+
+use protocol::State;
+
+use crate::gate::entry::Entry;
+use crate::gate::{Gate, TargetIx};
+use crate::{Head, Slot, SlotRecord, Time};
+
+/// What a gate must read to follow a head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// Nothing.
+    Nothing,
+    /// Every slot below `Head::slots`.
+    All,
+    /// These.
+    Slots(Vec<Slot>),
+}
+
+/// A head and the slots that were read for it.
+#[derive(Debug)]
+pub struct Update {
+    /// As it was read, before the slots.
+    pub head: Head,
+    /// True if every slot was read.
+    pub full: bool,
+    /// What stood in the slots that were read.
+    pub slots: Vec<(Slot, SlotRecord)>,
+}
+
+impl Gate {
+    /// What must be read to follow `head`. A head that is no newer than what has been applied wants nothing.
+    pub fn wants(&self, head: &Head) -> Wants {
+        match self.version {
+            Some(version) if head.version <= version => Wants::Nothing,
+            Some(version) if version >= head.floor => {
+                let newer = head.changes.iter().filter(|(change, _)| *change > version);
+                Wants::Slots(newer.map(|(_, slot)| *slot).collect::<BTreeSet<_>>().into_iter().collect())
+            }
+            _ => Wants::All,
+        }
+    }
+
+    /// Takes in an update. One that is older than what has been applied changes nothing.
+    pub fn apply(&mut self, now: Time, update: Update) {
+        let Update { head, full, slots } = update;
+        if self.version.is_some_and(|version| head.version <= version) {
+            return;
+        }
+        let first = !self.known;
+        let lost_changed = self.lost != head.lost;
+        self.lost = head.lost;
+        let mut seen = BTreeSet::new();
+        for (slot, record) in slots {
+            seen.insert(slot);
+            self.apply_slot(now, slot, record, first && head.known);
+        }
+        if full {
+            let gone: Vec<Slot> = self.by_slot.keys().copied().filter(|slot| !seen.contains(slot)).collect();
+            for slot in gone {
+                self.retire(slot);
+            }
+        }
+        if lost_changed {
+            self.take_stances(now);
+        }
+        self.known |= head.known;
+        self.version = Some(head.version);
+        self.row_changed = true;
+        // The warm path must not allocate when it notes that a target is in use.
+        self.active.reserve(self.entries.len().saturating_sub(self.active.len()));
+    }
+
+    fn apply_slot(&mut self, now: Time, slot: Slot, mut record: SlotRecord, first: bool) {
+        let Some(target) = record.target.take() else { return self.retire(slot) };
+        if let Some(ix) = self.by_slot.get(&slot).copied()
+            && self.entry(ix).is_some_and(|entry| entry.target.id != target.id)
+        {
+            self.retire(slot);
+        }
+        let ix = match self.by_slot.get(&slot).copied() {
+            Some(ix) => ix,
+            None => self.insert(slot, &target),
+        };
+        let me = self.me.id;
+        let lost = self.lost;
+        let Some(entry) = self.entries.get_mut(ix.0 as usize).and_then(Option::as_mut) else { return };
+        if entry.target.hosts != target.hosts || entry.target.clusters != target.clusters {
+            self.table.remove(ix, &entry.target);
+            self.table.add(ix, &target);
+        }
+        let drains = target.state == State::Draining && entry.target.state != State::Draining;
+        if first && target.state == State::Ready {
+            entry.trusted = Some(target.epoch);
+        }
+        entry.update(now, me, &record, target, lost);
+        // The control plane waits for word of a drain.
+        self.row_urgent |= drains;
+        self.queue(ix);
+    }
+
+    fn insert(&mut self, slot: Slot, target: &protocol::Target) -> TargetIx {
+        let at = self.free.pop().map_or(self.entries.len(), |ix| ix.0 as usize);
+        let ix = TargetIx(u32::try_from(at).unwrap_or(u32::MAX));
+        let entry = Entry::new(slot, target.clone());
+        match self.entries.get_mut(at) {
+            Some(place) => *place = Some(entry),
+            None => self.entries.push(Some(entry)),
+        }
+        self.by_slot.insert(slot, ix);
+        self.table.add(ix, target);
+        ix
+    }
+
+    fn retire(&mut self, slot: Slot) {
+        let Some(ix) = self.by_slot.remove(&slot) else { return };
+        if let Some(entry) = self.entries.get_mut(ix.0 as usize).and_then(Option::as_mut) {
+            entry.retire();
+            self.table.remove(ix, &entry.target);
+        }
+        self.queue(ix);
+        self.drop_if_spent(ix);
+    }
+
+    fn take_stances(&mut self, now: Time) {
+        let lost = self.lost;
+        for entry in self.entries.iter_mut().flatten().filter(|entry| !entry.retired) {
+            entry.take_stance(now, lost);
+        }
+        for ix in self.waiting.iter().copied().collect::<Vec<_>>() {
+            self.queue(ix);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The targets as they stand in shared data: which slot each has, what changed, what every gate has applied.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use protocol::{Confirm, Revision, State, SyncResponse, Target, TargetId};
+
+use crate::relay::rows::{Part, Rows};
+use crate::{GateId, Head, Slot, SlotRecord};
+
+/// Most publications that are remembered for the gates' answers.
+const PUBLISHED: usize = 4_096;
+
+#[derive(Debug, Default)]
+pub(super) struct Catalogue {
+    head: Head,
+    slots: BTreeMap<Slot, SlotRecord>,
+    by_id: BTreeMap<TargetId, Slot>,
+    free: BTreeSet<Slot>,
+    /// Written at the next publication.
+    dirty: BTreeSet<Slot>,
+    head_dirty: bool,
+    /// Which revision each publication amounts to; shortened to what gates may still report.
+    published: VecDeque<(u64, Revision)>,
+    /// Draining targets and the revision that said so.
+    draining: BTreeMap<Slot, u64>,
+    /// The newest revision that was reported as applied.
+    reported: Option<Revision>,
+}
+
+impl Catalogue {
+    pub(super) fn new(term: u64, head: Option<Head>, slots: Vec<(Slot, SlotRecord)>) -> Self {
+        let mut this = Self { head: head.unwrap_or_default(), ..Self::default() };
+        let newest = slots.iter().map(|(_, record)| record.version).max().unwrap_or(0);
+        this.head.version = this.head.version.max(newest);
+        this.head.term = term;
+        this.head_dirty = true;
+        for (slot, record) in slots {
+            match &record.target {
+                Some(target) => {
+                    if target.state == State::Draining {
+                        // Which revision said so is not known; none that this relay has reported.
+                        this.draining.insert(slot, u64::MAX);
+                    }
+                    this.by_id.insert(target.id.clone(), slot);
+                }
+                None => {
+                    this.free.insert(slot);
+                }
+            }
+            this.dirty.insert(slot);
+            this.slots.insert(slot, record);
+        }
+        this
+    }
+
+    pub(super) fn take_in(&mut self, response: SyncResponse) {
+        let SyncResponse { revision, full, targets, removed, .. } = response;
+        if full {
+            let named: BTreeSet<&TargetId> = targets.iter().map(|target| &target.id).collect();
+            let gone: Vec<TargetId> = self.by_id.keys().filter(|id| !named.contains(id)).cloned().collect();
+            gone.iter().for_each(|id| self.remove(id));
+        }
+        removed.iter().for_each(|id| self.remove(id));
+        for target in targets {
+            self.upsert(target, revision.n);
+        }
+        if self.head.revision.as_ref() != Some(&revision) || !self.head.known {
+            self.head.revision = Some(revision);
+            self.head.known = true;
+            self.head_dirty = true;
+        }
+    }
+
+    fn upsert(&mut self, target: Target, revision: u64) {
+        let slot = match self.by_id.get(&target.id) {
+            Some(slot) => *slot,
+            None => self.move_in(&target.id),
+        };
+        let draining = target.state == State::Draining;
+        let Some(record) = self.slots.get_mut(&slot) else { return };
+        if record.target.as_ref() == Some(&target) {
+            if draining {
+                self.draining.entry(slot).and_modify(|since| *since = (*since).min(revision)).or_insert(revision);
+            }
+            return;
+        }
+        let was_draining = record.target.as_ref().is_some_and(|old| old.state == State::Draining);
+        match (draining, was_draining) {
+            (true, false) => {
+                self.draining.insert(slot, revision);
+            }
+            (false, _) => {
+                self.draining.remove(&slot);
+            }
+            (true, true) => {}
+        }
+        if target.state != State::Ready {
+            record.shares.clear();
+            record.prober = None;
+        }
+        record.target = Some(target);
+        self.dirty.insert(slot);
+    }
+
+    fn move_in(&mut self, id: &TargetId) -> Slot {
+        let slot = self.free.pop_first().unwrap_or(Slot(self.head.slots));
+        self.head.slots = self.head.slots.max(slot.0 + 1);
+        self.slots.insert(slot, SlotRecord { since: self.head.version + 1, ..SlotRecord::default() });
+        self.by_id.insert(id.clone(), slot);
+        slot
+    }
+
+    fn remove(&mut self, id: &TargetId) {
+        let Some(slot) = self.by_id.remove(id) else { return };
+        self.slots.insert(slot, SlotRecord::default());
+        self.draining.remove(&slot);
+        self.free.insert(slot);
+        self.dirty.insert(slot);
+    }
+
+    /// Takes from the rows how the release is split, who asks first, and whether anybody has had a yes.
+    pub(super) fn follow(&mut self, rows: &Rows) {
+        for (slot, parts) in rows.parts() {
+            let Some(record) = self.slots.get_mut(&slot) else { continue };
+            if follow_parts(record, &parts) {
+                self.dirty.insert(slot);
+            }
+        }
+    }
+
+    /// What to write, if anything changed.
+    pub(super) fn publish(&mut self, term: u64) -> Option<(Vec<(Slot, SlotRecord)>, Head)> {
+        if self.dirty.is_empty() && !self.head_dirty {
+            return None;
+        }
+        self.head_dirty = false;
+        self.head.term = term;
+        self.head.version += 1;
+        let version = self.head.version;
+        let dirty = std::mem::take(&mut self.dirty);
+        let mut out = Vec::with_capacity(dirty.len());
+        for slot in dirty {
+            if let Some(record) = self.slots.get_mut(&slot) {
+                record.version = version;
+                self.head.changes.push_back((version, slot));
+                out.push((slot, record.clone()));
+            }
+        }
+        while self.head.changes.len() > Head::CHANGES {
+            // All of one version go together: a gate must not take a part of it for the whole.
+            if let Some((oldest, _)) = self.head.changes.front().copied() {
+                self.head.floor = oldest;
+                self.head.changes.retain(|(change, _)| *change > oldest);
+            }
+        }
+        if let Some(revision) = &self.head.revision {
+            self.published.push_back((version, revision.clone()));
+            // A gate that is so far behind has not moved for minutes; until it does, nothing counts as applied.
+            if self.published.len() > PUBLISHED {
+                self.published.pop_front();
+            }
+        } else {
+            self.published.clear();
+        }
+        Some((out, self.head.clone()))
+    }
+
+    /// The newest revision that every gate has applied, given the oldest version that one of them has.
+    pub(super) fn applied(&mut self, version: Option<u64>) -> Option<Revision> {
+        if self.head_dirty || !self.dirty.is_empty() {
+            // Not yet written: nobody can have applied it.
+            return None;
+        }
+        let Some(version) = version else { return self.head.revision.clone() };
+        while self.published.get(1).is_some_and(|(next, _)| *next <= version) {
+            self.published.pop_front();
+        }
+        self.published.front().filter(|(first, _)| *first <= version).map(|(_, revision)| revision.clone())
+    }
+
+    pub(super) fn reported(&mut self, applied: Option<&Revision>) {
+        if let Some(applied) = applied {
+            self.reported = Some(applied.clone());
+        }
+    }
+
+    /// While the control plane is away, a drain that it cannot have seen confirmed is taken back: those targets go on
+    /// passing, and nothing counts as applied until there is a new snapshot. A confirmed one holds: the control plane
+    /// may be stopping the workload.
+    pub(super) fn set_lost(&mut self, lost: bool) {
+        self.head.lost = lost;
+        self.head_dirty = true;
+        if !lost {
+            return;
+        }
+        let instance = self.head.revision.as_ref().map(|revision| &revision.instance);
+        let confirmed = self.reported.as_ref().filter(|reported| Some(&reported.instance) == instance).map_or(0, |reported| reported.n);
+        let unconfirmed: Vec<Slot> =
+            self.draining.iter().filter(|(_, since)| **since > confirmed).map(|(slot, _)| *slot).collect();
+        if unconfirmed.is_empty() {
+            return;
+        }
+        for slot in unconfirmed {
+            self.draining.remove(&slot);
+            if let Some(target) = self.slots.get_mut(&slot).and_then(|record| record.target.as_mut()) {
+                target.state = State::Ready;
+                self.dirty.insert(slot);
+            }
+        }
+        self.head.revision = None;
+    }
+
+    pub(super) fn lost(&self) -> bool {
+        self.head.lost
+    }
+
+    pub(super) fn revision(&self) -> Option<Revision> {
+        self.head.revision.clone()
+    }
+
+    pub(super) fn has_draining(&self) -> bool {
+        !self.draining.is_empty()
+    }
+
+    pub(super) fn state_of(&self, id: &TargetId) -> Option<State> {
+        let slot = self.by_id.get(id)?;
+        self.slots.get(slot)?.target.as_ref().map(|target| target.state)
+    }
+
+    /// Whom a row of version `applied` means by `slot`.
+    pub(super) fn tenant(&self, slot: Slot, applied: u64) -> Option<&TargetId> {
+        let record = self.slots.get(&slot)?;
+        record.target.as_ref().filter(|_| applied >= record.since).map(|target| &target.id)
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.by_id.len() as u64
+    }
+
+    pub(super) fn count(&self, state: State) -> u64 {
+        let is = |record: &&SlotRecord| record.target.as_ref().is_some_and(|target| target.state == state);
+        self.slots.values().filter(is).count() as u64
+    }
+}
+
+/// True if the record changed.
+fn follow_parts(record: &mut SlotRecord, parts: &[Part]) -> bool {
+    let Some(target) = &record.target else { return false };
+    if target.state != State::Ready {
+        return false;
+    }
+    let mut changed = false;
+    if record.proven != Some(target.epoch) {
+        if parts.iter().any(|part| part.proven == Some(target.epoch)) {
+            record.proven = Some(target.epoch);
+            changed = true;
+        } else if !matches!(target.confirm, Confirm::Off { .. }) {
+            let waits = |gate: GateId| parts.iter().any(|part| part.gate == gate && part.held > 0);
+            if record.prober.is_none_or(|prober| !waits(prober)) {
+                let next = parts.iter().filter(|part| part.held > 0).max_by_key(|part| part.held).map(|part| part.gate);
+                changed |= next.is_some() && next != record.prober;
+                record.prober = next.or(record.prober);
+            }
+        }
+    }
+    let held: u64 = parts.iter().map(|part| u64::from(part.held)).sum();
+    if held == 0 {
+        return changed;
+    }
+    let total = u64::from(target.release.concurrency_per_endpoint).saturating_mul(u64::from(target.ready_endpoints.max(1)));
+    let share_of = |gate: GateId| record.shares.iter().find(|(other, _)| *other == gate).map(|(_, share)| u64::from(*share));
+    let shared: u64 = parts.iter().filter(|part| part.held > 0).filter_map(|part| share_of(part.gate)).sum();
+    let somebody_has_none = parts.iter().any(|part| part.held > 0 && share_of(part.gate).is_none());
+    // Split anew when somebody came, or when those who are done hold half of it.
+    if somebody_has_none || shared.saturating_mul(2) < total {
+        let shares: Vec<(GateId, u32)> = parts
+            .iter()
+            .filter(|part| part.held > 0)
+            .map(|part| {
+                let share = (total.saturating_mul(u64::from(part.held)) / held).max(1);
+                (part.gate, u32::try_from(share).unwrap_or(u32::MAX))
+            })
+            .collect();
+        if shares != record.shares {
+            record.shares = shares;
+            changed = true;
+        }
+    }
+    changed
+}

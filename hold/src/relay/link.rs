@@ -1,0 +1,220 @@
+//! When to sync, when to report, and whether the control plane is there.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use protocol::{Revision, State, TargetId, Usage};
+
+use crate::Time;
+
+/// Why a sync brought nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SyncFailure {
+    /// No connection, reset, or no answer in time.
+    Unreachable,
+    /// Answered with another status than 200.
+    Status(u16),
+    /// Answered with something that is no sync response.
+    Garbled(String),
+}
+
+/// How long the control plane may keep a poll open. Under the five minutes after which Envoy ends an idle stream.
+const WAIT: Duration = Duration::from_secs(25);
+/// Gaps after failures: doubled from the first to the last.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+/// Reports that are not urgent wait this long for each other.
+const REPORT_GAP: Duration = Duration::from_secs(1);
+/// An arrival is reported for at least this long after it happened.
+const RECENT_MIN: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(super) struct Link {
+    heartbeat: Duration,
+    /// `None` if a former relay had already lost the control plane.
+    last_heard: Option<Time>,
+    last_sync: Option<Time>,
+    ever_synced: bool,
+    syncing: bool,
+    next_sync: Time,
+    sync_failures: u32,
+    warned: Option<SyncFailure>,
+    reporting: bool,
+    report_sent: Time,
+    last_report_ok: Time,
+    next_report: Time,
+    report_failures: u32,
+    seq: u64,
+    last_applied: Option<Revision>,
+    last_targets: BTreeMap<TargetId, Usage>,
+}
+
+impl Link {
+    pub(super) fn new(now: Time, lost: bool) -> Self {
+        Self {
+            heartbeat: Duration::from_secs(1),
+            last_heard: (!lost).then_some(now),
+            last_sync: None,
+            ever_synced: false,
+            syncing: false,
+            next_sync: now,
+            sync_failures: 0,
+            warned: None,
+            reporting: false,
+            report_sent: now,
+            last_report_ok: now,
+            next_report: now,
+            report_failures: 0,
+            seq: 0,
+            last_applied: None,
+            last_targets: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn sync_succeeded(&mut self, now: Time, heartbeat: Duration) {
+        self.syncing = false;
+        self.heartbeat = heartbeat;
+        self.last_heard = Some(now);
+        self.last_sync = Some(now);
+        self.ever_synced = true;
+        self.sync_failures = 0;
+        self.warned = None;
+        self.next_sync = now;
+    }
+
+    /// What to say of it, once for each kind of failure.
+    pub(super) fn sync_failed(&mut self, now: Time, failure: SyncFailure) -> Option<String> {
+        self.syncing = false;
+        self.next_sync = now + backoff(self.sync_failures);
+        self.sync_failures = self.sync_failures.saturating_add(1);
+        if self.warned.as_ref() == Some(&failure) {
+            return None;
+        }
+        let text = match &failure {
+            SyncFailure::Unreachable => "sync: the control plane cannot be reached; trying on".to_owned(),
+            SyncFailure::Status(401) => {
+                "sync: the control plane refused the token (401): compare control_plane.token_env with its --token".to_owned()
+            }
+            SyncFailure::Status(status) => format!("sync: the control plane answered {status}; trying on"),
+            SyncFailure::Garbled(error) => format!("sync: the control plane's answer cannot be read: {error}"),
+        };
+        self.warned = Some(failure);
+        Some(text)
+    }
+
+    pub(super) fn report_answered(&mut self, now: Time, ok: bool) {
+        self.reporting = false;
+        if ok {
+            self.last_heard = Some(now);
+            self.last_report_ok = self.report_sent;
+            self.report_failures = 0;
+            return;
+        }
+        // Nothing of it is known to have arrived: whatever was news still is.
+        self.last_applied = None;
+        self.last_targets.clear();
+        self.next_report = now + backoff(self.report_failures);
+        self.report_failures = self.report_failures.saturating_add(1);
+    }
+
+    /// `wait_ms` of the sync that is due.
+    pub(super) fn poll_sync(&mut self, now: Time) -> Option<u64> {
+        if self.syncing || now < self.next_sync {
+            return None;
+        }
+        self.syncing = true;
+        u64::try_from(WAIT.as_millis()).ok()
+    }
+
+    /// `seq` of the report that is due: at once if somebody waits for it, else once a second if anything changed, else as
+    /// a heartbeat.
+    pub(super) fn poll_report(
+        &mut self,
+        now: Time,
+        applied: &Option<Revision>,
+        targets: &BTreeMap<TargetId, Usage>,
+        draining: bool,
+        state_of: impl Fn(&TargetId) -> Option<State>,
+    ) -> Option<u64> {
+        // Before its first sync a proxy is unknown to the control plane.
+        if self.reporting || !self.ever_synced || (self.report_failures > 0 && now < self.next_report) {
+            return None;
+        }
+        let applied_news = *applied != self.last_applied;
+        let urgent = (draining && applied_news)
+            || targets.iter().any(|(id, usage)| self.is_urgent(state_of(id), usage, self.last_targets.get(id)));
+        let gap = if urgent {
+            Duration::ZERO
+        } else if applied_news || self.is_news(targets) {
+            REPORT_GAP.min(self.heartbeat)
+        } else {
+            self.heartbeat
+        };
+        if self.seq > 0 && now < self.report_sent + gap {
+            return None;
+        }
+        self.reporting = true;
+        self.report_sent = now;
+        self.seq += 1;
+        self.last_applied.clone_from(applied);
+        self.last_targets.clone_from(targets);
+        Some(self.seq)
+    }
+
+    /// Demand on a target that is not ready, which the last report did not show.
+    fn is_urgent(&self, state: Option<State>, usage: &Usage, last: Option<&Usage>) -> bool {
+        let last = last.copied().unwrap_or_default();
+        match state {
+            None | Some(State::Ready | State::Suspended) => false,
+            Some(State::Draining) => {
+                (usage.held > 0 && last.held == 0) || (usage.in_flight > 0 && last.in_flight == 0)
+            }
+            // A refused arrival is demand too; its age falls when there is a new one.
+            Some(State::Failed | State::Asleep | State::Waking) => {
+                (usage.held > 0 && last.held == 0)
+                    || (usage.held == 0
+                        && usage.idle_ms.is_some_and(|idle| idle < 1_000 && last.idle_ms.is_none_or(|last| idle < last)))
+            }
+        }
+    }
+
+    fn is_news(&self, targets: &BTreeMap<TargetId, Usage>) -> bool {
+        let same = |(id, usage): (&TargetId, &Usage)| {
+            self.last_targets.get(id).is_some_and(|last| {
+                let newer_arrival = match (usage.idle_ms, last.idle_ms) {
+                    (Some(idle), Some(last)) => idle < last,
+                    (idle, last) => idle.is_some() && last.is_none(),
+                };
+                last.held == usage.held && last.in_flight == usage.in_flight && !newer_arrival
+            })
+        };
+        let last_busy = self.last_targets.values().filter(|usage| usage.held > 0 || usage.in_flight > 0).count();
+        let busy = targets.values().filter(|usage| usage.held > 0 || usage.in_flight > 0).count();
+        last_busy != busy || !targets.iter().all(same)
+    }
+
+    /// Arrivals up to this age are reported: until the control plane has surely heard of them.
+    pub(super) fn recent(&self, now: Time) -> Duration {
+        RECENT_MIN.max(now.saturating_sub(self.last_report_ok) + self.heartbeat)
+    }
+
+    pub(super) fn is_lost(&self, now: Time) -> bool {
+        self.last_heard.is_none_or(|at| now.saturating_sub(at) >= self.heartbeat * 3)
+    }
+
+    pub(super) fn sync_age_ms(&self, now: Time) -> u64 {
+        let age = now.saturating_sub(self.last_sync.unwrap_or(Time::ZERO));
+        u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        let sync = (!self.syncing).then_some(self.next_sync);
+        let report = (!self.reporting && self.report_failures > 0).then_some(self.next_report);
+        let heartbeat = (!self.reporting).then_some(self.report_sent + self.heartbeat);
+        sync.into_iter().chain(report).chain(heartbeat).min()
+    }
+}
+
+fn backoff(failures: u32) -> Duration {
+    RETRY_MIN.saturating_mul(1 << failures.min(8)).min(RETRY_MAX)
+}

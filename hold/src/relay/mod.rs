@@ -1,0 +1,244 @@
+//! The relay: speaks for the whole Envoy. Publishes what the control plane says to the gates, and reports what the gates
+//! hold. One for each Envoy at a time; which root context runs it is [`crate::Candidate`]'s business.
+//!
+//! Never does I/O and never reads a clock. The shell reads rows whenever it has published, and only then asks for a
+//! report: so no gate that has registered meanwhile is missed.
+
+mod catalogue;
+mod link;
+mod rows;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use protocol::{Incarnation, Proxy, Report, Reporter, Revision, State, SyncRequest, SyncResponse};
+
+pub use link::SyncFailure;
+
+use catalogue::Catalogue;
+use link::Link;
+use rows::Rows;
+
+use crate::{Head, Member, Members, Row, Slot, SlotRecord, Time};
+
+/// What a root context brings when it becomes the relay.
+#[derive(Debug)]
+pub struct RelayStart {
+    /// Envoy's node id.
+    pub id: String,
+    /// Of this `vm_id`.
+    pub incarnation: Incarnation,
+    /// Of the lease.
+    pub term: u64,
+    /// As it stood in shared data, if it did.
+    pub head: Option<Head>,
+    /// As they stood in shared data.
+    pub slots: Vec<(Slot, SlotRecord)>,
+}
+
+/// What the shell should do, in this order.
+#[derive(Debug, PartialEq)]
+pub enum Command {
+    /// Write these slots, then the head, each by compare-and-swap, then ring [`Relay::gates_to_ring`], then read the rows. If a write
+    /// fails, another relay has taken over: drop this one.
+    Publish {
+        /// First.
+        slots: Vec<(Slot, SlotRecord)>,
+        /// Then.
+        head: Head,
+    },
+    /// Post a sync and give its answer to [`Relay::sync_answered`]. At most one is on its way.
+    Sync {
+        /// The body.
+        request: SyncRequest,
+    },
+    /// Free every credit of a gate that went silent.
+    Free(Member),
+    /// Take a gate that went silent long ago off the list of members.
+    Forget(Member),
+}
+
+/// What the gauges should show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Requests held now.
+    pub held: u64,
+    /// Requests passed or resumed and not yet ended.
+    pub in_flight: u64,
+    /// Targets known.
+    pub targets: u64,
+    /// Targets that are ready.
+    pub targets_ready: u64,
+    /// Gates that write their rows.
+    pub gates: u64,
+    /// Gates that went silent and are not forgotten yet.
+    pub gates_silent: u64,
+    /// 1 while the control plane can be reached.
+    pub control_plane_up: u64,
+    /// Since the last successful sync, in ms.
+    pub sync_age_ms: u64,
+}
+
+/// The relay of one Envoy.
+#[derive(Debug)]
+pub struct Relay {
+    proxy: Proxy,
+    catalogue: Catalogue,
+    rows: Rows,
+    link: Link,
+    out: VecDeque<Command>,
+    warnings: VecDeque<String>,
+    forget_after: Duration,
+}
+
+impl Relay {
+    /// Takes over what stands in shared data. Every slot that is in use is published again under the new term, so that
+    /// whatever a former relay still writes fails.
+    pub fn new(start: RelayStart, now: Time) -> Self {
+        let proxy = Proxy { id: start.id, incarnation: start.incarnation, term: start.term };
+        let lost = start.head.as_ref().is_some_and(|head| head.lost);
+        Self {
+            catalogue: Catalogue::new(start.term, start.head, start.slots),
+            proxy,
+            rows: Rows::default(),
+            link: Link::new(now, lost),
+            out: VecDeque::new(),
+            warnings: VecDeque::new(),
+            forget_after: Duration::from_secs(600),
+        }
+    }
+
+    /// Raised at every takeover.
+    pub fn term(&self) -> u64 {
+        self.proxy.term
+    }
+
+    /// The list of members, as read from shared data.
+    pub fn members(&mut self, now: Time, members: &Members) {
+        self.rows.members(now, members);
+    }
+
+    /// Whom to ring after a publication.
+    pub fn gates_to_ring(&self) -> Vec<Member> {
+        self.rows.fresh()
+    }
+
+    /// A row that has changed.
+    pub fn row(&mut self, now: Time, member: Member, row: Row) {
+        self.rows.row(now, member, row);
+    }
+
+    /// One tick of the relay's own, by which it counts the silence of others.
+    pub fn tick(&mut self, now: Time) {
+        for member in self.rows.tick(now) {
+            self.warnings.push_back(format!(
+                "gate {} has gone silent: what it held is given up, what it had in flight blocks sleeps",
+                member.id.0
+            ));
+            self.out.push_back(Command::Free(member));
+        }
+        for member in self.rows.forget(now, self.forget_after) {
+            self.out.push_back(Command::Forget(member));
+        }
+    }
+
+    /// A sync was answered, or was not.
+    pub fn sync_answered(&mut self, now: Time, answer: Result<SyncResponse, SyncFailure>) {
+        match answer {
+            Ok(response) => {
+                self.forget_after = Duration::from_millis(response.forget_after_ms);
+                let heartbeat = Duration::from_millis(response.heartbeat_ms.max(1));
+                self.link.sync_succeeded(now, heartbeat);
+                self.catalogue.take_in(response);
+            }
+            Err(failure) => {
+                if let Some(warning) = self.link.sync_failed(now, failure) {
+                    self.warnings.push_back(warning);
+                }
+            }
+        }
+        self.watch_loss(now);
+    }
+
+    /// A report was answered with 204, or was not.
+    pub fn report_answered(&mut self, now: Time, ok: bool) {
+        self.link.report_answered(now, ok);
+        self.watch_loss(now);
+    }
+
+    /// Carries out what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.watch_loss(now);
+    }
+
+    /// When [`Relay::handle_timeout`], a sync or a report is due next.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.link.poll_timeout()
+    }
+
+    /// The next thing to do but to report.
+    pub fn poll_command(&mut self, now: Time) -> Option<Command> {
+        self.catalogue.follow(&self.rows);
+        if let Some((slots, head)) = self.catalogue.publish(self.proxy.term) {
+            return Some(Command::Publish { slots, head });
+        }
+        if let Some(command) = self.out.pop_front() {
+            return Some(command);
+        }
+        let wait_ms = self.link.poll_sync(now)?;
+        let request = SyncRequest { proxy: self.proxy.clone(), since: self.catalogue.revision(), wait_ms };
+        Some(Command::Sync { request })
+    }
+
+    /// The report that is due, if one is. Ask only when every row has been read since the last publication.
+    pub fn poll_report(&mut self, now: Time) -> Option<Report> {
+        let applied = self.catalogue.applied(self.rows.applied());
+        let targets = self.rows.usage(now, &self.catalogue, self.link.recent(now));
+        let draining = self.catalogue.has_draining();
+        let seq = self.link.poll_report(now, &applied, &targets, draining, |id| self.catalogue.state_of(id))?;
+        self.catalogue.reported(applied.as_ref());
+        Some(Report {
+            proxy: Reporter {
+                id: self.proxy.id.clone(),
+                incarnation: self.proxy.incarnation.clone(),
+                term: self.proxy.term,
+                seq,
+            },
+            applied,
+            targets,
+            leaving: false,
+        })
+    }
+
+    /// What the gauges should show now.
+    pub fn gauges(&self, now: Time) -> Gauges {
+        let mut gauges = self.rows.gauges();
+        gauges.targets = self.catalogue.len();
+        gauges.targets_ready = self.catalogue.count(State::Ready);
+        gauges.control_plane_up = u64::from(!self.catalogue.lost());
+        gauges.sync_age_ms = self.link.sync_age_ms(now);
+        gauges
+    }
+
+    /// Something for the log.
+    pub fn poll_warning(&mut self) -> Option<String> {
+        self.warnings.pop_front()
+    }
+
+    /// The revision that stands in shared data.
+    pub fn revision(&self) -> Option<Revision> {
+        self.catalogue.revision()
+    }
+
+    fn watch_loss(&mut self, now: Time) {
+        let lost = self.link.is_lost(now);
+        if lost != self.catalogue.lost() {
+            self.warnings.push_back(if lost {
+                "the control plane is lost: ready targets keep passing, others follow hold.onControlPlaneLoss".to_owned()
+            } else {
+                "the control plane is back".to_owned()
+            });
+            self.catalogue.set_lost(lost);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What the gates say of themselves, and what becomes of those that say no more.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use protocol::{TargetId, Usage};
+
+use crate::relay::Gauges;
+use crate::relay::catalogue::Catalogue;
+use crate::{GateId, Member, Members, Row, Time};
+
+/// Ticks of the relay without a beat of the row, after which its gate is taken for dead: ten seconds at the default
+/// period. A worker thread that stands still for so long while the relay's thread runs is not seen short of a dead VM;
+/// a stopped process stops both. Until then the gate blocks drains, because it may pass requests.
+const SILENT_TICKS: u32 = 100;
+
+#[derive(Debug)]
+struct Known {
+    member: Member,
+    row: Option<Row>,
+    /// When the row was read: its ages count from here.
+    read: Time,
+    quiet_ticks: u32,
+    silent_since: Option<Time>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    known: BTreeMap<GateId, Known>,
+}
+
+/// One gate's part in one target.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    pub(super) gate: GateId,
+    pub(super) held: u32,
+    pub(super) proven: Option<u64>,
+}
+
+impl Rows {
+    pub(super) fn members(&mut self, now: Time, members: &Members) {
+        self.known.retain(|_, known| members.contains(known.member));
+        for member in members.live.iter().filter(|member| member.gate) {
+            self.known.entry(member.id).or_insert(Known {
+                member: *member,
+                row: None,
+                read: now,
+                quiet_ticks: 0,
+                silent_since: None,
+            });
+        }
+    }
+
+    pub(super) fn row(&mut self, now: Time, member: Member, row: Row) {
+        if row.nonce != member.nonce {
+            return;
+        }
+        if let Some(known) = self.known.get_mut(&member.id)
+            && known.member == member
+        {
+            if known.row.as_ref().is_none_or(|old| old.beat != row.beat) {
+                known.quiet_ticks = 0;
+                known.silent_since = None;
+            }
+            known.row = Some(row);
+            known.read = now;
+        }
+    }
+
+    /// Gates that have beaten lately. The queue of a dead VM must not be rung: Envoy may deliver the message to another
+    /// context of the VM that took its place.
+    pub(super) fn fresh(&self) -> Vec<Member> {
+        self.known
+            .values()
+            .filter(|known| known.quiet_ticks <= 2 * Row::BEAT_TICKS)
+            .map(|known| known.member)
+            .collect()
+    }
+
+    /// Gates that have just been found silent.
+    pub(super) fn tick(&mut self, now: Time) -> Vec<Member> {
+        let mut silent = Vec::new();
+        for known in self.known.values_mut() {
+            known.quiet_ticks = known.quiet_ticks.saturating_add(1);
+            if known.quiet_ticks >= SILENT_TICKS && known.silent_since.is_none() {
+                known.silent_since = Some(now);
+                silent.push(known.member);
+            }
+        }
+        silent
+    }
+
+    /// Gates that went silent so long ago that they block nothing any more.
+    pub(super) fn forget(&mut self, now: Time, after: Duration) -> Vec<Member> {
+        let due = |known: &Known| known.silent_since.is_some_and(|since| now.saturating_sub(since) >= after);
+        let members = self.known.values().filter(|known| due(known)).map(|known| known.member).collect();
+        self.known.retain(|_, known| !due(known));
+        members
+    }
+
+    /// The oldest version that every gate has applied; `None` if there is no gate, so nothing to wait for.
+    pub(super) fn applied(&self) -> Option<u64> {
+        self.known
+            .values()
+            .filter(|known| known.silent_since.is_none())
+            .map(|known| known.row.as_ref().map_or(0, |row| row.applied))
+            .min()
+    }
+
+    /// Use of every target that has any, or an arrival younger than `recent`.
+    pub(super) fn usage(&self, now: Time, catalogue: &Catalogue, recent: Duration) -> BTreeMap<TargetId, Usage> {
+        let mut out: BTreeMap<TargetId, Usage> = BTreeMap::new();
+        for known in self.known.values() {
+            let Some(row) = &known.row else { continue };
+            let since_read = u64::try_from(now.saturating_sub(known.read).as_millis()).unwrap_or(u64::MAX);
+            for entry in &row.entries {
+                let Some(id) = catalogue.tenant(entry.slot, row.applied) else { continue };
+                let held = if known.silent_since.is_some() { 0 } else { entry.held };
+                let idle = entry
+                    .idle_ms
+                    .map(|idle| idle.saturating_add(since_read))
+                    .filter(|idle| Duration::from_millis(*idle) <= recent);
+                if held == 0 && entry.in_flight == 0 && idle.is_none() {
+                    continue;
+                }
+                let usage = out.entry(id.clone()).or_default();
+                usage.held = usage.held.saturating_add(held);
+                usage.in_flight = usage.in_flight.saturating_add(entry.in_flight);
+                usage.idle_ms = match (usage.idle_ms, idle) {
+                    (Some(one), Some(other)) => Some(one.min(other)),
+                    (one, other) => one.or(other),
+                };
+            }
+        }
+        out
+    }
+
+    /// Every live gate's part in every target that it lists, by slot.
+    pub(super) fn parts(&self) -> BTreeMap<crate::Slot, Vec<Part>> {
+        let mut out: BTreeMap<crate::Slot, Vec<Part>> = BTreeMap::new();
+        for known in self.known.values().filter(|known| known.silent_since.is_none()) {
+            for entry in known.row.iter().flat_map(|row| &row.entries) {
+                if entry.held > 0 || entry.proven.is_some() {
+                    out.entry(entry.slot).or_default().push(Part {
+                        gate: known.member.id,
+                        held: entry.held,
+                        proven: entry.proven,
+                    });
+                }
+            }
+        }
+        out
+    }
+
+    pub(super) fn gauges(&self) -> Gauges {
+        let mut gauges = Gauges::default();
+        for known in self.known.values() {
+            let silent = known.silent_since.is_some();
+            gauges.gates += u64::from(!silent);
+            gauges.gates_silent += u64::from(silent);
+            for entry in known.row.iter().flat_map(|row| &row.entries) {
+                gauges.held += if silent { 0 } else { u64::from(entry.held) };
+                gauges.in_flight += u64::from(entry.in_flight);
+            }
+        }
+        gauges
+    }
+}

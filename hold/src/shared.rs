@@ -1,0 +1,206 @@
+//! What the VMs of one `vm_id` tell each other through shared data, and under which keys.
+//!
+//! Values are JSON, except ledgers. Rows are the truth; the queues beside them only say "look". No value holds a time:
+//! only ages and beats.
+
+use std::collections::VecDeque;
+
+use protocol::{Revision, Target};
+use serde::{Deserialize, Serialize};
+
+use crate::{GateId, Slot};
+
+/// Names of shared keys and queues. All start with `holdfast.v1.`, because without a `vm_id` (Istio's `WasmPlugin`) the
+/// keys are shared with every other plugin.
+pub mod keys {
+    use crate::{GateId, Slot};
+
+    /// The proxy's incarnation: 16 hexadecimal digits.
+    pub const INCARNATION: &str = "holdfast.v1.incarnation";
+    /// [`super::Lease`].
+    pub const LEASE: &str = "holdfast.v1.lease";
+    /// [`super::Members`].
+    pub const MEMBERS: &str = "holdfast.v1.members";
+    /// [`super::Head`].
+    pub const HEAD: &str = "holdfast.v1.head";
+    /// [`crate::Ledger`] of the whole Envoy.
+    pub const ENVOY_LEDGER: &str = "holdfast.v1.ledger";
+
+    /// [`crate::Ledger`] of one target slot.
+    pub fn ledger(slot: Slot) -> String {
+        format!("holdfast.v1.ledger.{}", slot.0)
+    }
+
+    /// [`super::SlotRecord`].
+    pub fn slot(slot: Slot) -> String {
+        format!("holdfast.v1.slot.{}", slot.0)
+    }
+
+    /// [`super::Row`] of a gate.
+    pub fn row(gate: GateId) -> String {
+        format!("holdfast.v1.row.{}", gate.0)
+    }
+
+    /// Queue of a root context.
+    pub fn queue(gate: GateId) -> String {
+        format!("holdfast.v1.queue.{}", gate.0)
+    }
+
+    /// Set while a message on that queue has not been heard: at most one is outstanding.
+    pub fn bell(gate: GateId) -> String {
+        format!("holdfast.v1.bell.{}", gate.0)
+    }
+}
+
+/// Who runs the relay. Its owner raises `beat` at every tick.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// `None` once the owner has ended well.
+    pub owner: Option<Member>,
+    /// Raised at every change of owner.
+    pub term: u64,
+    /// Raised by the owner at every tick.
+    pub beat: u64,
+}
+
+/// One root context that has registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Names its row and its queue.
+    pub id: GateId,
+    /// Random: tells two users of the same id apart.
+    pub nonce: u64,
+    /// False for the singleton service, which owns no streams and keeps no row.
+    pub gate: bool,
+}
+
+/// Every root context that has registered and not signed off.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Members {
+    /// In order of registration.
+    pub live: Vec<Member>,
+}
+
+impl Members {
+    /// Adds a member under the lowest id that is free, so that ids, and with them keys, do not grow with reloads.
+    pub fn join(&mut self, nonce: u64, gate: bool) -> Member {
+        let id = (1..).map(GateId).find(|id| self.live.iter().all(|member| member.id != *id)).unwrap_or(GateId(u32::MAX));
+        let member = Member { id, nonce, gate };
+        self.live.push(member);
+        member
+    }
+
+    /// Takes a member out. True if it was in.
+    pub fn leave(&mut self, member: Member) -> bool {
+        let before = self.live.len();
+        self.live.retain(|other| *other != member);
+        self.live.len() != before
+    }
+
+    /// True if the member has registered and not been taken out.
+    pub fn contains(&self, member: Member) -> bool {
+        self.live.contains(&member)
+    }
+}
+
+/// What a gate looks at first: is there anything new, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Term of the relay that wrote it.
+    pub term: u64,
+    /// Counts publications, over all terms.
+    pub version: u64,
+    /// What of the control plane `version` amounts to.
+    pub revision: Option<Revision>,
+    /// True once there has been a snapshot.
+    pub known: bool,
+    /// True while the control plane is away.
+    pub lost: bool,
+    /// Slots in use are below this.
+    pub slots: u32,
+    /// `changes` names all that changed after this version; a gate that is further behind reads every slot.
+    pub floor: u64,
+    /// The newest changes, oldest first: version and slot. At most [`Head::CHANGES`].
+    pub changes: VecDeque<(u64, Slot)>,
+}
+
+impl Head {
+    /// Longest list of changes. 256 is what 100 changes a second leave in two seconds, and 20 ticks of a gate; it keeps
+    /// the value under 4 KiB.
+    pub const CHANGES: usize = 256;
+}
+
+/// What the relay publishes about one target. `target: None` is a free slot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotRecord {
+    /// Version at which it was written.
+    pub version: u64,
+    /// Version at which `target` moved into this slot: rows written before speak of its former tenant.
+    pub since: u64,
+    /// The target as the control plane published it.
+    pub target: Option<Target>,
+    /// How many unanswered released requests each gate may have at once. A gate that is not named may have one.
+    pub shares: Vec<(GateId, u32)>,
+    /// The one gate that asks first, so that a herd of workers does not get the only endpoint ejected.
+    pub prober: Option<GateId>,
+    /// The epoch in which some gate has had a yes: now every gate may ask.
+    pub proven: Option<u64>,
+}
+
+/// What one gate tells the relay.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// Of the gate that wrote it.
+    pub nonce: u64,
+    /// Newest head that the gate has applied.
+    pub applied: u64,
+    /// Raised at least every [`Row::BEAT_TICKS`] ticks while the VM lives.
+    pub beat: u64,
+    /// Targets with something held, in flight, or an arrival within [`Row::RECENT`].
+    pub entries: Vec<RowEntry>,
+}
+
+impl Row {
+    /// A gate writes its row at least this often.
+    pub const BEAT_TICKS: u32 = 5;
+    /// How long an arrival is listed: longer than the relay needs to have it acknowledged by the control plane.
+    pub const RECENT: std::time::Duration = std::time::Duration::from_secs(60);
+}
+
+/// Use of one target as one gate sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowEntry {
+    /// Which target.
+    #[serde(rename = "s")]
+    pub slot: Slot,
+    /// Requests held now.
+    #[serde(rename = "h", default)]
+    pub held: u32,
+    /// Requests passed or resumed and not yet ended.
+    #[serde(rename = "f", default)]
+    pub in_flight: u32,
+    /// Age of the last arrival, in ms, when the row was written.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    pub idle_ms: Option<u64>,
+    /// The epoch in which this gate has had a yes.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub proven: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_used_again() {
+        let mut members = Members::default();
+        let first = members.join(11, true);
+        let second = members.join(12, true);
+        assert_ne!(first.id, second.id);
+        assert!(members.leave(first));
+        assert!(!members.leave(first), "must leave once");
+        let third = members.join(13, true);
+        assert_eq!(third.id, first.id);
+        assert!(!members.contains(first), "must tell two users of one id apart");
+    }
+}

@@ -1,0 +1,143 @@
+//! Requests that the module itself sends: sync, report, confirm. From the root only.
+
+use std::time::Duration;
+
+use hold::{ConfirmCall, ConfirmToken, Outcome, SyncFailure, Time};
+use protocol::{REPORT_PATH, Report, SYNC_PATH, SyncRequest};
+use serde::Serialize;
+
+use crate::host::{self, NotSent};
+use crate::station::Station;
+
+/// What an answer is an answer to. `term` is that of the relay that asked.
+#[derive(Debug)]
+pub(crate) enum Call {
+    Confirm(ConfirmToken),
+    Sync { term: u64 },
+    Report { term: u64 },
+}
+
+/// `grpc.health.v1.HealthCheckRequest{}` as one gRPC message: not compressed, empty.
+const HEALTH_CHECK: &[u8] = &[0; 5];
+
+pub(crate) fn confirm(station: &Station, now: Time, question: &ConfirmCall) {
+    let cluster = String::from_utf8_lossy(&question.cluster);
+    // Envoy lets only ASCII into an authority; should that change, the cluster's name does as well.
+    let authority = std::str::from_utf8(&question.authority).ok().filter(|text| !text.is_empty()).unwrap_or(&cluster);
+    let sent = match &question.path {
+        Some(path) => {
+            let headers = vec![
+                (":method", "GET"),
+                (":path", path),
+                (":authority", authority),
+                ("user-agent", host::USER_AGENT),
+            ];
+            host::call(&cluster, headers, None, question.timeout)
+        }
+        None => {
+            let headers = vec![
+                (":method", "POST"),
+                (":path", "/grpc.health.v1.Health/Check"),
+                (":authority", authority),
+                ("content-type", "application/grpc"),
+                ("te", "trailers"),
+                ("user-agent", host::USER_AGENT),
+            ];
+            host::call(&cluster, headers, Some(HEALTH_CHECK), question.timeout)
+        }
+    };
+    match sent {
+        Ok(token) => {
+            station.calls.borrow_mut().insert(token, Call::Confirm(question.token));
+        }
+        Err(NotSent::NoEndpoint | NotSent::NoCluster) => {
+            station.with_gate(|gate| gate.confirmed(now, question.token, Outcome::NoEndpoint));
+        }
+    }
+}
+
+pub(crate) fn sync(station: &Station, now: Time, request: &SyncRequest) {
+    let timeout = Duration::from_millis(request.wait_ms) + station.config.control_plane.timeout;
+    let call = Call::Sync { term: request.proxy.term };
+    if !post(station, SYNC_PATH, request, timeout, call) {
+        station.metrics.sync(false);
+        station.with_relay(|relay| relay.sync_answered(now, Err(SyncFailure::Unreachable)));
+    }
+}
+
+pub(crate) fn report(station: &Station, now: Time, report: &Report) {
+    let call = Call::Report { term: report.proxy.term };
+    if !post(station, REPORT_PATH, report, station.config.control_plane.timeout, call) {
+        station.metrics.report(false);
+        station.with_relay(|relay| relay.report_answered(now, false));
+    }
+}
+
+fn post(station: &Station, path: &str, body: &impl Serialize, timeout: Duration, call: Call) -> bool {
+    let Ok(body) = serde_json::to_vec(body) else { return false };
+    let to = &station.config.control_plane;
+    let bearer = station.token().map(|token| format!("Bearer {token}"));
+    let mut headers = vec![
+        (":method", "POST"),
+        (":path", path),
+        (":authority", to.authority.as_str()),
+        ("content-type", "application/json"),
+    ];
+    if let Some(bearer) = &bearer {
+        headers.push(("authorization", bearer));
+    }
+    match host::call(&to.cluster, headers, Some(&body), timeout) {
+        Ok(token) => {
+            station.calls.borrow_mut().insert(token, call);
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// An answer has come, or has not in time.
+pub(crate) fn answered(station: &Station, now: Time, token: u32, body_size: usize) {
+    let Some(call) = station.calls.borrow_mut().remove(&token) else { return };
+    let status = host::call_header(":status").and_then(|text| std::str::from_utf8(&text).ok()?.parse::<u16>().ok());
+    match call {
+        Call::Confirm(token) => {
+            let outcome = confirm_outcome(status);
+            station.with_gate(|gate| gate.confirmed(now, token, outcome));
+        }
+        Call::Sync { term } => {
+            let answer = match status {
+                Some(200) => serde_json::from_slice(&host::call_body(body_size))
+                    .map_err(|error| SyncFailure::Garbled(error.to_string())),
+                Some(status) if is_of_upstream() => Err(SyncFailure::Status(status)),
+                _ => Err(SyncFailure::Unreachable),
+            };
+            station.metrics.sync(answer.is_ok());
+            if station.with_relay(|relay| relay.term()) == Some(term) {
+                station.with_relay(|relay| relay.sync_answered(now, answer));
+            }
+        }
+        Call::Report { term } => {
+            let ok = status == Some(204);
+            station.metrics.report(ok);
+            if station.with_relay(|relay| relay.term()) == Some(term) {
+                station.with_relay(|relay| relay.report_answered(now, ok));
+            }
+        }
+    }
+}
+
+/// Answers made by Envoy lack this header; answers of the upstream have it, whatever their status.
+fn is_of_upstream() -> bool {
+    host::call_header("x-envoy-upstream-service-time").is_some()
+}
+
+fn confirm_outcome(status: Option<u16>) -> Outcome {
+    match status {
+        Some(status) if is_of_upstream() => {
+            let grpc = host::call_header("grpc-status").or_else(|| host::call_trailer("grpc-status"));
+            let grpc_status = grpc.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok());
+            Outcome::Answered { status, grpc_status }
+        }
+        _ => Outcome::Unreachable,
+    }
+}

@@ -1,0 +1,216 @@
+//! Envoy, in our own types. The only module that makes host calls.
+//!
+//! Header values are bytes: the SDK's string getters panic on anything that is not UTF-8.
+
+use std::time::Duration;
+
+use hold::{Reply, StreamId};
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::{LogLevel, MapType, MetricType, Status};
+
+/// Sent by [`call`], and by nothing else.
+pub(crate) const USER_AGENT: &str = concat!("holdfast-confirm/", env!("CARGO_PKG_VERSION"));
+
+/// As a missing key accepts any compare-and-swap, this one creates and never overwrites.
+pub(crate) const CREATE: u32 = u32::MAX;
+
+pub(crate) fn info(message: &str) {
+    let _ = hostcalls::log(LogLevel::Info, message);
+}
+
+pub(crate) fn warn(message: &str) {
+    let _ = hostcalls::log(LogLevel::Warn, message);
+}
+
+pub(crate) fn error(message: &str) {
+    let _ = hostcalls::log(LogLevel::Error, message);
+}
+
+/// The configuration of the plugin that is being configured.
+pub(crate) fn plugin_configuration() -> Vec<u8> {
+    hostcalls::get_buffer(proxy_wasm::types::BufferType::PluginConfiguration, 0, usize::MAX).ok().flatten().unwrap_or_default()
+}
+
+pub(crate) fn set_tick_period(period: Duration) {
+    let _ = hostcalls::set_tick_period(period);
+}
+
+/// The name of the cluster that the route leads to; empty if the route leads to none (redirect, direct response).
+pub(crate) fn route_cluster() -> Vec<u8> {
+    property(vec!["xds", "cluster_name"]).unwrap_or_default()
+}
+
+/// Envoy's node id.
+pub(crate) fn node_id() -> String {
+    property(vec!["xds", "node", "id"]).map(|id| String::from_utf8_lossy(&id).into_owned()).unwrap_or_default()
+}
+
+/// The `vm_id` of the VM's configuration; empty if there is none.
+pub(crate) fn vm_id() -> String {
+    property(vec!["plugin_vm_id"]).map(|id| String::from_utf8_lossy(&id).into_owned()).unwrap_or_default()
+}
+
+fn property(path: Vec<&str>) -> Option<Vec<u8>> {
+    hostcalls::get_property(path).ok().flatten()
+}
+
+/// A request header of the current stream, as it came; empty if there is none.
+pub(crate) fn request_header(name: &str) -> Vec<u8> {
+    hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, name).ok().flatten().unwrap_or_default()
+}
+
+pub(crate) fn add_response_header(name: &str, value: &str) {
+    let _ = hostcalls::add_map_value(MapType::HttpResponseHeaders, name, value);
+}
+
+/// A value of shared data and its compare-and-swap number; `None` if the key was never written.
+pub(crate) fn shared_get(key: &str) -> Option<(Vec<u8>, u32)> {
+    match hostcalls::get_shared_data(key) {
+        Ok((value, Some(cas))) => Some((value.unwrap_or_default(), cas)),
+        Ok((_, None)) | Err(_) => None,
+    }
+}
+
+/// Writes if nobody else has since `cas` was read; [`CREATE`] if the key was missing.
+pub(crate) fn shared_cas(key: &str, value: &[u8], cas: u32) -> bool {
+    hostcalls::set_shared_data(key, Some(value), Some(cas)).is_ok()
+}
+
+/// Writes whatever was there. For keys with one writer.
+pub(crate) fn shared_put(key: &str, value: &[u8]) {
+    let _ = hostcalls::set_shared_data(key, Some(value), None);
+}
+
+pub(crate) fn queue_register(name: &str) -> Option<u32> {
+    hostcalls::register_shared_queue(name).ok()
+}
+
+pub(crate) fn queue_resolve(vm_id: &str, name: &str) -> Option<u32> {
+    hostcalls::resolve_shared_queue(vm_id, name).ok().flatten()
+}
+
+pub(crate) fn queue_push(queue: u32) -> bool {
+    hostcalls::enqueue_shared_queue(queue, Some(b"!")).is_ok()
+}
+
+/// Takes every message off a queue. Its messages say no more than "look".
+pub(crate) fn queue_drain(queue: u32) {
+    while let Ok(Some(_)) = hostcalls::dequeue_shared_queue(queue) {}
+}
+
+/// Lets a paused stream go on. From the root only; false if the stream is no more.
+///
+/// For a stale id `set_effective_context` fails, but a following resume would act on the previous context and say Ok.
+pub(crate) fn resume(stream: StreamId, root: u32) -> bool {
+    let known = hostcalls::set_effective_context(stream.0).is_ok();
+    if known {
+        let _ = hostcalls::resume_http_request();
+    }
+    let _ = hostcalls::set_effective_context(root);
+    known
+}
+
+/// Answers a paused stream. From the root only; false if the stream is no more.
+pub(crate) fn refuse(stream: StreamId, reply: &Reply, root: u32) -> bool {
+    let known = hostcalls::set_effective_context(stream.0).is_ok();
+    if known {
+        answer(reply);
+    }
+    let _ = hostcalls::set_effective_context(root);
+    known
+}
+
+/// Answers the current stream.
+pub(crate) fn answer(reply: &Reply) {
+    let retry_after = reply.retry_after.to_string();
+    let _ = match reply.grpc_status {
+        Some(status) => hostcalls::send_grpc_response(
+            grpc_status(status),
+            Some(&reply.message),
+            vec![("retry-after", retry_after.as_bytes())],
+        ),
+        None => hostcalls::send_http_response(
+            u32::from(reply.status),
+            vec![("content-type", protocol::Problem::CONTENT_TYPE), ("retry-after", &retry_after)],
+            Some(&reply.body),
+        ),
+    };
+}
+
+fn grpc_status(status: u32) -> proxy_wasm::types::GrpcStatusCode {
+    use proxy_wasm::types::GrpcStatusCode as Code;
+    match status {
+        4 => Code::DeadlineExceeded,
+        8 => Code::ResourceExhausted,
+        12 => Code::Unimplemented,
+        _ => Code::Unavailable,
+    }
+}
+
+/// Why a call was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotSent {
+    /// The cluster has no endpoint that may be used.
+    NoEndpoint,
+    /// There is no such cluster.
+    NoCluster,
+}
+
+/// Sends a request through a cluster. From the root only: the answer reaches the context that is active now.
+pub(crate) fn call(
+    cluster: &str,
+    headers: Vec<(&str, &str)>,
+    body: Option<&[u8]>,
+    timeout: Duration,
+) -> Result<u32, NotSent> {
+    hostcalls::dispatch_http_call(cluster, headers, body, vec![], timeout).map_err(|status| match status {
+        Status::BadArgument => NotSent::NoCluster,
+        _ => NotSent::NoEndpoint,
+    })
+}
+
+/// A header of the answer that is being delivered.
+pub(crate) fn call_header(name: &str) -> Option<Vec<u8>> {
+    hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, name).ok().flatten()
+}
+
+/// A trailer of the answer that is being delivered.
+pub(crate) fn call_trailer(name: &str) -> Option<Vec<u8>> {
+    hostcalls::get_map_value_bytes(MapType::HttpCallResponseTrailers, name).ok().flatten()
+}
+
+/// The body of the answer that is being delivered.
+pub(crate) fn call_body(size: usize) -> Vec<u8> {
+    hostcalls::get_buffer(proxy_wasm::types::BufferType::HttpCallResponseBody, 0, size).ok().flatten().unwrap_or_default()
+}
+
+/// The kinds of Envoy's stats.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stat {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+pub(crate) fn define_stat(stat: Stat, name: &str) -> Option<u32> {
+    let kind = match stat {
+        Stat::Counter => MetricType::Counter,
+        Stat::Gauge => MetricType::Gauge,
+        Stat::Histogram => MetricType::Histogram,
+    };
+    hostcalls::define_metric(kind, name).ok()
+}
+
+pub(crate) fn increment(stat: u32, by: u64) {
+    let _ = hostcalls::increment_metric(stat, i64::try_from(by).unwrap_or(i64::MAX));
+}
+
+pub(crate) fn record(stat: u32, value: u64) {
+    let _ = hostcalls::record_metric(stat, value);
+}
+
+/// 64 random bits, from WASI's `random_get` by way of the standard library's hasher. Different at every call.
+pub(crate) fn random() -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}

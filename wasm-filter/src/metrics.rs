@@ -1,0 +1,130 @@
+//! Envoy's stats. Gates only add to counters and histograms; the gauges are the relay's (a gauge that dies with its VM
+//! drifts). Names and tags are listed in ARCHITECTURE.md.
+
+use hold::{Counts, Gauges, Refusal};
+
+use crate::host::{self, Stat};
+
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    held: Option<u32>,
+    released: Option<u32>,
+    gone: Option<u32>,
+    refused: Vec<Option<u32>>,
+    bounds: Option<u32>,
+    confirm_yes: Option<u32>,
+    confirm_no_endpoint: Option<u32>,
+    confirm_unreachable: Option<u32>,
+    confirm_not_there: Option<u32>,
+    confirm_give_up: Option<u32>,
+    wait: Option<u32>,
+    sync_ok: Option<u32>,
+    sync_failed: Option<u32>,
+    report_ok: Option<u32>,
+    report_failed: Option<u32>,
+    takeovers: Option<u32>,
+    now_held: Option<u32>,
+    now_in_flight: Option<u32>,
+    targets: Option<u32>,
+    targets_ready: Option<u32>,
+    gates: Option<u32>,
+    gates_silent: Option<u32>,
+    control_plane_up: Option<u32>,
+    sync_age: Option<u32>,
+}
+
+impl Metrics {
+    pub(crate) fn define() -> Self {
+        let counter = |name: &str| host::define_stat(Stat::Counter, &format!("holdfast.{name}"));
+        let gauge = |name: &str| host::define_stat(Stat::Gauge, &format!("holdfast.{name}"));
+        Self {
+            held: counter("requests_held_total"),
+            released: counter("requests_released_total"),
+            gone: counter("requests_gone_total"),
+            refused: Refusal::ALL
+                .iter()
+                .map(|refusal| counter(&format!("requests_refused_total.reason={}", refusal.name())))
+                .collect(),
+            bounds: counter("bounds_hit_total"),
+            confirm_yes: counter("confirms_total.outcome=yes"),
+            confirm_no_endpoint: counter("confirms_total.outcome=no_endpoint"),
+            confirm_unreachable: counter("confirms_total.outcome=unreachable"),
+            confirm_not_there: counter("confirms_total.outcome=not_there"),
+            confirm_give_up: counter("confirms_given_up_total"),
+            wait: host::define_stat(Stat::Histogram, "holdfast.hold_duration_ms"),
+            sync_ok: counter("syncs_total.outcome=ok"),
+            sync_failed: counter("syncs_total.outcome=failed"),
+            report_ok: counter("reports_total.outcome=ok"),
+            report_failed: counter("reports_total.outcome=failed"),
+            takeovers: counter("relay_takeovers_total"),
+            now_held: gauge("requests_held"),
+            now_in_flight: gauge("requests_in_flight"),
+            targets: gauge("targets"),
+            targets_ready: gauge("targets_ready"),
+            gates: gauge("gates"),
+            gates_silent: gauge("gates_silent"),
+            control_plane_up: gauge("control_plane_up"),
+            sync_age: gauge("last_sync_age_ms"),
+        }
+    }
+
+    pub(crate) fn count(&self, counts: &Counts) {
+        add(self.held, counts.held);
+        add(self.released, counts.released);
+        add(self.gone, counts.gone);
+        for ((stat, count), refusal) in self.refused.iter().zip(counts.refused).zip(Refusal::ALL) {
+            add(*stat, count);
+            if refusal.is_bound() {
+                add(self.bounds, count);
+            }
+        }
+        add(self.confirm_yes, counts.confirm_yes);
+        add(self.confirm_no_endpoint, counts.confirm_no_endpoint);
+        add(self.confirm_unreachable, counts.confirm_unreachable);
+        add(self.confirm_not_there, counts.confirm_not_there);
+        add(self.confirm_give_up, counts.confirm_give_up);
+        if let Some(stat) = self.wait {
+            for wait in &counts.waits {
+                host::record(stat, u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+            }
+        }
+    }
+
+    pub(crate) fn sync(&self, ok: bool) {
+        add(if ok { self.sync_ok } else { self.sync_failed }, 1);
+    }
+
+    pub(crate) fn report(&self, ok: bool) {
+        add(if ok { self.report_ok } else { self.report_failed }, 1);
+    }
+
+    pub(crate) fn takeover(&self) {
+        add(self.takeovers, 1);
+    }
+
+    pub(crate) fn show(&self, gauges: &Gauges) {
+        let pairs = [
+            (self.now_held, gauges.held),
+            (self.now_in_flight, gauges.in_flight),
+            (self.targets, gauges.targets),
+            (self.targets_ready, gauges.targets_ready),
+            (self.gates, gauges.gates),
+            (self.gates_silent, gauges.gates_silent),
+            (self.control_plane_up, gauges.control_plane_up),
+            (self.sync_age, gauges.sync_age_ms),
+        ];
+        for (stat, value) in pairs {
+            if let Some(stat) = stat {
+                host::record(stat, value);
+            }
+        }
+    }
+}
+
+fn add(stat: Option<u32>, by: u64) {
+    if let Some(stat) = stat
+        && by > 0
+    {
+        host::increment(stat, by);
+    }
+}

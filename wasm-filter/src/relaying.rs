@@ -1,0 +1,194 @@
+//! The relay's part of a station: the lease, the rows, the publications.
+
+use std::collections::BTreeMap;
+
+use hold::{GateId, Head, Lease, LeaseStep, Members, Relay, RelayCommand, RelayStart, Row, Slot, SlotRecord, Time, keys};
+
+use crate::calls;
+use crate::host;
+use crate::shared;
+use crate::station::Station;
+
+/// The relay and the compare-and-swap numbers of all that it alone writes.
+#[derive(Debug)]
+pub(crate) struct Relaying {
+    pub(crate) relay: Relay,
+    head: u32,
+    slots: BTreeMap<Slot, u32>,
+    rows: BTreeMap<GateId, u32>,
+    members: Option<(u32, Members)>,
+}
+
+impl Relaying {
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        self.relay.poll_timeout()
+    }
+}
+
+impl Station {
+    /// One look at the lease: beats it, takes it, or steps down.
+    pub(crate) fn beat_lease(&self, now: Time) {
+        let (lease, number) = shared::get::<Lease>(keys::LEASE);
+        let step = self.with_candidate(|candidate| candidate.tick(lease.as_ref()));
+        match step {
+            Some(LeaseStep::Beat(lease)) if shared::cas(keys::LEASE, &lease, number) => {
+                if self.relaying.borrow().is_none() {
+                    self.become_relay(now, lease.term);
+                }
+                self.with_relay(|relay| relay.tick(now));
+            }
+            Some(LeaseStep::Take(lease)) if shared::cas(keys::LEASE, &lease, number) => self.become_relay(now, lease.term),
+            Some(LeaseStep::Wait | LeaseStep::Beat(_) | LeaseStep::Take(_)) | None => self.step_down(),
+        }
+    }
+
+    fn step_down(&self) {
+        if self.relaying.take().is_some() {
+            host::warn("holdfast: another VM has taken over the relay");
+        }
+    }
+
+    fn become_relay(&self, now: Time, term: u64) {
+        let Some(incarnation) = shared::incarnation() else { return };
+        let (head, head_number) = shared::get::<Head>(keys::HEAD);
+        let mut slots = Vec::new();
+        let mut numbers = BTreeMap::new();
+        for slot in (0..head.as_ref().map_or(0, |head| head.slots)).map(Slot) {
+            let (record, number) = shared::slot(slot);
+            numbers.insert(slot, number);
+            slots.push((slot, record));
+        }
+        let place = if self.config.service { "the singleton service" } else { "a filter's root context" };
+        host::info(&format!("holdfast: relay of this Envoy: {place}, term {term}, incarnation {incarnation}"));
+        let relay = Relay::new(RelayStart { id: host::node_id(), incarnation, term, head, slots }, now);
+        self.metrics.takeover();
+        self.relaying.replace(Some(Relaying {
+            relay,
+            head: head_number,
+            slots: numbers,
+            rows: BTreeMap::new(),
+            members: None,
+        }));
+    }
+
+    pub(crate) fn with_relay<T>(&self, f: impl FnOnce(&mut Relay) -> T) -> Option<T> {
+        self.relaying.borrow_mut().as_mut().map(|relaying| f(&mut relaying.relay))
+    }
+
+    /// Everything that is due for the relay, from a root callback: publish, read the rows, sync, report.
+    pub(crate) fn run_relay(&self, now: Time) {
+        if self.relaying.borrow().is_none() {
+            return;
+        }
+        self.read_rows(now);
+        self.with_relay(|relay| relay.handle_timeout(now));
+        while let Some(command) = self.with_relay(|relay| relay.poll_command(now)).flatten() {
+            match command {
+                RelayCommand::Publish { slots, head } => {
+                    if !self.publish(&slots, &head) {
+                        // Somebody else has written: this is no longer the relay.
+                        self.step_down();
+                        return;
+                    }
+                    self.ring_gates();
+                    self.look(now);
+                    self.write_own_news(now);
+                    self.read_rows(now);
+                }
+                RelayCommand::Sync { request } => calls::sync(self, now, &request),
+                RelayCommand::Free(member) => {
+                    let slots = shared::head().map_or(0, |head| head.slots);
+                    shared::free_credits(member.id, slots);
+                }
+                RelayCommand::Forget(member) => shared::leave(member),
+            }
+        }
+        if let Some(report) = self.with_relay(|relay| relay.poll_report(now)).flatten() {
+            calls::report(self, now, &report);
+        }
+        if let Some(gauges) = self.with_relay(|relay| relay.gauges(now)) {
+            self.metrics.show(&gauges);
+        }
+        while let Some(warning) = self.with_relay(Relay::poll_warning).flatten() {
+            host::warn(&format!("holdfast: {warning}"));
+        }
+    }
+
+    /// The relay's own gate follows a publication at once, without a message to itself.
+    fn write_own_news(&self, now: Time) {
+        let Some(member) = self.member() else { return };
+        if self.with_gate(|gate| gate.row_is_urgent()).unwrap_or(false)
+            && let Some(row) = self.with_gate(|gate| gate.row(now))
+        {
+            shared::put_row(member.id, &row);
+        }
+    }
+
+    fn publish(&self, slots: &[(Slot, SlotRecord)], head: &Head) -> bool {
+        for (slot, record) in slots {
+            let key = keys::slot(*slot);
+            let number = self.slot_number(*slot);
+            if !shared::cas(&key, record, number) {
+                return false;
+            }
+            let Some((_, number)) = host::shared_get(&key) else { return false };
+            if let Some(relaying) = self.relaying.borrow_mut().as_mut() {
+                relaying.slots.insert(*slot, number);
+            }
+        }
+        let Some(number) = self.relaying.borrow().as_ref().map(|relaying| relaying.head) else { return false };
+        if !shared::cas(keys::HEAD, head, number) {
+            return false;
+        }
+        // Between write and read another may have written: then the next compare-and-swap must fail, so what was read
+        // has to be what was written.
+        let (written, number) = shared::get::<Head>(keys::HEAD);
+        if written.as_ref() != Some(head) {
+            return false;
+        }
+        if let Some(relaying) = self.relaying.borrow_mut().as_mut() {
+            relaying.head = number;
+        }
+        true
+    }
+
+    fn slot_number(&self, slot: Slot) -> u32 {
+        self.relaying.borrow().as_ref().and_then(|relaying| relaying.slots.get(&slot).copied()).unwrap_or(host::CREATE)
+    }
+
+    fn ring_gates(&self) {
+        for member in self.with_relay(|relay| relay.gates_to_ring()).unwrap_or_default() {
+            if Some(member) != self.member() {
+                self.ring(member);
+            }
+        }
+    }
+
+    /// Gives the relay every row that has changed since the last look.
+    fn read_rows(&self, now: Time) {
+        let (members, number) = shared::get::<Members>(keys::MEMBERS);
+        let members = members.unwrap_or_default();
+        let known = self
+            .relaying
+            .borrow()
+            .as_ref()
+            .and_then(|relaying| relaying.members.as_ref())
+            .is_some_and(|(known, _)| *known == number);
+        if !known && let Some(relaying) = self.relaying.borrow_mut().as_mut() {
+            relaying.relay.members(now, &members);
+            relaying.rows.clear();
+            relaying.members = Some((number, members.clone()));
+        }
+        for member in members.live.iter().filter(|member| member.gate) {
+            let Some((bytes, number)) = host::shared_get(&keys::row(member.id)) else { continue };
+            let mut relaying = self.relaying.borrow_mut();
+            let Some(relaying) = relaying.as_mut() else { return };
+            if relaying.rows.insert(member.id, number) == Some(number) {
+                continue;
+            }
+            if let Ok(row) = serde_json::from_slice::<Row>(&bytes) {
+                relaying.relay.row(now, *member, row);
+            }
+        }
+    }
+}

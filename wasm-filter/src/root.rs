@@ -1,0 +1,88 @@
+//! A root context: takes Envoy's callbacks and hands them to its [`Station`].
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use hold::{Config, StreamId};
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
+
+use crate::calls;
+use crate::host;
+use crate::station::Station;
+use crate::stream::Stream;
+
+/// Until the station has registered, which it does at the first tick: `on_configure` runs in VMs that are thrown away.
+const FIRST_TICK: Duration = Duration::from_millis(5);
+
+#[derive(Debug)]
+pub(crate) struct Root {
+    id: u32,
+    station: Option<Rc<Station>>,
+}
+
+impl Root {
+    pub(crate) fn new(id: u32) -> Self {
+        Self { id, station: None }
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, _headers: usize, body_size: usize, _trailers: usize) {
+        if let Some(station) = &self.station {
+            let now = station.now();
+            calls::answered(station, now, token, body_size);
+            station.run(now);
+        }
+    }
+
+    fn on_done(&mut self) -> bool {
+        if let Some(station) = &self.station {
+            station.sign_off();
+        }
+        true
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, _size: usize) -> bool {
+        match Config::parse(&host::plugin_configuration()) {
+            Ok(config) => {
+                host::info(&format!("holdfast {} configured", env!("CARGO_PKG_VERSION")));
+                self.station = Some(Rc::new(Station::new(self.id, config)));
+                host::set_tick_period(FIRST_TICK);
+                true
+            }
+            Err(error) => {
+                host::error(&format!("holdfast: {error}"));
+                false
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        if let Some(station) = &self.station {
+            let now = station.now();
+            station.register(now);
+            station.test_panic();
+            station.beat(now);
+            station.run(now);
+        }
+    }
+
+    fn on_queue_ready(&mut self, _queue: u32) {
+        if let Some(station) = &self.station {
+            let now = station.now();
+            station.hear();
+            station.run(now);
+        }
+    }
+
+    fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(StreamId(context_id), self.station.clone())))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}

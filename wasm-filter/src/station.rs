@@ -1,0 +1,417 @@
+//! One root context: its gate, its place among the members, and, while it has the lease, the relay.
+//!
+//! Root callbacks and stream callbacks share it. A stream callback never dispatches a call and never touches another
+//! stream: it leaves that to the root by a message to the station's own queue.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use hold::{Candidate, Config, Gate, GateCommand, GateId, Member, Time, Update, Wants, keys};
+
+use crate::calls::{self, Call};
+use crate::host;
+use crate::metrics::Metrics;
+use crate::relaying::Relaying;
+use crate::shared;
+
+/// Resumes and refusals in one callback. Each that ends in a local reply runs nested when the callback returns; the VM's
+/// stack overflowed at 273 of them.
+const BATCH: u32 = 64;
+
+/// Shortest tick period: how exactly a confirm is repeated.
+const TICK_MIN: Duration = Duration::from_millis(5);
+
+thread_local! {
+    /// Every definition takes a new id in Envoy, so the stats are defined once for each VM.
+    static METRICS: Rc<Metrics> = Rc::new(Metrics::define());
+}
+
+/// What a root context is while it is registered.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) member: Member,
+    queue: u32,
+    candidate: Candidate,
+}
+
+/// One configured root context.
+#[derive(Debug)]
+pub(crate) struct Station {
+    pub(crate) root: u32,
+    pub(crate) config: Config,
+    pub(crate) metrics: Rc<Metrics>,
+    vm_id: String,
+    token: Option<String>,
+    started: Instant,
+    pub(crate) gate: RefCell<Option<Gate>>,
+    pub(crate) place: RefCell<Option<Place>>,
+    pub(crate) relaying: RefCell<Option<Relaying>>,
+    pub(crate) calls: RefCell<BTreeMap<u32, Call>>,
+    /// Queues of other members, by id and nonce.
+    queues: RefCell<BTreeMap<(GateId, u64), u32>>,
+    /// A message to the own queue is on its way.
+    rung: Cell<bool>,
+    next_beat: Cell<Time>,
+    ticks: Cell<u32>,
+    tick_period: Cell<Duration>,
+}
+
+impl Station {
+    pub(crate) fn new(root: u32, config: Config) -> Self {
+        let token = config.control_plane.token_env.as_ref().and_then(|name| match std::env::var(name) {
+            Ok(token) if !token.is_empty() => Some(token),
+            _ => {
+                host::error(&format!(
+                    "holdfast: control_plane.token_env: the VM's environment has no `{name}`: add it to \
+                     vm_config.environment_variables; calls go out without a token"
+                ));
+                None
+            }
+        });
+        Self {
+            root,
+            config,
+            metrics: METRICS.with(Rc::clone),
+            vm_id: host::vm_id(),
+            token,
+            started: Instant::now(),
+            gate: RefCell::new(None),
+            place: RefCell::new(None),
+            relaying: RefCell::new(None),
+            calls: RefCell::new(BTreeMap::new()),
+            queues: RefCell::new(BTreeMap::new()),
+            rung: Cell::new(false),
+            next_beat: Cell::new(Time::ZERO),
+            ticks: Cell::new(0),
+            tick_period: Cell::new(Duration::ZERO),
+        }
+    }
+
+    /// The VM's own clock.
+    pub(crate) fn now(&self) -> Time {
+        self.started.elapsed()
+    }
+
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// Registers at the first tick or stream, in this order: queue, row, targets. The relay writes the targets and then
+    /// lists the rows, so no gate is missed.
+    pub(crate) fn register(&self, now: Time) {
+        if self.place.borrow().is_some() {
+            return;
+        }
+        let Some(member) = shared::join(!self.config.service) else { return };
+        host::shared_put(&keys::bell(member.id), b"");
+        let Some(queue) = host::queue_register(&keys::queue(member.id)) else { return };
+        let candidate = Candidate::new(member, self.config.service);
+        self.place.replace(Some(Place { member, queue, candidate }));
+        if self.config.service {
+            return;
+        }
+        let mut gate = Gate::new(self.config.clone(), member, now);
+        let row = gate.row(now);
+        shared::put_row(member.id, &row);
+        self.gate.replace(Some(gate));
+        self.look(now);
+    }
+
+    /// Brings the gate up to what is published.
+    pub(crate) fn look(&self, now: Time) {
+        let Some(head) = shared::head() else { return };
+        let wants = match self.gate.borrow().as_ref() {
+            Some(gate) => gate.wants(&head),
+            None => return,
+        };
+        let (full, wanted) = match wants {
+            Wants::Nothing => return,
+            Wants::All => (true, (0..head.slots).map(hold::Slot).collect()),
+            Wants::Slots(slots) => (false, slots),
+        };
+        let slots = wanted.into_iter().map(|slot| (slot, shared::slot(slot).0)).collect();
+        if let Some(gate) = self.gate.borrow_mut().as_mut() {
+            gate.apply(now, Update { head, full, slots });
+        }
+    }
+
+    /// Everything that is due, from a root callback.
+    pub(crate) fn run(&self, now: Time) {
+        self.look(now);
+        self.with_gate(|gate| gate.handle_timeout(now));
+        self.write_news(now);
+        self.run_relay(now);
+        // Calls first: the actions below end in other contexts, and a call belongs to the context that is active.
+        self.ask(now);
+        self.act(now);
+        self.settle(now);
+        self.arm(now);
+    }
+
+    /// A beat of row and lease, if one is due.
+    pub(crate) fn beat(&self, now: Time) {
+        if now < self.next_beat.get() {
+            return;
+        }
+        self.next_beat.set(now + self.config.ticks.period);
+        self.ticks.set(self.ticks.get().wrapping_add(1));
+        self.rejoin_if_forgotten(now);
+        let due = self.ticks.get().is_multiple_of(hold::Row::BEAT_TICKS);
+        if due || self.with_gate(|gate| gate.row_changed()).unwrap_or(false) {
+            self.write_row(now);
+        }
+        self.beat_lease(now);
+    }
+
+    /// A gate that was silent for so long that it was forgotten comes back as a new one.
+    fn rejoin_if_forgotten(&self, now: Time) {
+        if !self.ticks.get().is_multiple_of(10) {
+            return;
+        }
+        let Some(member) = self.place.borrow().as_ref().map(|place| place.member) else { return };
+        if shared::members().contains(member) {
+            return;
+        }
+        host::warn("holdfast: this gate was forgotten; it registers again");
+        self.relaying.replace(None);
+        let Some(member) = shared::join(!self.config.service) else { return };
+        host::shared_put(&keys::bell(member.id), b"");
+        let Some(queue) = host::queue_register(&keys::queue(member.id)) else { return };
+        let candidate = Candidate::new(member, self.config.service);
+        self.place.replace(Some(Place { member, queue, candidate }));
+        self.with_gate(|gate| gate.rename(member));
+        self.write_row(now);
+    }
+
+    /// Sends the gate's questions through its clusters.
+    fn ask(&self, now: Time) {
+        while let Some(question) = self.with_gate(|gate| gate.poll_confirm(now)).flatten() {
+            calls::confirm(self, now, &question);
+        }
+    }
+
+    /// Resumes and refuses, at most a batch; the rest follows at once, in a callback of its own.
+    fn act(&self, now: Time) {
+        for _ in 0..BATCH {
+            let Some(command) = self.with_gate(|gate| gate.poll_command(now)).flatten() else { return };
+            self.carry_out(now, command);
+        }
+        if self.with_gate(|gate| gate.has_work()).unwrap_or(false) {
+            self.ring_self();
+        }
+    }
+
+    fn carry_out(&self, now: Time, command: GateCommand) {
+        match command {
+            GateCommand::Resume(stream) => {
+                host::resume(stream, self.root);
+            }
+            GateCommand::Refuse(stream, reply) => {
+                host::refuse(stream, &reply, self.root);
+            }
+            GateCommand::Claim { stream, slot, max_requests, max_bytes, bytes } => {
+                let Some(member) = self.member() else { return };
+                let granted = shared::take_credit(&keys::ledger(slot), member.id, bytes, max_requests, max_bytes);
+                if let Some(command) = self.with_gate(|gate| gate.claimed(now, stream, granted)).flatten() {
+                    self.carry_out(now, command);
+                }
+            }
+        }
+    }
+
+    /// What every callback ends with: news for the relay, credits, counts, warnings.
+    pub(crate) fn settle(&self, now: Time) {
+        self.write_news(now);
+        let Some(credits) = self.with_gate(Gate::take_credits) else { return };
+        if !credits.is_empty()
+            && let Some(member) = self.member()
+        {
+            shared::give_back(member.id, &credits);
+        }
+        if let Some(counts) = self.with_gate(Gate::take_counts)
+            && !counts.is_empty()
+        {
+            self.metrics.count(&counts);
+        }
+        while let Some(warning) = self.with_gate(Gate::poll_warning).flatten() {
+            host::warn(&format!("holdfast: {warning}"));
+        }
+    }
+
+    /// From a stream callback: leaves what only the root may do to the root.
+    pub(crate) fn leave_to_root(&self, now: Time) {
+        self.settle(now);
+        if self.with_gate(|gate| gate.has_work() || gate.wants_root(now)).unwrap_or(false) {
+            self.ring_self();
+        }
+    }
+
+    fn write_news(&self, now: Time) {
+        if self.with_gate(|gate| gate.row_is_urgent()).unwrap_or(false) {
+            self.write_row(now);
+            self.ring_relay();
+        }
+    }
+
+    fn write_row(&self, now: Time) {
+        let Some(member) = self.member() else { return };
+        if let Some(row) = self.with_gate(|gate| gate.row(now)) {
+            shared::put_row(member.id, &row);
+        }
+    }
+
+    pub(crate) fn member(&self) -> Option<Member> {
+        self.place.borrow().as_ref().map(|place| place.member)
+    }
+
+    pub(crate) fn with_gate<T>(&self, f: impl FnOnce(&mut Gate) -> T) -> Option<T> {
+        self.gate.borrow_mut().as_mut().map(f)
+    }
+
+    pub(crate) fn with_candidate<T>(&self, f: impl FnOnce(&mut Candidate) -> T) -> Option<T> {
+        self.place.borrow_mut().as_mut().map(|place| f(&mut place.candidate))
+    }
+
+    /// A message has come: takes it, and lets others ring again.
+    pub(crate) fn hear(&self) {
+        self.rung.set(false);
+        let heard = self.place.borrow().as_ref().map(|place| (place.member.id, place.queue));
+        if let Some((id, queue)) = heard {
+            host::shared_put(&keys::bell(id), b"");
+            host::queue_drain(queue);
+        }
+    }
+
+    fn ring_self(&self) {
+        if self.rung.replace(true) {
+            return;
+        }
+        let queue = self.place.borrow().as_ref().map(|place| place.queue);
+        if !queue.is_some_and(host::queue_push) {
+            self.rung.set(false);
+        }
+    }
+
+    fn ring_relay(&self) {
+        if self.relaying.borrow().is_some() {
+            self.ring_self();
+            return;
+        }
+        if self.with_candidate(|candidate| candidate.owner_is_fresh()) != Some(true) {
+            return;
+        }
+        let (lease, _) = shared::get::<hold::Lease>(keys::LEASE);
+        if let Some(owner) = lease.and_then(|lease| lease.owner) {
+            self.ring(owner);
+        }
+    }
+
+    /// Rings another member, unless it has not yet heard the last message.
+    pub(crate) fn ring(&self, member: Member) {
+        if Some(member) == self.member() {
+            self.ring_self();
+            return;
+        }
+        let bell = keys::bell(member.id);
+        let (state, number) = host::shared_get(&bell).unwrap_or((Vec::new(), host::CREATE));
+        if !state.is_empty() || !host::shared_cas(&bell, b"!", number) {
+            return;
+        }
+        let key = (member.id, member.nonce);
+        let known = self.queues.borrow().get(&key).copied();
+        let queue = known.or_else(|| host::queue_resolve(&self.vm_id, &keys::queue(member.id)));
+        let Some(queue) = queue else {
+            host::shared_put(&bell, b"");
+            return;
+        };
+        if known.is_none() {
+            let mut queues = self.queues.borrow_mut();
+            queues.retain(|(id, _), _| *id != member.id);
+            queues.insert(key, queue);
+        }
+        if !host::queue_push(queue) {
+            host::shared_put(&bell, b"");
+        }
+    }
+
+    /// Sets the tick period to what is due next, between the shortest and the beat.
+    fn arm(&self, now: Time) {
+        let gate = self.with_gate(|gate| gate.poll_timeout(now)).flatten();
+        let relay = self.relaying.borrow().as_ref().and_then(Relaying::poll_timeout);
+        let due = gate.into_iter().chain(relay).min().map(|at| at.saturating_sub(now));
+        let longest = self.config.ticks.period;
+        let period = due.unwrap_or(longest).clamp(TICK_MIN.min(longest), longest);
+        // Coarse steps, so that the period is not set anew at every callback.
+        let period = Duration::from_millis((u64::try_from(period.as_millis()).unwrap_or(100) / 5).max(1) * 5);
+        if period != self.tick_period.replace(period) {
+            host::set_tick_period(period);
+        }
+    }
+
+    /// The root context ends well: after its last stream.
+    pub(crate) fn sign_off(&self) {
+        let Some(place) = self.place.take() else { return };
+        if self.relaying.take().is_some() {
+            let (lease, number) = shared::get::<hold::Lease>(keys::LEASE);
+            if let Some(lease) = lease.filter(|lease| lease.owner == Some(place.member)) {
+                shared::cas(keys::LEASE, &hold::Lease { owner: None, ..lease }, number);
+            }
+        }
+        self.gate.replace(None);
+        shared::leave(place.member);
+    }
+}
+
+/// Panics on demand, in test builds only.
+#[cfg(feature = "test-panic")]
+mod test_panic {
+    use super::Station;
+    use crate::host;
+
+    const KEY: &str = "holdfast.v1.test-panic";
+
+    impl Station {
+        /// `x-holdfast-test-panic: stream` panics here; `root` at this root context's next tick, `service` and `relay` at
+        /// the next tick of whoever has that role.
+        pub(crate) fn test_panic_on_request(&self) {
+            let wanted = host::request_header("x-holdfast-test-panic");
+            match wanted.as_slice() {
+                b"" => {}
+                b"stream" => boom("stream"),
+                b"root" => host::shared_put(KEY, format!("root {}", self.member_nonce()).as_bytes()),
+                other => host::shared_put(KEY, other),
+            }
+        }
+
+        pub(crate) fn test_panic(&self) {
+            let wanted = host::shared_get(KEY).map(|(value, _)| value).unwrap_or_default();
+            let me = match wanted.as_slice() {
+                b"service" => self.config.service,
+                b"relay" => self.relaying.borrow().is_some(),
+                other => *other == *format!("root {}", self.member_nonce()).as_bytes(),
+            };
+            if me {
+                host::shared_put(KEY, b"");
+                boom("root");
+            }
+        }
+
+        fn member_nonce(&self) -> u64 {
+            self.member().map_or(0, |member| member.nonce)
+        }
+    }
+
+    #[expect(clippy::panic, reason = "this is what the feature is for")]
+    fn boom(place: &str) {
+        panic!("test panic: {place}");
+    }
+}
+
+#[cfg(not(feature = "test-panic"))]
+impl Station {
+    pub(crate) fn test_panic_on_request(&self) {}
+
+    pub(crate) fn test_panic(&self) {}
+}

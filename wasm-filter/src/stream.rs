@@ -1,0 +1,159 @@
+//! One request. Asks the gate at the headers, tells it at the answer and at the end.
+
+use std::rc::Rc;
+
+use hold::{Claim, Found, Request, StreamId, Ticket, Time, Verdict, keys};
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+
+use crate::host;
+use crate::shared;
+use crate::station::Station;
+
+#[derive(Debug)]
+pub(crate) struct Stream {
+    id: StreamId,
+    /// `None` if the root context was never configured.
+    station: Option<Rc<Station>>,
+    ticket: Ticket,
+}
+
+impl Stream {
+    pub(crate) fn new(id: StreamId, station: Option<Rc<Station>>) -> Self {
+        Self { id, station, ticket: Ticket::Free }
+    }
+
+    fn decide(&mut self, station: &Station, end_of_stream: bool) -> Action {
+        let cluster = host::route_cluster();
+        let Some(found) = station.with_gate(|gate| gate.find_cluster(&cluster)) else { return Action::Continue };
+        let mut authority = None;
+        let target = match found {
+            Found::Target(ix) => Some(ix),
+            Found::AskHost => {
+                let text = host::request_header(":authority");
+                let ix = station.with_gate(|gate| gate.find_host(&text)).flatten();
+                authority = Some(text);
+                ix
+            }
+            Found::ControlPlane | Found::Nothing => None,
+        };
+        match target {
+            Some(ix) => {
+                if let Some(ticket) = station.with_gate(|gate| gate.pass(ix, &cluster)).flatten() {
+                    self.ticket = ticket;
+                    return Action::Continue;
+                }
+            }
+            None if found == Found::ControlPlane => {}
+            None if station.with_gate(|gate| gate.knows_nothing()) == Some(true) => {}
+            None => return Action::Continue,
+        }
+        let now = station.now();
+        let authority = authority.unwrap_or_else(|| host::request_header(":authority"));
+        let request = Request {
+            cluster: &cluster,
+            authority: &authority,
+            path: &host::request_header(":path"),
+            user_agent: &host::request_header("user-agent"),
+            content_type: &host::request_header("content-type"),
+            grpc_timeout: &host::request_header("grpc-timeout"),
+            content_length: &host::request_header("content-length"),
+            end_of_stream,
+        };
+        let Some(verdict) = station.with_gate(|gate| gate.arrive(now, target, &request)) else { return Action::Continue };
+        let action = match verdict {
+            Verdict::Pass(ticket) => {
+                self.ticket = ticket;
+                Action::Continue
+            }
+            Verdict::Refuse(reply) => {
+                host::answer(&reply);
+                Action::Pause
+            }
+            Verdict::Hold(claim) => self.hold(station, now, claim),
+        };
+        station.leave_to_root(now);
+        action
+    }
+
+    /// Takes the credits, of the target and of the Envoy, and holds; or refuses, with nothing taken.
+    fn hold(&mut self, station: &Station, now: Time, claim: Claim) -> Action {
+        let Some(member) = station.member() else { return Action::Continue };
+        let limits = &station.config.limits;
+        let of_target = claim.slot.map(keys::ledger);
+        let denied = 'take: {
+            if let Some(key) = &of_target
+                && let Err(bound) = shared::take_credit(key, member.id, claim.bytes, claim.max_requests, claim.max_bytes)
+            {
+                break 'take Some((bound, false));
+            }
+            if let Err(bound) =
+                shared::take_credit(keys::ENVOY_LEDGER, member.id, claim.bytes, limits.requests, limits.bytes)
+            {
+                if let Some(key) = &of_target {
+                    shared::give_back_to(key, member.id, 1, claim.bytes);
+                }
+                break 'take Some((bound, true));
+            }
+            None
+        };
+        let reply = match denied {
+            Some((bound, of_envoy)) => station.with_gate(|gate| gate.deny(&claim, bound, of_envoy)),
+            None => match station.with_gate(|gate| gate.hold(now, self.id, claim)) {
+                Some(Ok(ticket)) => {
+                    self.ticket = ticket;
+                    None
+                }
+                Some(Err(reply)) => Some(reply),
+                None => return Action::Continue,
+            },
+        };
+        if let Some(reply) = reply {
+            host::answer(&reply);
+        }
+        Action::Pause
+    }
+}
+
+impl Context for Stream {}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _headers: usize, end_of_stream: bool) -> Action {
+        let Some(station) = self.station.clone() else { return Action::Continue };
+        // A VM that was made anew for this very stream has had no tick yet.
+        if station.place.borrow().is_none() {
+            station.register(station.now());
+        }
+        station.test_panic_on_request();
+        self.decide(&station, end_of_stream)
+    }
+
+    fn on_http_response_headers(&mut self, _headers: usize, _end_of_stream: bool) -> Action {
+        if self.ticket == Ticket::Known
+            && let Some(station) = self.station.clone()
+            && let Some(answered) = station.with_gate(|gate| gate.answered(self.id)).flatten()
+        {
+            let ms = answered.waited.as_secs_f64() * 1_000.0;
+            host::add_response_header("server-timing", &format!("hold;dur={ms:.1}"));
+            station.leave_to_root(station.now());
+        }
+        Action::Continue
+    }
+}
+
+impl Drop for Stream {
+    /// The place is free the moment Envoy says that the stream is over, however it ended.
+    fn drop(&mut self) {
+        if self.ticket == Ticket::Free {
+            return;
+        }
+        let Some(station) = self.station.take() else { return };
+        if let Ticket::Passed(_) = self.ticket {
+            station.with_gate(|gate| gate.ended(Time::ZERO, self.id, self.ticket));
+            return;
+        }
+        let now = station.now();
+        station.with_gate(|gate| gate.ended(now, self.id, self.ticket));
+        station.leave_to_root(now);
+    }
+}
