@@ -231,8 +231,8 @@ fn path(name: &str) -> String {
     }
 }
 
-/// Adds up the samples of `name` in Prometheus' text format.
-pub(crate) fn sum_of_samples(text: &str, name: &str, labels: &[&str]) -> f64 {
+/// Adds up the samples of the metric `name`, in Prometheus' text format, whose labels contain all of `labels`.
+pub fn sum_of_samples(text: &str, name: &str, labels: &[&str]) -> f64 {
     let samples = text
         .lines()
         .filter_map(|line| line.strip_prefix(name))

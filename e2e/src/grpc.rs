@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use tonic::Request;
 use tonic::transport::Endpoint;
 use upstream::echo::echo_client::EchoClient;
 use upstream::echo::{EchoRequest, ServerStreamRequest};
+
+use crate::{Call, Client};
 
 /// The generated client; calls are streams of one HTTP/2 connection, made when the first is sent.
 pub type Echo = EchoClient<tonic::transport::Channel>;
@@ -38,11 +39,13 @@ pub fn say_often(message: &str, count: u64, period: Duration) -> ServerStreamReq
     }
 }
 
-/// Adds `grpc-timeout`, which tells the filter and the upstream and is not enforced by the client itself.
-pub fn within<T>(message: T, timeout: &str) -> Request<T> {
-    let mut request = Request::new(message);
-    request
-        .metadata_mut()
-        .insert("grpc-timeout", timeout.parse().unwrap());
-    request
+/// A unary call as plain HTTP/2, which shows what tonic hides: headers of a trailers-only answer, and that it is not
+/// the client itself who cuts the call at its `grpc-timeout`. `client` must be an HTTP/2 one.
+pub fn raw_unary(client: &Client, message: &str) -> Call {
+    let length = u8::try_from(message.len()).expect("a short message");
+    // EchoRequest { message }, in a frame that is not compressed.
+    let frame = [&[0, 0, 0, 0, length + 2, 0x0a, length], message.as_bytes()].concat();
+    let call = client.post("/holdfast.echo.v1.Echo/Unary", frame);
+    call.header("content-type", "application/grpc")
+        .header("te", "trailers")
 }

@@ -36,7 +36,7 @@ mod target;
 mod websocket;
 
 pub use body::{Progress, Upload};
-pub use control::{Control, ControlBuilder};
+pub use control::{Control, ControlBuilder, sum_of_samples};
 pub use envoy::{Envoy, EnvoyBuilder};
 pub use eventually::{eventually, holds_for};
 pub use http_client::{Answer, Call, Client, Pending, Reply};

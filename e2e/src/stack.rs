@@ -163,6 +163,11 @@ impl Stack {
         format!("{polls:.0}").parse().unwrap()
     }
 
+    /// Requests that Envoy holds now, of all targets, from Envoy's own gauge.
+    pub async fn envoy_holds(&self) -> u64 {
+        self.envoy.stat("wasmcustom.holdfast_held").await
+    }
+
     /// Requests of the target that Envoy holds now, as the control plane was told.
     pub async fn held(&self, name: &str) -> u64 {
         let target = self.control.target(name).await;
