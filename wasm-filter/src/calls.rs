@@ -96,12 +96,12 @@ fn post(station: &Station, path: &str, body: &impl Serialize, timeout: Duration,
 }
 
 /// An answer has come, or has not in time.
-pub(crate) fn answered(station: &Station, now: Time, token: u32, body_size: usize) {
+pub(crate) fn answered(station: &Station, now: Time, token: u32, body_size: usize, trailers: usize) {
     let Some(call) = station.calls.borrow_mut().remove(&token) else { return };
     let status = host::call_header(":status").and_then(|text| std::str::from_utf8(&text).ok()?.parse::<u16>().ok());
     match call {
         Call::Confirm(token) => {
-            let outcome = confirm_outcome(status);
+            let outcome = confirm_outcome(status, trailers);
             station.with_gate(|gate| gate.confirmed(now, token, outcome));
         }
         Call::Sync { term } => {
@@ -131,10 +131,11 @@ fn is_of_upstream() -> bool {
     host::call_header("x-envoy-upstream-service-time").is_some()
 }
 
-fn confirm_outcome(status: Option<u16>) -> Outcome {
+fn confirm_outcome(status: Option<u16>, trailers: usize) -> Outcome {
     match status {
         Some(status) if is_of_upstream() => {
-            let grpc = host::call_header("grpc-status").or_else(|| host::call_trailer("grpc-status"));
+            let in_trailers = || if trailers > 0 { host::call_trailer("grpc-status") } else { None };
+            let grpc = host::call_header("grpc-status").or_else(in_trailers);
             let grpc_status = grpc.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok());
             Outcome::Answered { status, grpc_status }
         }

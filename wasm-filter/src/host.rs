@@ -174,7 +174,7 @@ pub(crate) fn call_header(name: &str) -> Option<Vec<u8>> {
     hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, name).ok().flatten()
 }
 
-/// A trailer of the answer that is being delivered.
+/// A trailer of the answer that is being delivered. Only where there are trailers: the SDK panics where there are none.
 pub(crate) fn call_trailer(name: &str) -> Option<Vec<u8>> {
     hostcalls::get_map_value_bytes(MapType::HttpCallResponseTrailers, name).ok().flatten()
 }

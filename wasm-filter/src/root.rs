@@ -28,10 +28,10 @@ impl Root {
 }
 
 impl Context for Root {
-    fn on_http_call_response(&mut self, token: u32, _headers: usize, body_size: usize, _trailers: usize) {
+    fn on_http_call_response(&mut self, token: u32, _headers: usize, body_size: usize, trailers: usize) {
         if let Some(station) = &self.station {
             let now = station.now();
-            calls::answered(station, now, token, body_size);
+            calls::answered(station, now, token, body_size, trailers);
             station.run(now);
         }
     }
