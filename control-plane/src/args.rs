@@ -1,0 +1,253 @@
+//! The command line. Every option is also an environment variable, `HOLDFAST_..`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::{Needs, Span, TargetsFile};
+pub use crate::logs::LogFormat;
+use crate::{serve, supervise};
+
+/// Holdfast's control plane.
+#[derive(Debug, Parser)]
+#[command(name = "control-plane", version, about, long_about = None)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Scale targets and answer the proxies.
+    Serve(Box<ServeArgs>),
+    /// Say whether a targets file can be used; exit with 1 if not.
+    Validate(ValidateArgs),
+    /// Run one workload and leave nothing of it behind. Used by `serve`.
+    #[command(hide = true)]
+    Supervise(SuperviseArgs),
+}
+
+/// What runs the workloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BackendKind {
+    /// Processes on this machine.
+    Local,
+    /// A person says what sleeps.
+    Manual,
+}
+
+impl BackendKind {
+    /// What it needs of each document.
+    pub fn needs(self) -> Needs {
+        match self {
+            Self::Local => Needs::Process,
+            Self::Manual => Needs::Nothing,
+        }
+    }
+}
+
+/// Options of `serve`.
+#[derive(Debug, clap::Args)]
+pub struct ServeArgs {
+    /// What runs the workloads.
+    #[arg(long, env = "HOLDFAST_BACKEND", value_enum, default_value = "local")]
+    pub backend: BackendKind,
+    /// File with ScaleTarget documents; it is watched.
+    #[arg(long, env = "HOLDFAST_TARGETS", value_name = "FILE")]
+    pub targets: PathBuf,
+    /// Where to listen, for HTTP/1.1 and h2c. Port 0 takes a free one, which the log names.
+    #[arg(
+        long,
+        env = "HOLDFAST_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:7001"
+    )]
+    pub listen: SocketAddr,
+    /// Shared secret that callers must send as `authorization: Bearer`.
+    #[arg(
+        long,
+        env = "HOLDFAST_TOKEN",
+        hide_env_values = true,
+        conflicts_with = "token_file"
+    )]
+    pub token: Option<String>,
+    /// File that holds the shared secret.
+    #[arg(long, env = "HOLDFAST_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// A proxy reports at least this often; after three without a word it counts as silent.
+    #[arg(
+        long,
+        env = "HOLDFAST_HEARTBEAT",
+        value_name = "DURATION",
+        default_value = "5s"
+    )]
+    pub heartbeat: Span,
+    /// A proxy that went silent without signing off blocks sleeps for this long.
+    #[arg(
+        long,
+        env = "HOLDFAST_PROXY_FORGET_AFTER",
+        value_name = "DURATION",
+        default_value = "10m"
+    )]
+    pub proxy_forget_after: Span,
+    /// No target is put to sleep in the first two leases after a start.
+    #[arg(
+        long,
+        env = "HOLDFAST_LEASE_DURATION",
+        value_name = "DURATION",
+        default_value = "15s"
+    )]
+    pub lease_duration: Span,
+    /// Wait before the first retry of a workload that cannot start; doubled after each failure.
+    #[arg(
+        long,
+        env = "HOLDFAST_RETRY_INITIAL",
+        value_name = "DURATION",
+        default_value = "1s"
+    )]
+    pub retry_initial: Span,
+    /// Longest wait before a retry.
+    #[arg(
+        long,
+        env = "HOLDFAST_RETRY_MAX",
+        value_name = "DURATION",
+        default_value = "1m"
+    )]
+    pub retry_max: Span,
+    /// Most proxies at once.
+    #[arg(long, env = "HOLDFAST_MAX_PROXIES", value_name = "N", default_value = "1024",
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_proxies: u32,
+    /// Form of the log on stderr.
+    #[arg(long, env = "HOLDFAST_LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or a filter of tracing.
+    #[arg(long, env = "HOLDFAST_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
+    /// Test only: `draining=200ms,stopping=300ms,asleep=100ms,ready=100ms` makes each step take that much longer, so
+    /// that requests land in it. draining: confirms are not taken sooner after the drain is published; stopping: from
+    /// the end of the drain to SIGTERM; asleep: from the reaping to asleep; ready: from the probe's yes to ready.
+    #[arg(long, env = "HOLDFAST_TEST_DELAY", hide = true, default_value = "")]
+    pub test_delay: TestDelay,
+}
+
+/// Options of `validate`.
+#[derive(Debug, clap::Args)]
+struct ValidateArgs {
+    /// File with ScaleTarget documents.
+    file: PathBuf,
+    /// The backend it is meant for.
+    #[arg(long, env = "HOLDFAST_BACKEND", value_enum, default_value = "local")]
+    backend: BackendKind,
+}
+
+#[derive(Debug, clap::Args)]
+struct SuperviseArgs {
+    /// Program and arguments.
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+/// Value of `--test-delay`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TestDelay {
+    /// See [`crate::life::Policy::drain_pause`].
+    pub draining: Duration,
+    /// See [`crate::backend::local::Delays`].
+    pub local: crate::backend::local::Delays,
+}
+
+impl FromStr for TestDelay {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut delay = Self::default();
+        for part in text.split(',').filter(|part| !part.is_empty()) {
+            let (name, span) = part
+                .split_once('=')
+                .ok_or_else(|| format!("{part:?} is no name=duration"))?;
+            let span = span.parse::<Span>()?.get();
+            match name {
+                "draining" => delay.draining = span,
+                "stopping" => delay.local.stopping = span,
+                "asleep" => delay.local.asleep = span,
+                "ready" => delay.local.ready = span,
+                _ => return Err(format!("{name:?} is none of draining, stopping, asleep, ready")),
+            }
+        }
+        Ok(delay)
+    }
+}
+
+impl Args {
+    /// Does what was asked. Errors are one line on stderr.
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            Command::Serve(args) => serve::run(*args),
+            Command::Validate(ValidateArgs { file, backend }) => validate(file, backend),
+            Command::Supervise(SuperviseArgs { command }) => supervise::run(&command),
+        }
+    }
+}
+
+fn validate(path: PathBuf, backend: BackendKind) -> ExitCode {
+    let file = TargetsFile {
+        path,
+        needs: backend.needs(),
+    };
+    let (line, code) = match file.read() {
+        Ok(targets) => (
+            format!("{}: {} targets, all good", file.path.display(), targets.len()),
+            ExitCode::SUCCESS,
+        ),
+        Err(refusal) => (refusal.to_string(), ExitCode::FAILURE),
+    };
+    if code == ExitCode::SUCCESS {
+        serve::print(&line);
+    } else {
+        serve::complain(&line);
+    }
+    code
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_of_serve_is_a_variable() {
+        let command = Args::command();
+        let serve = command.find_subcommand("serve").unwrap();
+        for option in serve.get_arguments().filter(|option| option.get_id() != "help") {
+            let name = option.get_long().unwrap().replace('-', "_").to_uppercase();
+            let variable = option.get_env().and_then(|env| env.to_str());
+            assert_eq!(
+                variable,
+                Some(format!("HOLDFAST_{name}").as_str()),
+                "must have its variable"
+            );
+        }
+    }
+
+    #[test]
+    fn reads_test_delays() {
+        let delay: TestDelay = "draining=200ms,stopping=300ms".parse().unwrap();
+        assert_eq!(delay.draining.as_millis(), 200, "must read draining");
+        assert_eq!(delay.local.stopping.as_millis(), 300, "must read stopping");
+        assert!(
+            "walking=1s".parse::<TestDelay>().is_err(),
+            "must refuse unknown steps"
+        );
+    }
+}

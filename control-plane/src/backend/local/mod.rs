@@ -1,0 +1,164 @@
+//! Workloads as processes on this machine, each under a supervisor of its own (see [`crate::supervise`]).
+//!
+//! One task for each target, told what is wanted through a `watch` channel: the latest wish wins, and nothing queues.
+
+mod probe;
+mod supervised;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use protocol::TargetId;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use super::{Backend, Command, Sighting};
+use crate::config::{Process, ScaleTarget, Workload};
+use crate::fleet::FleetHandle;
+use worker::{Wanted, Worker};
+
+/// Beyond the longest grace time, for the kill and the reaping.
+const SHUTDOWN_MARGIN: Duration = Duration::from_secs(2);
+
+/// Test only: makes each step take longer, so that requests land in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delays {
+    /// From the end of a drain (asleep is published) to SIGTERM.
+    pub stopping: Duration,
+    /// From the reaping to asleep.
+    pub asleep: Duration,
+    /// From the answer to the probe to ready.
+    pub ready: Duration,
+}
+
+/// Processes on this machine.
+#[derive(Debug)]
+pub struct Local {
+    supervisor: PathBuf,
+    fleet: FleetHandle,
+    delays: Delays,
+    workers: BTreeMap<TargetId, Slot>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Slot {
+    wanted: watch::Sender<Wanted>,
+    released: bool,
+}
+
+impl Local {
+    /// No process yet. `supervisor` is an executable with the subcommand `supervise`.
+    pub fn new(supervisor: PathBuf, fleet: FleetHandle, delays: Delays) -> Self {
+        Self {
+            supervisor,
+            fleet,
+            delays,
+            workers: BTreeMap::new(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    fn adopt(&mut self, spec: &Arc<ScaleTarget>) {
+        let Workload::Process(process) = &spec.workload else {
+            // Refused when the file was read.
+            warn!(target = %spec.id, "has no process: the local backend leaves it alone");
+            return;
+        };
+        let process = Arc::new(process.clone());
+        match self.workers.get_mut(&spec.id) {
+            None => self.employ(&spec.id, process),
+            Some(slot) => {
+                let returned = std::mem::take(&mut slot.released);
+                slot.wanted.send_modify(|wanted| {
+                    wanted.process = process;
+                    if returned {
+                        wanted.life += 1;
+                        wanted.command = 0;
+                    }
+                });
+            }
+        }
+    }
+
+    fn employ(&mut self, id: &TargetId, process: Arc<Process>) {
+        let (wanted, seen) = watch::channel(Wanted {
+            process,
+            life: 0,
+            command: 0,
+            up: false,
+        });
+        let worker = Worker::new(
+            id.clone(),
+            self.supervisor.clone(),
+            self.fleet.clone(),
+            self.delays,
+            seen,
+            self.stop.clone(),
+        );
+        self.tasks.spawn(worker.run());
+        self.workers.insert(
+            id.clone(),
+            Slot {
+                wanted,
+                released: false,
+            },
+        );
+    }
+
+    fn want(&mut self, id: &TargetId, command: u64, up: bool) {
+        if let Some(slot) = self.workers.get(id) {
+            slot.wanted.send_modify(|wanted| {
+                wanted.command = command;
+                wanted.up = up;
+            });
+        }
+    }
+}
+
+impl Backend for Local {
+    fn carry_out(&mut self, command: Command) -> Vec<Sighting> {
+        match command {
+            Command::Adopt { spec } => self.adopt(&spec),
+            Command::Start {
+                id,
+                command,
+                cause: _,
+            } => self.want(&id, command, true),
+            Command::Stop { id, command } => self.want(&id, command, false),
+            Command::Release { id } => {
+                if let Some(slot) = self.workers.get_mut(&id) {
+                    slot.released = true;
+                }
+            }
+            Command::Toggle { .. } => {}
+        }
+        Vec::new()
+    }
+
+    fn shut_down(self) -> BoxFuture<'static, ()> {
+        let grace = self
+            .workers
+            .values()
+            .map(|slot| slot.wanted.borrow().process.stop_grace)
+            .max();
+        let limit = grace.unwrap_or_default() + SHUTDOWN_MARGIN;
+        async move {
+            self.stop.cancel();
+            self.tasks.close();
+            if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
+                // Their supervisors kill them when this process ends.
+                warn!("some workloads did not end in time");
+            }
+        }
+        .boxed()
+    }
+}

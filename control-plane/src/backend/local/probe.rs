@@ -1,0 +1,67 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Empty;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::config::Probe;
+
+/// The first waits between attempts: a request is waiting, and most processes that start fast do so in milliseconds.
+const FIRST_WAIT: Duration = Duration::from_millis(2);
+/// The longest wait: by then a few more milliseconds do not matter.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
+/// Of one attempt.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Waits until the probe says ready.
+pub(super) async fn until_ready(probe: &Probe) {
+    let mut wait = FIRST_WAIT;
+    while !says_ready(probe).await {
+        tokio::time::sleep(wait).await;
+        wait = (wait * 5 / 4).min(LONGEST_WAIT);
+    }
+}
+
+/// True if somebody listens there.
+pub(super) async fn is_taken(address: SocketAddr) -> bool {
+    matches!(timeout(PATIENCE, TcpStream::connect(address)).await, Ok(Ok(_)))
+}
+
+async fn says_ready(probe: &Probe) -> bool {
+    match probe {
+        Probe::Tcp(address) => is_taken(*address).await,
+        Probe::Http(address, path) => {
+            matches!(timeout(PATIENCE, answers(*address, path)).await, Ok(Some(())))
+        }
+    }
+}
+
+/// `Some` if a GET is answered with 2xx or 3xx.
+async fn answers(address: SocketAddr, path: &str) -> Option<()> {
+    let stream = TcpStream::connect(address).await.ok()?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .ok()?;
+    let request = Request::get(path)
+        .header("host", address.to_string())
+        .header(
+            "user-agent",
+            concat!("holdfast-probe/", env!("CARGO_PKG_VERSION")),
+        )
+        .header("connection", "close")
+        .body(Empty::<Bytes>::new())
+        .ok()?;
+    let answer = sender.send_request(request);
+    tokio::pin!(answer);
+    let answer = tokio::select! {
+        answer = &mut answer => answer,
+        // A server that closes after its answer ends the connection with the answer still to be taken.
+        _ = connection => answer.await,
+    };
+    let status = answer.ok()?.status();
+    (status.is_success() || status.is_redirection()).then_some(())
+}

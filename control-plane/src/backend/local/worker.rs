@@ -1,0 +1,252 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use protocol::TargetId;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::supervised::Supervised;
+use super::{Delays, probe};
+use crate::backend::Sighting;
+use crate::config::Process;
+use crate::fleet::FleetHandle;
+use crate::life::Observed;
+use crate::supervise::Report;
+use crate::time::unix_ms;
+
+/// What is wanted of one target's process.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    /// How to run it; a change counts from the next start.
+    pub(super) process: Arc<Process>,
+    /// Raised when the target comes back after it was released: its commands are counted anew.
+    pub(super) life: u64,
+    /// Number of the last command; 0: none yet.
+    pub(super) command: u64,
+    /// What that command wants.
+    pub(super) up: bool,
+}
+
+/// The task of one target.
+pub(super) struct Worker {
+    id: TargetId,
+    supervisor: PathBuf,
+    fleet: FleetHandle,
+    delays: Delays,
+    wanted: watch::Receiver<Wanted>,
+    stop: CancellationToken,
+    /// Life and command that were carried out last.
+    done: (u64, u64),
+}
+
+/// Why a process is no longer watched.
+enum End {
+    /// It ended by itself, or never began, for this reason.
+    Failed(String),
+    /// It was stopped on command.
+    Stopped,
+    /// The control plane is shutting down, or nobody is interested any more.
+    Shutdown,
+}
+
+impl Worker {
+    pub(super) fn new(
+        id: TargetId,
+        supervisor: PathBuf,
+        fleet: FleetHandle,
+        delays: Delays,
+        wanted: watch::Receiver<Wanted>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            id,
+            supervisor,
+            fleet,
+            delays,
+            wanted,
+            stop,
+            done: (0, 0),
+        }
+    }
+
+    /// Carries out what is wanted until the control plane shuts down.
+    pub(super) async fn run(mut self) {
+        loop {
+            let Some(wanted) = self.next_command().await else {
+                return;
+            };
+            if !wanted.up || wanted.command == 0 {
+                self.tell(0, 0, 0, None).await;
+                continue;
+            }
+            match self.live(&wanted.process).await {
+                End::Failed(reason) => self.tell(1, 0, 0, Some(reason)).await,
+                End::Stopped => self.tell(0, 0, 0, None).await,
+                End::Shutdown => return,
+            }
+        }
+    }
+
+    /// The next command that is not yet carried out; `None` at shutdown. Takes it as carried out.
+    async fn next_command(&mut self) -> Option<Wanted> {
+        let done = self.done;
+        let wanted = tokio::select! {
+            () = self.stop.cancelled() => return None,
+            wanted = self.wanted.wait_for(|wanted| (wanted.life, wanted.command) != done) => wanted.ok()?.clone(),
+        };
+        self.done = (wanted.life, wanted.command);
+        Some(wanted)
+    }
+
+    /// One life of the process, from start to reaped.
+    async fn live(&mut self, process: &Process) -> End {
+        if probe::is_taken(process.ready.address()).await {
+            let address = process.ready.address();
+            return End::Failed(format!("{address} is already taken by another process"));
+        }
+        let mut child = match Supervised::start(&self.supervisor, process) {
+            Ok(child) => child,
+            Err(e) => return End::Failed(format!("{e:#}")),
+        };
+        self.tell(1, 0, 1, None).await;
+        let end = self.watch(&mut child, process).await;
+        child.reap().await;
+        if matches!(end, End::Stopped) {
+            sleep(self.delays.asleep).await;
+        }
+        end
+    }
+
+    /// Until nothing of it is left.
+    async fn watch(&mut self, child: &mut Supervised, process: &Process) -> End {
+        let ready_delay = self.delays.ready;
+        let ready = async move {
+            probe::until_ready(&process.ready).await;
+            sleep(ready_delay).await;
+        };
+        tokio::pin!(ready);
+        let too_late = sleep_until(Instant::now() + process.start_timeout);
+        tokio::pin!(too_late);
+        let mut is_ready = false;
+        let mut last_words = None;
+        loop {
+            let stop = self.stop.clone();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    self.end(child, process).await;
+                    return End::Shutdown;
+                }
+                report = child.next() => {
+                    if let Some(reason) = self.hear(report, is_ready, &mut last_words) {
+                        return End::Failed(reason);
+                    }
+                }
+                wanted = self.next_command() => match wanted {
+                    Some(wanted) if wanted.up => self.tell(1, u32::from(is_ready), 1, None).await,
+                    Some(_) => {
+                        self.tell(0, 0, 1, None).await;
+                        sleep(self.delays.stopping).await;
+                        self.end(child, process).await;
+                        return End::Stopped;
+                    }
+                    None => {
+                        self.end(child, process).await;
+                        return End::Shutdown;
+                    }
+                },
+                () = &mut ready, if !is_ready => {
+                    is_ready = true;
+                    self.tell(1, 1, 1, None).await;
+                }
+                () = &mut too_late, if !is_ready => {
+                    let reason = format!("not ready within {:?} ({})", process.start_timeout, process.ready);
+                    let reason = with_last_words(reason, last_words.as_deref());
+                    // Those who wait should know at once, not when it has died.
+                    self.tell(1, 0, 1, Some(reason.clone())).await;
+                    self.end(child, process).await;
+                    return End::Failed(reason);
+                }
+            }
+        }
+    }
+
+    /// SIGTERM, grace, SIGKILL, until nothing is left.
+    async fn end(&self, child: &mut Supervised, process: &Process) {
+        info!(event = "terminating", target = %self.id, unix_ms = unix_ms(), "SIGTERM");
+        child.stop(process.stop_grace).await;
+        loop {
+            match child.next().await {
+                Report::Gone { code, signal } => {
+                    info!(event = "reaped", target = %self.id, code, signal, unix_ms = unix_ms(), "process is gone");
+                    return;
+                }
+                Report::NotStarted { .. } => return,
+                Report::Out { line } | Report::Err { line } => {
+                    debug!(event = "output", target = %self.id, "{line}")
+                }
+                Report::Started { .. } => {}
+            }
+        }
+    }
+
+    /// Takes in a report of the supervisor; returns the reason if the process has ended.
+    fn hear(&self, report: Report, was_ready: bool, last_words: &mut Option<String>) -> Option<String> {
+        match report {
+            Report::Started { pid } => {
+                info!(event = "started", target = %self.id, pid, unix_ms = unix_ms(), "process started");
+                None
+            }
+            Report::Out { line } => {
+                debug!(event = "output", target = %self.id, "{line}");
+                None
+            }
+            Report::Err { line } => {
+                debug!(event = "output", target = %self.id, "{line}");
+                if !line.is_empty() {
+                    *last_words = Some(line);
+                }
+                None
+            }
+            Report::NotStarted { error } => Some(format!("cannot be started: {error}")),
+            Report::Gone { code, signal } => {
+                let how = match (code, signal) {
+                    (Some(code), _) => format!("exited with status {code}"),
+                    (None, Some(signal)) => format!("killed by signal {signal}"),
+                    (None, None) => "its supervisor was killed".to_owned(),
+                };
+                let when = if was_ready { "" } else { " before it was ready" };
+                let reason = with_last_words(format!("{how}{when}"), last_words.as_deref());
+                info!(event = "exited", target = %self.id, code, signal, reason, unix_ms = unix_ms(), "process ended by itself");
+                Some(reason)
+            }
+        }
+    }
+
+    async fn tell(&self, replicas: u32, ready: u32, left: u32, failure: Option<String>) {
+        let seen = Observed {
+            command: self.done.1,
+            replicas,
+            ready,
+            left,
+            failure,
+        };
+        // A fleet that is gone has nothing to be told.
+        let _ = self
+            .fleet
+            .observe(Sighting {
+                id: self.id.clone(),
+                seen,
+            })
+            .await;
+    }
+}
+
+fn with_last_words(reason: String, last_words: Option<&str>) -> String {
+    match last_words {
+        Some(words) => format!("{reason}: {words}"),
+        None => reason,
+    }
+}

@@ -1,0 +1,71 @@
+//! The seam to what runs workloads: a backend takes [`Command`]s and tells what it sees as [`Sighting`]s.
+//!
+//! It decides nothing: when something is started or stopped is decided by a target's life. `local` runs processes,
+//! `manual` leaves everything to a person; Kubernetes is to be a third.
+
+pub mod local;
+pub mod manual;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use protocol::TargetId;
+
+use crate::config::ScaleTarget;
+use crate::life::{Cause, Observed};
+
+/// What a backend is told. Commands of one target come in the order of their numbers, and a later one overrides an
+/// earlier one that is not yet carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// The target is there, or its document has changed. The workload is left as it is.
+    Adopt {
+        /// Its document.
+        spec: Arc<ScaleTarget>,
+    },
+    /// Scale it up if it is at zero.
+    Start {
+        /// Which.
+        id: TargetId,
+        /// Number to be told in sightings once carried out.
+        command: u64,
+        /// Why.
+        cause: Cause,
+    },
+    /// Scale it to zero.
+    Stop {
+        /// Which.
+        id: TargetId,
+        /// Number to be told in sightings once carried out.
+        command: u64,
+    },
+    /// It is no longer ours. The workload is left as it is.
+    Release {
+        /// Which.
+        id: TargetId,
+    },
+    /// A person turns it off or on; only for the manual backend.
+    Toggle {
+        /// Which.
+        id: TargetId,
+    },
+}
+
+/// What a backend sees of one target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// Which.
+    pub id: TargetId,
+    /// What.
+    pub seen: Observed,
+}
+
+/// Starts and stops workloads.
+pub trait Backend: Send + 'static {
+    /// Carries a command out, or sees to it that it is: must not block. Returns what can be seen at once; what is seen
+    /// later is told to the fleet's handle.
+    fn carry_out(&mut self, command: Command) -> Vec<Sighting>;
+
+    /// Ends well: what must not outlive the control plane is stopped.
+    fn shut_down(self) -> BoxFuture<'static, ()>;
+}

@@ -1,0 +1,201 @@
+//! The names by which a proxy finds a target: hosts and Envoy clusters.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer};
+
+/// A host as it stands in `:authority`, lower case and without port: exact, or `*.suffix`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostKey(String);
+
+impl HostKey {
+    /// Longest host there is, in bytes (RFC 1035).
+    pub const MAX_LEN: usize = 255;
+
+    /// The key as it goes on the wire.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// True if a request for `host` (lower case, without port) is meant.
+    pub fn matches(&self, host: &str) -> bool {
+        match self.0.strip_prefix('*') {
+            Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
+            None => self.0 == host,
+        }
+    }
+}
+
+impl FromStr for HostKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let host = text.to_ascii_lowercase();
+        if host.is_empty() {
+            return Err("is empty".to_owned());
+        }
+        if host.len() > Self::MAX_LEN {
+            return Err(format!("is longer than {} bytes", Self::MAX_LEN));
+        }
+        if host.starts_with('[') && host.ends_with(']') {
+            return Ok(Self(host));
+        }
+        if host.contains(':') {
+            return Err(format!("{text:?} has a port: write the host alone"));
+        }
+        let name = match host.strip_prefix("*.") {
+            Some(suffix) => suffix,
+            None => &host,
+        };
+        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+        if name.is_empty() || !name.chars().all(good) {
+            return Err(format!(
+                "{text:?} is no host: write web.example.com or *.example.com"
+            ));
+        }
+        Ok(Self(host))
+    }
+}
+
+impl fmt::Display for HostKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for HostKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+/// The name of an Envoy cluster.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterKey(String);
+
+impl ClusterKey {
+    /// Longest name taken, in bytes.
+    pub const MAX_LEN: usize = 512;
+
+    /// The key as it goes on the wire.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ClusterKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("is empty".to_owned());
+        }
+        if text.len() > Self::MAX_LEN {
+            return Err(format!("is longer than {} bytes", Self::MAX_LEN));
+        }
+        if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(format!("{text:?} is no cluster name: it holds white space"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for ClusterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ClusterKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+/// All names of one target, without repeats, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MatchKeys {
+    /// Host keys.
+    pub hosts: Vec<HostKey>,
+    /// Cluster keys; in a proxy they win over hosts.
+    pub clusters: Vec<ClusterKey>,
+}
+
+impl MatchKeys {
+    /// Sorts and removes repeats.
+    pub fn new(mut hosts: Vec<HostKey>, mut clusters: Vec<ClusterKey>) -> Self {
+        hosts.sort();
+        hosts.dedup();
+        clusters.sort();
+        clusters.dedup();
+        Self { hosts, clusters }
+    }
+
+    /// True if nothing can match.
+    pub fn is_empty(&self) -> bool {
+        self.hosts.is_empty() && self.clusters.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_hosts_and_wildcards() {
+        for text in [
+            "web.example.com",
+            "WEB.example.com",
+            "*.example.com",
+            "localhost",
+            "[::1]",
+        ] {
+            assert!(text.parse::<HostKey>().is_ok(), "{text:?} must be a host");
+        }
+        assert_eq!(
+            "WEB".parse::<HostKey>().unwrap().as_str(),
+            "web",
+            "must be lower case"
+        );
+    }
+
+    #[test]
+    fn refuses_what_is_no_host() {
+        for text in ["", "web:80", "http://web", "a b", "*", "*.", "w*b", "web/"] {
+            assert!(text.parse::<HostKey>().is_err(), "{text:?} must not be a host");
+        }
+    }
+
+    #[test]
+    fn wildcards_match_below_their_suffix_only() {
+        let key: HostKey = "*.example.com".parse().unwrap();
+        assert!(
+            key.matches("a.example.com") && key.matches("a.b.example.com"),
+            "must match below"
+        );
+        assert!(
+            !key.matches("example.com") && !key.matches("badexample.com"),
+            "must not match beside"
+        );
+    }
+
+    #[test]
+    fn takes_istios_cluster_names() {
+        assert!(
+            "outbound|80|*|web.shop.svc.cluster.local"
+                .parse::<ClusterKey>()
+                .is_ok(),
+            "must be a name"
+        );
+        assert!(
+            "a b".parse::<ClusterKey>().is_err() && "".parse::<ClusterKey>().is_err(),
+            "must be refused"
+        );
+    }
+}

@@ -1,0 +1,19 @@
+//! What the user wrote: `ScaleTarget` documents, read into types that cannot hold nonsense.
+//!
+//! Reads text and files; starts nothing and keeps nothing. Every error is one line that names file, document, field
+//! and reason.
+
+pub mod file;
+pub mod keys;
+pub mod spec;
+pub mod target;
+pub mod units;
+pub mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use file::{FileError, Needs, TargetsFile};
+pub use keys::{ClusterKey, HostKey, MatchKeys};
+pub use target::{Probe, Process, ScaleTarget, Workload};
+pub use units::{Size, Span};

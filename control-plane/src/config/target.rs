@@ -1,0 +1,308 @@
+//! A target as the rest of the program has it: every value is one that can be carried out.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::{NonZeroU16, NonZeroU32};
+use std::time::Duration;
+
+use protocol::TargetId;
+use thiserror::Error;
+
+use super::keys::MatchKeys;
+use super::spec::{self, Document};
+use super::units::Span;
+
+/// One target, parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScaleTarget {
+    /// `namespace/name`.
+    pub id: TargetId,
+    /// What is scaled.
+    pub workload: Workload,
+    /// Whose endpoints say ready (Kubernetes only).
+    pub service: Option<spec::Service>,
+    /// The user's own match keys.
+    pub keys: MatchKeys,
+    /// Replicas on waking.
+    pub wake_replicas: NonZeroU32,
+    /// Time without use until it is put to sleep.
+    pub idle_after: Duration,
+    /// As published.
+    pub hold: protocol::Hold,
+    /// As published.
+    pub release: protocol::Release,
+    /// As published.
+    pub confirm: protocol::Confirm,
+    /// As published.
+    pub ignore: protocol::Ignore,
+    /// Leave the workload alone and let everything pass.
+    pub suspend: bool,
+}
+
+/// What is scaled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Workload {
+    /// Nothing that the control plane could start: a person does (manual backend).
+    Unnamed,
+    /// A process on this machine.
+    Process(Process),
+    /// An object with a scale subresource.
+    Object {
+        /// Such as `apps/v1`.
+        api_version: String,
+        /// Such as `Deployment`.
+        kind: String,
+        /// In the document's namespace.
+        name: String,
+    },
+}
+
+/// A process on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Looked up in `PATH`.
+    pub program: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Added to the control plane's own environment.
+    pub env: BTreeMap<String, String>,
+    /// Working directory.
+    pub dir: Option<String>,
+    /// How it says that it is ready.
+    pub ready: Probe,
+    /// From SIGTERM to SIGKILL.
+    pub stop_grace: Duration,
+    /// From the start to the first ready.
+    pub start_timeout: Duration,
+    /// Started with the control plane.
+    pub autostart: bool,
+}
+
+/// How a process says that it is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// It takes a connection.
+    Tcp(SocketAddr),
+    /// It answers a GET of this path with 2xx or 3xx.
+    Http(SocketAddr, String),
+}
+
+impl Probe {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        match self {
+            Self::Tcp(address) | Self::Http(address, _) => *address,
+        }
+    }
+}
+
+impl std::fmt::Display for Probe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "tcp {address}"),
+            Self::Http(address, path) => write!(f, "http://{address}{path}"),
+        }
+    }
+}
+
+/// A field whose value is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{field}: {reason}")]
+pub struct Refused {
+    /// Path of the field in its document, such as `spec.workload.process`.
+    pub field: &'static str,
+    /// Why, for people, in one line.
+    pub reason: String,
+}
+
+impl Refused {
+    fn new(field: &'static str, reason: impl Into<String>) -> Self {
+        Self {
+            field,
+            reason: reason.into(),
+        }
+    }
+}
+
+impl ScaleTarget {
+    /// Reads the meaning of a document. Refused: a workload named twice or by halves, an empty command, a process
+    /// without exactly one probe or with several replicas, a zero time that must be positive, paths that do not begin
+    /// with `/`, a confirm that is both off and asked for.
+    pub fn try_new(document: Document) -> Result<Self, Refused> {
+        let Document {
+            api_version: _,
+            kind: _,
+            metadata,
+            spec,
+        } = document;
+        let id = TargetId::new(format!(
+            "{}/{}",
+            metadata.namespace.as_str(),
+            metadata.name.as_str()
+        ));
+        let workload = workload(spec.workload)?;
+        if matches!(workload, Workload::Process(_)) && spec.replicas.wake > NonZeroU32::MIN {
+            return Err(Refused::new(
+                "spec.replicas.wake",
+                "a process is started once: write 1",
+            ));
+        }
+        positive("spec.idle.after", spec.idle.after)?;
+        positive("spec.hold.timeout", spec.hold.timeout)?;
+        for path in &spec.ignore.paths {
+            absolute("spec.ignore.paths", path)?;
+        }
+        if spec.ignore.user_agents.iter().any(String::is_empty) {
+            return Err(Refused::new(
+                "spec.ignore.userAgents",
+                "an empty prefix would ignore every request",
+            ));
+        }
+        Ok(Self {
+            id,
+            workload,
+            service: spec.service,
+            keys: MatchKeys::new(spec.keys.hosts, spec.keys.clusters),
+            wake_replicas: spec.replicas.wake,
+            idle_after: spec.idle.after.get(),
+            hold: protocol::Hold {
+                timeout_ms: spec.hold.timeout.as_millis(),
+                max_requests: spec.hold.max_requests.get(),
+                max_bytes: spec.hold.max_bytes.bytes(),
+                unknown_body: spec.hold.unknown_body.bytes(),
+                on_control_plane_loss: spec.hold.on_control_plane_loss,
+            },
+            release: protocol::Release {
+                concurrency_per_endpoint: spec.release.concurrency_per_endpoint.get(),
+            },
+            confirm: confirm(spec.confirm)?,
+            ignore: protocol::Ignore {
+                paths: spec.ignore.paths,
+                user_agents: spec.ignore.user_agents,
+            },
+            suspend: spec.suspend,
+        })
+    }
+}
+
+fn workload(text: spec::Workload) -> Result<Workload, Refused> {
+    const FIELD: &str = "spec.workload";
+    match (text.process, text.api_version, text.kind, text.name) {
+        (Some(process), None, None, None) => Ok(Workload::Process(self::process(process)?)),
+        (Some(_), ..) => Err(Refused::new(
+            FIELD,
+            "names both a process and an object: write one of them",
+        )),
+        (None, Some(api_version), Some(kind), Some(name)) => Ok(Workload::Object {
+            api_version,
+            kind,
+            name,
+        }),
+        (None, None, None, None) => Ok(Workload::Unnamed),
+        (None, ..) => Err(Refused::new(FIELD, "an object needs apiVersion, kind and name")),
+    }
+}
+
+fn process(text: spec::Process) -> Result<Process, Refused> {
+    let mut words = text.command.into_iter();
+    let program = words
+        .next()
+        .filter(|program| !program.is_empty())
+        .ok_or_else(|| {
+            Refused::new(
+                "spec.workload.process.command",
+                "is empty: write the program and its arguments",
+            )
+        })?;
+    positive("spec.workload.process.startTimeout", text.start_timeout)?;
+    Ok(Process {
+        program,
+        args: words.collect(),
+        env: text.env,
+        dir: text.dir,
+        ready: probe(text.ready)?,
+        stop_grace: text.stop_grace.get(),
+        start_timeout: text.start_timeout.get(),
+        autostart: text.autostart,
+    })
+}
+
+fn probe(text: spec::Ready) -> Result<Probe, Refused> {
+    let at = |address: Option<IpAddr>, port: NonZeroU16| {
+        SocketAddr::new(address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port.get())
+    };
+    match (text.http, text.tcp) {
+        (Some(http), None) => {
+            let path = http.path.unwrap_or_else(|| "/".to_owned());
+            absolute("spec.workload.process.ready.http.path", &path)?;
+            Ok(Probe::Http(at(http.address, http.port), path))
+        }
+        (None, Some(tcp)) => Ok(Probe::Tcp(at(tcp.address, tcp.port))),
+        _ => Err(Refused::new(
+            "spec.workload.process.ready",
+            "write exactly one of http and tcp",
+        )),
+    }
+}
+
+fn confirm(text: spec::Confirm) -> Result<protocol::Confirm, Refused> {
+    let timeout = text.timeout.unwrap_or(Span::from_secs(1));
+    let give_up = text.give_up.unwrap_or(Span::from_secs(5));
+    positive("spec.confirm.timeout", timeout)?;
+    if text.enabled == Some(false) {
+        if text.path.is_some() || text.grpc == Some(true) || text.timeout.is_some() || text.give_up.is_some()
+        {
+            return Err(Refused::new(
+                "spec.confirm",
+                "enabled: false leaves only settle to be set",
+            ));
+        }
+        let settle_ms = text.settle.unwrap_or(Span::from_secs(2)).as_millis();
+        return Ok(protocol::Confirm::Off { settle_ms });
+    }
+    if text.settle.is_some() {
+        return Err(Refused::new(
+            "spec.confirm.settle",
+            "has a meaning only with enabled: false",
+        ));
+    }
+    let (timeout_ms, give_up_ms) = (timeout.as_millis(), give_up.as_millis());
+    match (text.grpc, text.path) {
+        (Some(true), Some(_)) => Err(Refused::new(
+            "spec.confirm.path",
+            "has no meaning with grpc: true",
+        )),
+        (Some(true), None) => Ok(protocol::Confirm::Grpc {
+            timeout_ms,
+            give_up_ms,
+        }),
+        (_, path) => {
+            let path = path.unwrap_or_else(|| "/".to_owned());
+            absolute("spec.confirm.path", &path)?;
+            Ok(protocol::Confirm::Http {
+                path,
+                timeout_ms,
+                give_up_ms,
+            })
+        }
+    }
+}
+
+fn positive(field: &'static str, span: Span) -> Result<(), Refused> {
+    if span.get().is_zero() {
+        Err(Refused::new(field, "must be longer than zero"))
+    } else {
+        Ok(())
+    }
+}
+
+fn absolute(field: &'static str, path: &str) -> Result<(), Refused> {
+    let clean = path.bytes().all(|byte| byte.is_ascii_graphic());
+    if path.starts_with('/') && clean {
+        return Ok(());
+    }
+    Err(Refused::new(
+        field,
+        format!("{path:?} is no path: it begins with '/' and holds no white space"),
+    ))
+}

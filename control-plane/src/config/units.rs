@@ -1,0 +1,210 @@
+//! Durations and sizes as people write them: `500ms`, `60s`, `5m`, `1h`; `64Ki`, `64Mi`, `1Gi`, or plain bytes.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// A time span in text form. At most 365 days, so that sums cannot overflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(Duration);
+
+impl Span {
+    /// Longest span there is.
+    pub const MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+    /// A span of `seconds`, at most [`Span::MAX`].
+    pub fn from_secs(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds).min(Self::MAX))
+    }
+
+    /// The span as the standard library has it.
+    pub fn get(self) -> Duration {
+        self.0
+    }
+
+    /// In whole milliseconds.
+    pub fn as_millis(self) -> u64 {
+        crate::time::millis(self.0)
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refuse = || format!("{text:?} is no duration: write 500ms, 60s, 5m or 1h");
+        let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(refuse)?;
+        let (number, unit) = text.split_at(digits);
+        let number: u64 = number.parse().map_err(|_| refuse())?;
+        let factor: u64 = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(refuse()),
+        };
+        let span = number
+            .checked_mul(factor)
+            .map(Duration::from_millis)
+            .ok_or_else(refuse)?;
+        if span > Self::MAX {
+            return Err(format!("{text:?} is longer than a year"));
+        }
+        Ok(Self(span))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.as_millis();
+        match ms {
+            0 => f.write_str("0s"),
+            _ if ms % 3_600_000 == 0 => write!(f, "{}h", ms / 3_600_000),
+            _ if ms % 60_000 == 0 => write!(f, "{}m", ms / 60_000),
+            _ if ms % 1_000 == 0 => write!(f, "{}s", ms / 1_000),
+            _ => write!(f, "{ms}ms"),
+        }
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)
+            .map_err(|_| de::Error::custom("is no duration: write 500ms, 60s, 5m or 1h"))?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+/// A number of bytes in text form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(u64);
+
+impl Size {
+    /// `bytes` bytes.
+    pub const fn from_bytes(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
+    /// The number of bytes.
+    pub const fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refuse = || format!("{text:?} is no size: write 64Ki, 64Mi, 1Gi or a number of bytes");
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let number: u64 = number.parse().map_err(|_| refuse())?;
+        let shift = match unit {
+            "" => 0,
+            "Ki" => 10,
+            "Mi" => 20,
+            "Gi" => 30,
+            _ => return Err(refuse()),
+        };
+        number.checked_mul(1 << shift).map(Self).ok_or_else(refuse)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Size;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a size: 64Ki, 64Mi, 1Gi or a number of bytes")
+            }
+
+            fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<Size, E> {
+                Ok(Size(bytes))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_durations() {
+        for (text, ms) in [
+            ("500ms", 500),
+            ("60s", 60_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(
+                text.parse::<Span>().map(Span::as_millis),
+                Ok(ms),
+                "{text} must be {ms} ms"
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_duration() {
+        for text in [
+            "",
+            "5",
+            "s",
+            "5 s",
+            "-1s",
+            "1.5s",
+            "5d",
+            "99999999999999999999s",
+            "9000h",
+        ] {
+            assert!(text.parse::<Span>().is_err(), "{text:?} must not be a duration");
+        }
+    }
+
+    #[test]
+    fn writes_durations_as_it_reads_them() {
+        for text in ["0s", "500ms", "59s", "5m", "2h"] {
+            assert_eq!(
+                text.parse::<Span>().unwrap().to_string(),
+                text,
+                "must come back as written"
+            );
+        }
+    }
+
+    #[test]
+    fn reads_sizes() {
+        for (text, bytes) in [("64Ki", 65_536), ("1Mi", 1 << 20), ("1Gi", 1 << 30), ("17", 17)] {
+            assert_eq!(
+                text.parse::<Size>().map(Size::bytes),
+                Ok(bytes),
+                "{text} must be {bytes} bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_size() {
+        for text in ["", "64K", "64MB", "-1", "1.5Gi", "99999999999Gi"] {
+            assert!(text.parse::<Size>().is_err(), "{text:?} must not be a size");
+        }
+    }
+}

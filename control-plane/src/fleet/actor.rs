@@ -1,0 +1,173 @@
+//! The one task that owns the fleet: takes messages one by one, and carries out what follows from each before the next.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::effects::Effect;
+use super::handle::{FleetHandle, Message};
+use super::proxies::PollId;
+use super::{Fleet, Settings, WishRefusal, notes};
+use crate::backend::{Backend, Command};
+use crate::metrics::Metrics;
+use crate::time::Clock;
+use crate::view::View;
+
+/// Messages that may wait beyond the places kept for the ends of polls: reports and sightings of a burst. Each is
+/// taken within microseconds, and a sender that finds the queue full waits.
+const QUEUE: usize = 1024;
+
+/// Makes the handle and the task's future. The task ends when `stop` is cancelled or every handle is gone; it returns
+/// the backend, for its shutdown.
+pub fn new<B: Backend>(
+    settings: Settings,
+    clock: Clock,
+    metrics: Metrics,
+    mount: impl FnOnce(FleetHandle) -> B,
+    stop: CancellationToken,
+) -> (FleetHandle, impl Future<Output = B>) {
+    // Two polls of one proxy overlap for a moment, when the second ends the first.
+    let places = 2 * settings.limits.max + QUEUE;
+    let (sender, messages) = mpsc::channel(places);
+    let view = watch::Sender::new(View::new(settings.instance.clone()));
+    let handle = FleetHandle {
+        messages: sender,
+        view: view.subscribe(),
+        polls: Arc::new(AtomicU64::new(1)),
+    };
+    let backend = mount(handle.clone());
+    let actor = Actor {
+        fleet: Fleet::new(settings),
+        clock,
+        metrics,
+        view,
+        polls: BTreeMap::new(),
+        backend,
+    };
+    (handle, actor.run(messages, stop))
+}
+
+struct Actor<B> {
+    fleet: Fleet,
+    clock: Clock,
+    metrics: Metrics,
+    view: watch::Sender<View>,
+    /// The open polls: at most one for each proxy, so they are bounded as proxies are.
+    polls: BTreeMap<PollId, CancellationToken>,
+    backend: B,
+}
+
+impl<B: Backend> Actor<B> {
+    async fn run(mut self, mut messages: mpsc::Receiver<Message>, stop: CancellationToken) -> B {
+        loop {
+            let deadline = self.fleet.poll_timeout().map(|at| self.clock.instant(at));
+            let timeout = async {
+                match deadline {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return self.backend,
+                message = messages.recv() => match message {
+                    Some(message) => self.take(message),
+                    None => return self.backend,
+                },
+                () = timeout => self.fleet.handle_timeout(self.clock.now()),
+            }
+            self.carry_out();
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        let now = self.clock.now();
+        match message {
+            Message::Configure(targets) => self.fleet.configure(targets, now),
+            Message::Observe(sighting) => self.fleet.observe(&sighting.id, sighting.seen, now),
+            Message::Report(report, reply) => answer(reply, self.fleet.report(&report, now)),
+            Message::OpenPoll(proxy, poll, ended, reply) => {
+                let outcome = self.fleet.open_poll(&proxy, poll, now);
+                if outcome.is_ok() {
+                    self.polls.insert(poll, ended);
+                }
+                answer(reply, outcome);
+            }
+            Message::ClosePoll(proxy, poll) => {
+                self.polls.remove(&poll);
+                self.fleet.close_poll(&proxy, poll, now);
+            }
+            Message::Wake(id, reply) => answer(reply, self.fleet.wake(&id, now)),
+            Message::Sleep(id, reply) => answer(reply, self.fleet.sleep(&id, now)),
+            Message::Toggle(id, reply) => {
+                let known = self.fleet.life(&id).is_some();
+                if known {
+                    self.command(Command::Toggle { id });
+                }
+                answer(reply, if known { Ok(()) } else { Err(WishRefusal::Unknown) });
+            }
+            Message::Status(reply) => answer(reply, self.fleet.status(now)),
+        }
+    }
+
+    /// What a command brings about at once is taken in at once, and may bring about more.
+    fn carry_out(&mut self) {
+        loop {
+            let effects = self.fleet.take_effects();
+            if effects.is_empty() {
+                return;
+            }
+            self.publish(&effects);
+            for effect in effects {
+                match effect {
+                    Effect::Backend(command) => self.command(command),
+                    Effect::EndPoll(poll) => {
+                        if let Some(ended) = self.polls.remove(&poll) {
+                            ended.cancel();
+                        }
+                    }
+                    Effect::Note(note) => notes::tell(&note, &self.metrics),
+                    Effect::Publish(_) => {}
+                }
+            }
+        }
+    }
+
+    /// All publications of one turn at once, so that each poll is answered once. The proxies are told that requests
+    /// are held before the backend is told to stop anything.
+    fn publish(&mut self, effects: &[Effect]) {
+        let publications: Vec<_> = effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Publish(publication) => Some(publication.clone()),
+                _ => None,
+            })
+            .collect();
+        if publications.is_empty() {
+            return;
+        }
+        self.view.send_modify(|view| {
+            let before = view.truncations();
+            for publication in publications {
+                view.apply(publication);
+            }
+            self.metrics
+                .history_truncations
+                .inc_by(view.truncations() - before);
+        });
+    }
+
+    fn command(&mut self, command: Command) {
+        for sighting in self.backend.carry_out(command) {
+            self.fleet.observe(&sighting.id, sighting.seen, self.clock.now());
+        }
+    }
+}
+
+/// An answer that nobody waits for is dropped: its caller has gone.
+fn answer<T>(reply: oneshot::Sender<T>, value: T) {
+    let _ = reply.send(value);
+}

@@ -1,0 +1,127 @@
+use std::sync::Arc;
+
+use protocol::TargetId;
+
+use super::{Effect, Fleet, Note};
+use crate::backend::Command;
+use crate::life::{self, Event, Phase, deadline, step};
+use crate::time::Time;
+use crate::view::Publication;
+
+/// Longest chain of phases one event can lead through (stopping, asleep, waking, ready, ..) with room to spare. What
+/// is left over is done at the next event or deadline.
+const MAX_STEPS: usize = 16;
+
+impl Fleet {
+    /// Steps one life until nothing moves, publishing after each step: a drain must have its own revision before
+    /// anybody is asked whether it is confirmed.
+    pub(super) fn advance(&mut self, id: &TargetId, event: Event, now: Time) {
+        let mut event = event;
+        for _ in 0..MAX_STEPS {
+            let jitter = self.jitter();
+            let Some(entry) = self.targets.get_mut(id) else {
+                return;
+            };
+            let facts = entry.facts(id, &self.proxies, &self.settings, jitter, now);
+            let taken = step(&entry.life, event, &facts);
+            let before = std::mem::replace(&mut entry.life, taken.life);
+            entry.deadline = deadline(&entry.life, &facts);
+            if let Some(why) = taken.moved {
+                let note = moved(id, &before, entry, why, now);
+                self.effects.push(Effect::Note(note));
+            }
+            self.publish_if_changed(id);
+            for effect in taken.effects {
+                if self.carry_out(id, effect) {
+                    return;
+                }
+            }
+            if taken.moved.is_none() {
+                return;
+            }
+            event = Event::Tick;
+        }
+    }
+
+    fn publish_if_changed(&mut self, id: &TargetId) {
+        let Some(entry) = self.targets.get(id) else { return };
+        let target = entry.wire();
+        if *entry.published == target {
+            return;
+        }
+        let n = self.next_revision();
+        let target = Arc::new(target);
+        if let Some(entry) = self.targets.get_mut(id) {
+            let passed = passes(entry.published.state);
+            if passed && !passes(target.state) {
+                entry.held_since = n;
+            }
+            entry.published = Arc::clone(&target);
+        }
+        self.publish(Publication {
+            n,
+            changed: vec![target],
+            removed: Vec::new(),
+        });
+    }
+
+    /// True if the target is gone.
+    fn carry_out(&mut self, id: &TargetId, effect: life::Effect) -> bool {
+        let id = id.clone();
+        let command = match effect {
+            life::Effect::Start { command, cause } => Command::Start { id, command, cause },
+            life::Effect::Stop { command } => Command::Stop { id, command },
+            life::Effect::Drop => {
+                self.drop_target(&id);
+                return true;
+            }
+        };
+        self.effects.push(Effect::Backend(command));
+        false
+    }
+
+    /// Ends the publication of a retired target; its workload goes on.
+    pub(super) fn drop_target(&mut self, id: &TargetId) {
+        if self.targets.remove(id).is_none() {
+            return;
+        }
+        self.proxies.drop_target(id);
+        let n = self.next_revision();
+        self.publish(Publication {
+            n,
+            changed: Vec::new(),
+            removed: vec![id.clone()],
+        });
+        self.effects
+            .push(Effect::Backend(Command::Release { id: id.clone() }));
+        self.note(Note::Dropped(id.clone()));
+    }
+}
+
+fn passes(state: protocol::State) -> bool {
+    matches!(state, protocol::State::Ready | protocol::State::Suspended)
+}
+
+fn moved(id: &TargetId, before: &life::Life, entry: &mut super::Entry, why: life::Why, now: Time) -> Note {
+    let after = &entry.life;
+    let mut woke_in = None;
+    match after.phase {
+        Phase::Waking { .. } => entry.wake_began = entry.wake_began.or(Some(now)),
+        Phase::Ready => woke_in = entry.wake_began.take().map(|began| now.since(began)),
+        Phase::Failed { .. } => {}
+        _ => entry.wake_began = None,
+    }
+    let reason = match &after.phase {
+        Phase::Failed { reason, .. } => Some(reason.clone()),
+        _ => None,
+    };
+    Note::Moved {
+        target: id.clone(),
+        from: before.phase.name(),
+        to: after.phase.name(),
+        why,
+        after: now.since(before.since),
+        woke_in,
+        reason,
+    }
+}

@@ -1,0 +1,86 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::{State, TargetId};
+
+use super::proxies::{PollId, ProxyKey};
+use crate::backend::Command;
+use crate::life::Why;
+use crate::view::Publication;
+
+/// What a [`super::Fleet`] wants done, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// For the backend.
+    Backend(Command),
+    /// For the view that proxies read.
+    Publish(Publication),
+    /// A newer poll of the same proxy has come: this one is answered with nothing new.
+    EndPoll(PollId),
+    /// For the log and the metrics.
+    Note(Note),
+}
+
+/// What happened, for the log and the metrics.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Note {
+    /// A target changed its phase.
+    Moved {
+        /// Which.
+        target: TargetId,
+        /// Left.
+        from: &'static str,
+        /// Entered.
+        to: &'static str,
+        /// Why.
+        why: Why,
+        /// How long it had been in `from`.
+        after: Duration,
+        /// From the wish to wake it to ready; only on entering ready from a wake.
+        woke_in: Option<Duration>,
+        /// Why it failed.
+        reason: Option<String>,
+    },
+    /// A target's published form changed.
+    Published {
+        /// Which.
+        target: Arc<protocol::Target>,
+        /// Under which revision.
+        n: u64,
+    },
+    /// A target is no longer published.
+    Removed {
+        /// Which.
+        target: TargetId,
+    },
+    /// The first report of demand on a target that does not pass.
+    Reported {
+        /// Which.
+        target: TargetId,
+        /// By whom.
+        proxy: ProxyKey,
+        /// Its phase on the wire.
+        state: State,
+        /// Requests held.
+        held: u32,
+    },
+    /// A proxy has confirmed a drain.
+    Confirmed {
+        /// Which.
+        target: TargetId,
+        /// By whom.
+        proxy: ProxyKey,
+    },
+    /// A proxy is live: new, or back after silence.
+    Live(ProxyKey),
+    /// A proxy said nothing for three heartbeats.
+    Silent(ProxyKey),
+    /// A proxy said nothing for so long that it no longer counts.
+    Forgotten(ProxyKey),
+    /// A proxy signed off.
+    Left(ProxyKey),
+    /// A report older than one already seen was ignored.
+    StaleReport(ProxyKey),
+    /// A removed target is awake and no longer ours; its workload goes on.
+    Dropped(TargetId),
+}

@@ -1,0 +1,129 @@
+use std::sync::Arc;
+
+use protocol::{Target, TargetId};
+
+use super::Settings;
+use super::proxies::Proxies;
+use crate::config::{MatchKeys, ScaleTarget};
+use crate::life::{Facts, Life, Phase};
+use crate::time::Time;
+
+/// One target with its life and what was published of it.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    /// As configured last.
+    pub(super) spec: Arc<ScaleTarget>,
+    /// Its keys, less those that a newer target has taken over from a retiring one.
+    pub(super) keys: MatchKeys,
+    /// Its life.
+    pub(super) life: Life,
+    /// When its keys last changed; `None` since the first configuration.
+    pub(super) keys_changed: Option<Time>,
+    /// A live proxy has matched a request since then, or a person asked for a sleep.
+    pub(super) matched: bool,
+    /// Newest matched arrival.
+    pub(super) last_arrival: Option<Time>,
+    /// Newest use.
+    pub(super) last_use: Option<Time>,
+    /// When the wake that is under way was wished for.
+    pub(super) wake_began: Option<Time>,
+    /// What the proxies have been told.
+    pub(super) published: Arc<Target>,
+    /// Revision since which the proxies have been told not to let requests pass.
+    pub(super) held_since: u64,
+    /// When it must be stepped again.
+    pub(super) deadline: Option<Time>,
+}
+
+impl Entry {
+    /// A target that begins asleep and is published under `n`.
+    pub(super) fn new(spec: Arc<ScaleTarget>, keys_changed: Option<Time>, now: Time, n: u64) -> Self {
+        let life = Life::asleep(now);
+        let keys = spec.keys.clone();
+        let published = Arc::new(wire(&spec, &keys, &life));
+        Self {
+            spec,
+            keys,
+            life,
+            keys_changed,
+            matched: false,
+            last_arrival: None,
+            last_use: None,
+            wake_began: None,
+            published,
+            held_since: n,
+            deadline: None,
+        }
+    }
+
+    /// What its life is judged by.
+    pub(super) fn facts(
+        &self,
+        id: &TargetId,
+        proxies: &Proxies,
+        settings: &Settings,
+        jitter: u16,
+        now: Time,
+    ) -> Facts {
+        let (held, in_flight) = proxies.usage(id);
+        Facts {
+            now,
+            held,
+            in_flight,
+            last_arrival: self.last_arrival,
+            last_use: self.last_use,
+            quorum: proxies.quorum(self.held_since),
+            matched: self.matched,
+            may_drain_at: settings.started + (settings.lease * 2).max(self.spec.idle_after),
+            idle_after: self.spec.idle_after,
+            suspend: self.spec.suspend,
+            sleeps_when_idle: settings.sleeps_when_idle,
+            jitter,
+            policy: settings.policy,
+        }
+    }
+
+    /// What the proxies should be told now.
+    pub(super) fn wire(&self) -> Target {
+        wire(&self.spec, &self.keys, &self.life)
+    }
+
+    /// Takes in a report's arrival.
+    pub(super) fn arrived(&mut self, arrival: Time, settings: &Settings) {
+        // An age is rounded and takes a while to arrive: an estimate that moves by less is the same arrival again.
+        if self
+            .last_arrival
+            .is_none_or(|last| arrival > last + settings.arrival_jitter)
+        {
+            self.last_arrival = Some(arrival);
+            self.last_use = self.last_use.max(Some(arrival));
+        }
+        if self.keys_changed.is_none_or(|changed| arrival > changed) {
+            self.matched = true;
+        }
+    }
+}
+
+fn wire(spec: &ScaleTarget, keys: &MatchKeys, life: &Life) -> Target {
+    let (reason, retry_after_ms) = match &life.phase {
+        Phase::Failed {
+            reason, retry_after, ..
+        } => (Some(reason.clone()), Some(crate::time::millis(*retry_after))),
+        _ => (None, None),
+    };
+    let up = matches!(life.phase, Phase::Ready | Phase::Draining { .. });
+    Target {
+        id: spec.id.clone(),
+        state: life.phase.on_the_wire(),
+        reason,
+        retry_after_ms,
+        epoch: life.epoch,
+        ready_endpoints: if up { life.seen.ready } else { 0 },
+        hosts: keys.hosts.iter().map(|key| key.as_str().to_owned()).collect(),
+        clusters: keys.clusters.iter().map(|key| key.as_str().to_owned()).collect(),
+        hold: spec.hold.clone(),
+        release: spec.release.clone(),
+        confirm: spec.confirm.clone(),
+        ignore: spec.ignore.clone(),
+    }
+}

@@ -1,0 +1,147 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use protocol::{Proxy, Report, TargetId};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::proxies::PollId;
+use super::{PollRefusal, Reported, Status, WishRefusal};
+use crate::backend::Sighting;
+use crate::config::ScaleTarget;
+use crate::view::View;
+
+/// What is said to the actor.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// A new configuration.
+    Configure(Vec<ScaleTarget>),
+    /// The backend saw something.
+    Observe(Sighting),
+    /// A report, and where its outcome goes.
+    Report(Box<Report>, oneshot::Sender<Reported>),
+    /// A poll opens; `CancellationToken` ends it.
+    OpenPoll(
+        Proxy,
+        PollId,
+        CancellationToken,
+        oneshot::Sender<Result<(), PollRefusal>>,
+    ),
+    /// A poll has ended.
+    ClosePoll(Proxy, PollId),
+    /// A person's wish.
+    Wake(TargetId, oneshot::Sender<Result<(), WishRefusal>>),
+    /// A person's wish.
+    Sleep(TargetId, oneshot::Sender<Result<(), WishRefusal>>),
+    /// A person's wish, with the manual backend.
+    Toggle(TargetId, oneshot::Sender<Result<(), WishRefusal>>),
+    /// What there is to see.
+    Status(oneshot::Sender<Status>),
+}
+
+/// The actor has ended: the control plane is shutting down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the control plane is shutting down")]
+pub struct Gone;
+
+/// Speaks to the one task that owns the [`super::Fleet`].
+#[derive(Clone, Debug)]
+pub struct FleetHandle {
+    pub(super) messages: mpsc::Sender<Message>,
+    pub(super) view: watch::Receiver<View>,
+    pub(super) polls: Arc<AtomicU64>,
+}
+
+impl FleetHandle {
+    /// What is published, now and as it changes.
+    pub fn view(&self) -> watch::Receiver<View> {
+        self.view.clone()
+    }
+
+    /// Takes a whole new configuration.
+    pub async fn configure(&self, targets: Vec<ScaleTarget>) -> Result<(), Gone> {
+        self.messages
+            .send(Message::Configure(targets))
+            .await
+            .map_err(|_| Gone)
+    }
+
+    /// Tells what the backend saw.
+    pub async fn observe(&self, sighting: Sighting) -> Result<(), Gone> {
+        self.messages
+            .send(Message::Observe(sighting))
+            .await
+            .map_err(|_| Gone)
+    }
+
+    /// Takes a report in.
+    pub async fn report(&self, report: Report) -> Result<Reported, Gone> {
+        self.ask(|reply| Message::Report(Box::new(report), reply)).await
+    }
+
+    /// Makes the caller the proxy's one open poll until the guard is dropped.
+    pub async fn open_poll(&self, proxy: Proxy) -> Result<Result<PollGuard, PollRefusal>, Gone> {
+        // A place in the queue is kept for the end of the poll, so that it can be told even while the queue is full.
+        let place = self.messages.clone().reserve_owned().await.map_err(|_| Gone)?;
+        let poll = PollId(self.polls.fetch_add(1, Ordering::Relaxed));
+        let ended = CancellationToken::new();
+        // Made before the question: if this future is dropped while it waits, the poll is closed all the same.
+        let guard = PollGuard {
+            ended: ended.clone(),
+            close: Some((place, proxy.clone(), poll)),
+        };
+        let answer = self
+            .ask(|reply| Message::OpenPoll(proxy, poll, ended, reply))
+            .await?;
+        Ok(answer.map(|()| guard))
+    }
+
+    /// Asks for a target to be up.
+    pub async fn wake(&self, id: TargetId) -> Result<Result<(), WishRefusal>, Gone> {
+        self.ask(|reply| Message::Wake(id, reply)).await
+    }
+
+    /// Asks for a target to be put to sleep.
+    pub async fn sleep(&self, id: TargetId) -> Result<Result<(), WishRefusal>, Gone> {
+        self.ask(|reply| Message::Sleep(id, reply)).await
+    }
+
+    /// Turns a target that is up off and one that is not on (manual backend).
+    pub async fn toggle(&self, id: TargetId) -> Result<Result<(), WishRefusal>, Gone> {
+        self.ask(|reply| Message::Toggle(id, reply)).await
+    }
+
+    /// What there is to see.
+    pub async fn status(&self) -> Result<Status, Gone> {
+        self.ask(Message::Status).await
+    }
+
+    async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.messages.send(message(reply)).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+}
+
+/// One open poll. Its end is told when it is dropped.
+#[derive(Debug)]
+pub struct PollGuard {
+    ended: CancellationToken,
+    close: Option<(mpsc::OwnedPermit<Message>, Proxy, PollId)>,
+}
+
+impl PollGuard {
+    /// Waits until a newer poll of the same proxy has come, or the proxy has signed off.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+}
+
+impl Drop for PollGuard {
+    fn drop(&mut self) {
+        if let Some((place, proxy, poll)) = self.close.take() {
+            place.send(Message::ClosePoll(proxy, poll));
+        }
+    }
+}

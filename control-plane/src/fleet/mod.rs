@@ -1,0 +1,241 @@
+//! All targets and all proxies: every message is judged here, and what follows comes back as [`Effect`]s.
+//!
+//! Sans-IO: inputs are methods that take `now`; outputs are drained with [`Fleet::take_effects`]; one
+//! [`Fleet::poll_timeout`]/[`Fleet::handle_timeout`] pair. Reads no clock, sends nothing, starts nothing.
+//! [`actor`] is the shell around it.
+
+pub mod actor;
+mod advance;
+mod configure;
+mod effects;
+mod entry;
+mod handle;
+mod notes;
+pub mod proxies;
+mod report;
+mod status;
+
+#[cfg(test)]
+mod props;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use protocol::{Proxy, TargetId};
+use thiserror::Error;
+
+pub use effects::{Effect, Note};
+pub use handle::{FleetHandle, Gone, PollGuard};
+pub use report::Reported;
+pub use status::{Condition, ProxyStatus, Status, TargetStatus};
+
+use crate::life::{Event, Life, Observed, Phase, Policy, Refusal, may_sleep};
+use crate::time::Time;
+use crate::view::Publication;
+use entry::Entry;
+use proxies::{Lapse, Limits, PollId, Proxies, ProxyKey, TooMany};
+
+/// What a fleet is made with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Random name of this life of the control plane.
+    pub instance: String,
+    /// When it began.
+    pub started: Time,
+    /// No drain begins in the first two of them.
+    pub lease: Duration,
+    /// Time limits of lives.
+    pub policy: Policy,
+    /// Time limits and bounds of proxies.
+    pub limits: Limits,
+    /// False where only a person puts to sleep.
+    pub sleeps_when_idle: bool,
+    /// Two estimates of an arrival closer than this are the same arrival.
+    pub arrival_jitter: Duration,
+    /// Seeds the spread of retries.
+    pub seed: u64,
+}
+
+/// All targets and all proxies.
+#[derive(Debug)]
+pub struct Fleet {
+    settings: Settings,
+    /// Counts what is published. 0: the configuration has not been read yet.
+    n: u64,
+    targets: BTreeMap<TargetId, Entry>,
+    proxies: Proxies,
+    effects: Vec<Effect>,
+    random: u64,
+}
+
+/// Why a poll was not taken as the proxy's one open poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PollRefusal {
+    /// A relay of a later term has spoken: this one is answered at once with nothing new.
+    Superseded,
+    /// There are as many proxies as may be.
+    TooMany,
+}
+
+/// Why a person's wish is not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum WishRefusal {
+    /// No such target.
+    #[error("there is no such target")]
+    Unknown,
+    /// Not now.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+}
+
+impl Fleet {
+    /// Nothing known yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            n: 0,
+            targets: BTreeMap::new(),
+            proxies: Proxies::new(settings.limits),
+            effects: Vec::new(),
+            // The generator must not begin at zero.
+            random: settings.seed | 1,
+            settings,
+        }
+    }
+
+    /// What to do, in order. Empties the list.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// A proxy has opened a poll: it is live, and its older poll ends.
+    pub fn open_poll(&mut self, proxy: &Proxy, poll: PollId, now: Time) -> Result<(), PollRefusal> {
+        let key = ProxyKey::from(proxy);
+        if self
+            .proxies
+            .find(&key)
+            .is_some_and(|state| proxy.term < state.term)
+        {
+            return Err(PollRefusal::Superseded);
+        }
+        let (state, fresh) = self
+            .proxies
+            .hear(&key, now)
+            .map_err(|TooMany| PollRefusal::TooMany)?;
+        state.term = proxy.term;
+        if let Some(older) = state.poll.replace(poll) {
+            self.effects.push(Effect::EndPoll(older));
+        }
+        if fresh {
+            self.note(Note::Live(key));
+            self.tick_all(now);
+        }
+        Ok(())
+    }
+
+    /// A poll has been answered, or its connection is gone.
+    pub fn close_poll(&mut self, proxy: &Proxy, poll: PollId, now: Time) {
+        self.proxies.close_poll(&ProxyKey::from(proxy), poll, now);
+    }
+
+    /// The backend saw something.
+    pub fn observe(&mut self, id: &TargetId, seen: Observed, now: Time) {
+        self.advance(id, Event::Observed(seen), now);
+    }
+
+    /// A person asks for a target to be up.
+    pub fn wake(&mut self, id: &TargetId, now: Time) -> Result<(), WishRefusal> {
+        let entry = self.targets.get(id).ok_or(WishRefusal::Unknown)?;
+        if entry.life.phase == Phase::Suspended {
+            return Err(Refusal::Suspended.into());
+        }
+        self.advance(id, Event::Wake, now);
+        Ok(())
+    }
+
+    /// A person asks for a target to be put to sleep.
+    pub fn sleep(&mut self, id: &TargetId, now: Time) -> Result<(), WishRefusal> {
+        let jitter = self.jitter();
+        let entry = self.targets.get_mut(id).ok_or(WishRefusal::Unknown)?;
+        let facts = entry.facts(id, &self.proxies, &self.settings, jitter, now);
+        may_sleep(&entry.life, &facts)?;
+        entry.matched = true;
+        self.advance(id, Event::Sleep, now);
+        Ok(())
+    }
+
+    /// The life of one target.
+    pub fn life(&self, id: &TargetId) -> Option<&Life> {
+        self.targets.get(id).map(|entry| &entry.life)
+    }
+
+    /// When [`Self::handle_timeout`] must be called if nothing else happens.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let targets = self.targets.values().filter_map(|entry| entry.deadline).min();
+        targets.into_iter().chain(self.proxies.deadline()).min()
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Time) {
+        let lapses = self.proxies.lapse(now);
+        if lapses.is_empty() {
+            let due = |entry: &Entry| entry.deadline.is_some_and(|at| now >= at);
+            let due: Vec<_> = self
+                .targets
+                .iter()
+                .filter(|(_, e)| due(e))
+                .map(|(id, _)| id.clone())
+                .collect();
+            for id in due {
+                self.advance(&id, Event::Tick, now);
+            }
+            return;
+        }
+        for lapse in lapses {
+            self.note(match lapse {
+                Lapse::Silent(key) => Note::Silent(key),
+                Lapse::Forgotten(key) => Note::Forgotten(key),
+            });
+        }
+        self.tick_all(now);
+    }
+
+    fn tick_all(&mut self, now: Time) {
+        let ids: Vec<_> = self.targets.keys().cloned().collect();
+        for id in ids {
+            self.advance(&id, Event::Tick, now);
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        self.effects.push(Effect::Note(note));
+    }
+
+    fn next_revision(&mut self) -> u64 {
+        self.n += 1;
+        self.n
+    }
+
+    fn publish(&mut self, publication: Publication) {
+        for target in &publication.changed {
+            self.effects.push(Effect::Note(Note::Published {
+                target: target.clone(),
+                n: publication.n,
+            }));
+        }
+        for id in &publication.removed {
+            self.effects
+                .push(Effect::Note(Note::Removed { target: id.clone() }));
+        }
+        self.effects.push(Effect::Publish(publication));
+    }
+
+    /// 0 to 1000, from a xorshift generator: retries need a spread, not secrets.
+    fn jitter(&mut self) -> u16 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        u16::try_from(self.random % 1001).unwrap_or(0)
+    }
+}

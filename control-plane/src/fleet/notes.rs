@@ -1,0 +1,60 @@
+//! What happened, as log lines: `event`, `target`, `unix_ms` and what belongs to it. `cargo xtask demo` reads them.
+
+use tracing::{debug, info, warn};
+
+use super::effects::Note;
+use crate::metrics::Metrics;
+use crate::time::{millis, unix_ms};
+
+/// Writes one note to the log and counts it.
+pub(super) fn tell(note: &Note, metrics: &Metrics) {
+    let unix_ms = unix_ms();
+    match note {
+        Note::Moved {
+            target,
+            from,
+            to,
+            why,
+            after,
+            woke_in,
+            reason,
+        } => {
+            let after_ms = millis(*after);
+            let woke_ms = woke_in.map(millis);
+            info!(event = *to, %target, from, to, why = why.name(), after_ms, woke_ms, reason, unix_ms, "{from} -> {to}");
+            metrics.moved(from, to, *why, *woke_in);
+        }
+        Note::Published { target, n } => {
+            let state = format!("{:?}", target.state).to_lowercase();
+            info!(event = "published", target = %target.id, state, revision = n, unix_ms, "published {state}");
+        }
+        Note::Removed { target } => info!(event = "removed", %target, unix_ms, "no longer published"),
+        Note::Reported {
+            target,
+            proxy,
+            state,
+            held,
+        } => {
+            let state = format!("{state:?}").to_lowercase();
+            info!(event = "reported", %target, %proxy, state, held, unix_ms, "{held} held while {state}");
+        }
+        Note::Confirmed { target, proxy } => {
+            info!(event = "confirmed", %target, %proxy, unix_ms, "drain confirmed")
+        }
+        Note::Live(proxy) => info!(event = "proxy_live", %proxy, unix_ms, "proxy is live"),
+        Note::Silent(proxy) => {
+            warn!(event = "proxy_silent", %proxy, unix_ms, "proxy has gone silent: nothing is put to sleep until it is back or forgotten");
+        }
+        Note::Forgotten(proxy) => {
+            warn!(event = "proxy_forgotten", %proxy, unix_ms, "silent proxy is forgotten")
+        }
+        Note::Left(proxy) => info!(event = "proxy_left", %proxy, unix_ms, "proxy has signed off"),
+        Note::StaleReport(proxy) => {
+            metrics.reports_ignored.inc();
+            debug!(event = "report_ignored", %proxy, unix_ms, "report is older than one already seen");
+        }
+        Note::Dropped(target) => {
+            info!(event = "dropped", %target, unix_ms, "removed target is let go; its workload goes on");
+        }
+    }
+}

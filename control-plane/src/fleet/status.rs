@@ -1,0 +1,140 @@
+use protocol::TargetId;
+use serde::Serialize;
+
+use super::Fleet;
+use crate::life::Phase;
+use crate::time::{Time, millis};
+
+/// All there is to see, for `GET /v1/targets`, `GET /v1/proxies` and `/metrics`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// Every target, in the order of ids.
+    pub targets: Vec<TargetStatus>,
+    /// Every proxy that is not forgotten.
+    pub proxies: Vec<ProxyStatus>,
+}
+
+/// One target.
+#[derive(Clone, Debug, Serialize)]
+pub struct TargetStatus {
+    /// `namespace/name`.
+    pub id: TargetId,
+    /// Its phase; `stopping` is told apart from `asleep` here.
+    pub state: &'static str,
+    /// How long it has been in it, in ms.
+    pub since_ms: u64,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Until it may be tried again, in ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_in_ms: Option<u64>,
+    /// Raised each time it enters ready from anything but draining.
+    pub epoch: u64,
+    /// Endpoints that are ready.
+    pub ready_endpoints: u32,
+    /// Requests held, over all proxies that speak.
+    pub held: u64,
+    /// Requests in flight, over all proxies that speak.
+    pub in_flight: u64,
+    /// Age of the last use, in ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_ms: Option<u64>,
+    /// Host keys.
+    pub hosts: Vec<String>,
+    /// Cluster keys.
+    pub clusters: Vec<String>,
+    /// What a person should know.
+    pub conditions: Vec<Condition>,
+}
+
+/// Something a person should know about a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    /// In one word.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// In one sentence.
+    pub message: &'static str,
+}
+
+/// One proxy.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProxyStatus {
+    /// Envoy's node id.
+    pub id: String,
+    /// Tells two lives of the same node id apart.
+    pub incarnation: String,
+    /// Highest term heard of.
+    pub term: u64,
+    /// It holds a poll open.
+    pub polling: bool,
+    /// Three heartbeats without a word.
+    pub silent: bool,
+    /// What all its gates have applied, of this control plane's life.
+    pub applied: u64,
+    /// Age of its last word, in ms; 0 with a poll open.
+    pub quiet_ms: u64,
+}
+
+const NEVER_MATCHED: Condition = Condition {
+    kind: "NeverMatched",
+    message: "no live proxy has matched a request to it since its match keys last changed, so it is not put to sleep: traffic may be passing by another way",
+};
+const RETIRING: Condition = Condition {
+    kind: "Retiring",
+    message: "it was removed from the configuration and is dropped once it is up",
+};
+
+impl Fleet {
+    /// All there is to see at `now`.
+    pub fn status(&self, now: Time) -> Status {
+        let targets = self.targets.iter().map(|(id, entry)| {
+            let (held, in_flight) = self.proxies.usage(id);
+            let (reason, retry_in_ms) = match &entry.life.phase {
+                Phase::Failed { reason, retry_at, .. } => {
+                    (Some(reason.clone()), Some(millis(retry_at.since(now))))
+                }
+                _ => (None, None),
+            };
+            let never_matched = !entry.matched && entry.life.phase == Phase::Ready;
+            let conditions = [(never_matched, NEVER_MATCHED), (entry.life.retiring, RETIRING)];
+            TargetStatus {
+                id: id.clone(),
+                state: entry.life.phase.name(),
+                since_ms: millis(now.since(entry.life.since)),
+                reason,
+                retry_in_ms,
+                epoch: entry.life.epoch,
+                ready_endpoints: entry.published.ready_endpoints,
+                held,
+                in_flight,
+                idle_ms: entry.last_use.map(|used| millis(now.since(used))),
+                hosts: entry.published.hosts.clone(),
+                clusters: entry.published.clusters.clone(),
+                conditions: conditions
+                    .iter()
+                    .filter(|(there, _)| *there)
+                    .map(|(_, one)| *one)
+                    .collect(),
+            }
+        });
+        let proxies = self.proxies.iter().map(|(key, state)| ProxyStatus {
+            id: key.id.clone(),
+            incarnation: key.incarnation.to_string(),
+            term: state.term,
+            polling: state.poll.is_some(),
+            silent: state.silent,
+            applied: state.applied,
+            quiet_ms: if state.poll.is_some() {
+                0
+            } else {
+                millis(now.since(state.last_word))
+            },
+        });
+        Status {
+            targets: targets.collect(),
+            proxies: proxies.collect(),
+        }
+    }
+}

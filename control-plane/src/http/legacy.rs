@@ -1,0 +1,89 @@
+//! The routes kept from the system before this one, with its shapes: hosts instead of targets, nothing but a status
+//! to tell how it went.
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use protocol::TargetId;
+use serde::Deserialize;
+
+use super::App;
+use super::problem::{Error, Kind};
+use crate::fleet::{Gone, WishRefusal};
+
+/// The query `?host=H`.
+#[derive(Deserialize)]
+pub(super) struct Host {
+    host: Option<String>,
+}
+
+/// `GET /`: the hosts whose requests are held now (their targets are asleep, waking or draining).
+pub(super) async fn held_hosts(State(app): State<App>) -> Json<Vec<String>> {
+    Json(app.fleet.view().borrow().held_hosts())
+}
+
+/// `POST /poke-scale-up?host=H`: wakes the host's target. With the manual backend it is up at once.
+pub(super) async fn poke(State(app): State<App>, Query(query): Query<Host>) -> Result<StatusCode, Error> {
+    let id = find(&app, query)?;
+    outcome(app.fleet.wake(id.clone()).await, id)
+}
+
+/// `POST /set-scaled-to-zero?host=H`, manual backend only: turns a host that is up off and one that is not on.
+pub(super) async fn toggle(State(app): State<App>, Query(query): Query<Host>) -> Result<StatusCode, Error> {
+    let id = find(&app, query)?;
+    outcome(app.fleet.toggle(id.clone()).await, id)
+}
+
+/// 200, or 500 where the wish cannot be carried out: there was no other status for that.
+fn outcome(outcome: Result<Result<(), WishRefusal>, Gone>, id: TargetId) -> Result<StatusCode, Error> {
+    match outcome {
+        Ok(Ok(())) => Ok(StatusCode::OK),
+        Ok(Err(WishRefusal::Unknown)) => Err(Error::from(Kind::NoTarget).about(id)),
+        Ok(Err(refusal)) => Err(Error::new(Kind::Internal, refusal.to_string()).about(id)),
+        Err(gone) => Err(Error::new(Kind::Internal, gone.to_string()).about(id)),
+    }
+}
+
+fn find(app: &App, query: Host) -> Result<TargetId, Error> {
+    let host = query.host.filter(|host| !host.is_empty());
+    let host = host.ok_or_else(|| Error::new(Kind::BadRequest, "write ?host=H").in_field("host"))?;
+    let name = without_port(&host).to_ascii_lowercase();
+    let found = app.fleet.view().borrow().find_host(&name);
+    found.ok_or_else(|| Error::new(Kind::NoTarget, format!("no target has the host {name:?}")))
+}
+
+/// The host of an authority: `[::1]:80` and `web:80` lose their ports.
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !port.is_empty() => {
+            if host.contains(':') && !host.ends_with(']') {
+                authority
+            } else {
+                host
+            }
+        }
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strips_ports_only() {
+        for (authority, host) in [
+            ("web:80", "web"),
+            ("web", "web"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("::1", "::1"),
+        ] {
+            assert_eq!(
+                without_port(authority),
+                host,
+                "must take the port off {authority}"
+            );
+        }
+    }
+}

@@ -1,0 +1,180 @@
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use protocol::{Problem, TargetId};
+
+use crate::fleet::{Gone, WishRefusal};
+
+/// What can go wrong, each with its status and its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The body or the query is not what it should be.
+    BadRequest,
+    /// No token, or not the right one.
+    Unauthorized,
+    /// No such route.
+    NoRoute,
+    /// No such target, or no target for the host.
+    NoTarget,
+    /// The route has another method.
+    MethodNotAllowed,
+    /// Not in the target's present state.
+    Conflict,
+    /// The body is larger than allowed.
+    TooLarge,
+    /// Something that should not happen.
+    Internal,
+    /// There are as many proxies as may be.
+    TooManyProxies,
+    /// Not everything that is watched has been read yet.
+    NotReady,
+    /// The control plane ends.
+    ShuttingDown,
+}
+
+impl Kind {
+    const fn parts(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::BadRequest => (StatusCode::BAD_REQUEST, "urn:holdfast:bad-request", "Bad request"),
+            Self::Unauthorized => (
+                StatusCode::UNAUTHORIZED,
+                "urn:holdfast:unauthorized",
+                "Unauthorized",
+            ),
+            Self::NoRoute => (StatusCode::NOT_FOUND, "urn:holdfast:no-route", "No such route"),
+            Self::NoTarget => (StatusCode::NOT_FOUND, "urn:holdfast:no-target", "No such target"),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "urn:holdfast:method-not-allowed",
+                "Method not allowed",
+            ),
+            Self::Conflict => (StatusCode::CONFLICT, "urn:holdfast:conflict", "Not now"),
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "urn:holdfast:too-large",
+                "Body too large",
+            ),
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "urn:holdfast:internal",
+                "Internal error",
+            ),
+            Self::TooManyProxies => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "urn:holdfast:too-many-proxies",
+                "Too many proxies",
+            ),
+            Self::NotReady => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "urn:holdfast:not-ready",
+                "Not ready yet",
+            ),
+            Self::ShuttingDown => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "urn:holdfast:shutting-down",
+                "Shutting down",
+            ),
+        }
+    }
+}
+
+/// An answer of `application/problem+json`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Error {
+    kind: Kind,
+    detail: Option<String>,
+    target: Option<TargetId>,
+    field: Option<String>,
+}
+
+impl Error {
+    /// With what happened this time.
+    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self {
+            detail: Some(detail.into()),
+            ..Self::from(kind)
+        }
+    }
+
+    /// Names the target it is about.
+    pub(super) fn about(self, target: TargetId) -> Self {
+        Self {
+            target: Some(target),
+            ..self
+        }
+    }
+
+    /// Names the field that was wrong.
+    pub(super) fn in_field(self, field: impl Into<String>) -> Self {
+        Self {
+            field: Some(field.into()),
+            ..self
+        }
+    }
+
+    /// Why a wish about `target` is not carried out.
+    pub(super) fn refused(refusal: WishRefusal, target: TargetId) -> Self {
+        let kind = match refusal {
+            WishRefusal::Unknown => Kind::NoTarget,
+            WishRefusal::Refused(_) => Kind::Conflict,
+        };
+        Self::new(kind, refusal.to_string()).about(target)
+    }
+}
+
+impl From<Kind> for Error {
+    fn from(kind: Kind) -> Self {
+        Self {
+            kind,
+            detail: None,
+            target: None,
+            field: None,
+        }
+    }
+}
+
+impl From<Gone> for Error {
+    fn from(Gone: Gone) -> Self {
+        Kind::ShuttingDown.into()
+    }
+}
+
+impl From<BytesRejection> for Error {
+    fn from(rejection: BytesRejection) -> Self {
+        match rejection {
+            BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => Self::new(
+                Kind::TooLarge,
+                format!("the body is larger than {} bytes", super::MAX_BODY),
+            ),
+            other => Self::new(Kind::BadRequest, other.body_text()),
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let (status, kind, title) = self.kind.parts();
+        let problem = Problem {
+            kind: kind.to_owned(),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: self.detail,
+            target: self.target.map(|id| id.to_string()),
+            field: self.field,
+        };
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(Problem::CONTENT_TYPE),
+        );
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

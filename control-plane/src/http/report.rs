@@ -1,0 +1,57 @@
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::StatusCode;
+use protocol::Report;
+use serde::de::DeserializeOwned;
+
+use super::App;
+use super::problem::{Error, Kind};
+use crate::fleet::Reported;
+
+/// Most targets one report may list: as many as there can be.
+pub(super) const MAX_TARGETS: usize = crate::config::file::MAX_DOCUMENTS;
+/// Longest id and incarnation of a proxy, in bytes.
+const MAX_NAME: usize = 256;
+
+/// The wake-up call.
+pub(super) async fn report(
+    State(app): State<App>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<StatusCode, Error> {
+    let report: Report = parse(&body.inspect_err(|_| app.metrics.bound_hit("report_bytes"))?)?;
+    check_name(&report.proxy.id, report.proxy.incarnation.as_str())?;
+    if report.targets.len() > MAX_TARGETS {
+        app.metrics.bound_hit("report_targets");
+        let detail = format!("lists more than {MAX_TARGETS} targets");
+        return Err(Error::new(Kind::TooLarge, detail).in_field("targets"));
+    }
+    match app.fleet.report(report).await? {
+        Reported::Taken => {
+            app.metrics.reports.inc();
+            Ok(StatusCode::NO_CONTENT)
+        }
+        // It has been overtaken by a later one, which is what it was for.
+        Reported::Stale => Ok(StatusCode::NO_CONTENT),
+        Reported::TooMany => {
+            app.metrics.bound_hit("proxies");
+            Err(Kind::TooManyProxies.into())
+        }
+    }
+}
+
+/// Reads a JSON body; its media type is not asked for.
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|e| Error::new(Kind::BadRequest, e.to_string()))
+}
+
+/// Names go into maps and logs, so they are bounded.
+pub(super) fn check_name(id: &str, incarnation: &str) -> Result<(), Error> {
+    for (field, name) in [("proxy.id", id), ("proxy.incarnation", incarnation)] {
+        if name.is_empty() || name.len() > MAX_NAME {
+            let detail = format!("is empty or longer than {MAX_NAME} bytes");
+            return Err(Error::new(Kind::BadRequest, detail).in_field(field));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! Serves a router on a listener: HTTP/1.1 and h2c on one port, a bounded number of connections, a bounded farewell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::metrics::Metrics;
+
+/// Most connections at once; beyond it the listener waits. Each proxy needs two or three.
+pub const MAX_CONNECTIONS: usize = 4096;
+/// A client that takes longer for its request's headers is cut off.
+const HEADER_PATIENCE: Duration = Duration::from_secs(10);
+/// Streams of one h2 connection.
+const MAX_STREAMS: u32 = 256;
+/// How long answers under way may take once `stop` is cancelled.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Serves until `stop` is cancelled, then lets what is under way end, for [`FAREWELL`] at most.
+pub async fn serve(listener: TcpListener, router: Router, metrics: Metrics, stop: CancellationToken) {
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let graceful = GracefulShutdown::new();
+    loop {
+        let place = tokio::select! {
+            () = stop.cancelled() => break,
+            place = place(&connections, &metrics) => place,
+        };
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let connection = graceful.watch(connection(stream, router.clone()));
+                tokio::spawn(async move {
+                    if let Err(e) = connection.await {
+                        debug!("a connection ended early: {e}");
+                    }
+                    drop(place);
+                });
+            }
+            Err(e) => {
+                // Out of file descriptors, most likely: trying again at once would spin.
+                warn!("a connection cannot be taken: {e}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(FAREWELL, graceful.shutdown()).await.is_err() {
+        warn!("some connections did not end in time");
+    }
+}
+
+async fn place(connections: &Arc<Semaphore>, metrics: &Metrics) -> Option<tokio::sync::OwnedSemaphorePermit> {
+    if let Ok(place) = Arc::clone(connections).try_acquire_owned() {
+        return Some(place);
+    }
+    metrics.bound_hit("connections");
+    // Never closed, so there is always a place in the end.
+    Arc::clone(connections).acquire_owned().await.ok()
+}
+
+fn connection(
+    stream: TcpStream,
+    router: Router,
+) -> auto::Connection<'static, TokioIo<TcpStream>, TowerToHyperService<Router>, TokioExecutor> {
+    // An answer to a poll is one small packet that a request waits for. It works without, only slower.
+    let _ = stream.set_nodelay(true);
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_PATIENCE);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS);
+    builder
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .into_owned()
+}

@@ -1,0 +1,103 @@
+//! What a life is judged by: gathered by the caller, changed by nobody here.
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// The world at one moment, as far as it concerns one target.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The moment.
+    pub now: Time,
+    /// Requests held, over all proxies that speak.
+    pub held: u64,
+    /// Requests in flight, over all proxies that speak.
+    pub in_flight: u64,
+    /// Newest matched arrival ever reported, refused ones included.
+    pub last_arrival: Option<Time>,
+    /// The later of `last_arrival` and the last moment something was held or in flight.
+    pub last_use: Option<Time>,
+    /// What the proxies say to a stop.
+    pub quorum: Quorum,
+    /// A live proxy has matched a request since the match keys last changed, or a person asked for a sleep.
+    pub matched: bool,
+    /// No drain begins before it: after a start the control plane does not yet know everybody.
+    pub may_drain_at: Time,
+    /// The target's `idle.after`.
+    pub idle_after: Duration,
+    /// The target's `suspend`.
+    pub suspend: bool,
+    /// False where only a person puts to sleep.
+    pub sleeps_when_idle: bool,
+    /// Spreads retries, 0 to 1000.
+    pub jitter: u16,
+    /// What holds for every target.
+    pub policy: Policy,
+}
+
+impl Facts {
+    /// True if anything is held or in flight.
+    pub fn busy(&self) -> bool {
+        self.held > 0 || self.in_flight > 0
+    }
+
+    /// Demand of a target that has been away since `since`: held now, or an arrival after it.
+    pub fn demand(&self, since: Time) -> bool {
+        self.held > 0 || self.last_arrival.is_some_and(|arrival| arrival > since)
+    }
+}
+
+/// What the proxies say to a stop of this target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quorum {
+    /// None is live: nobody can know whether it is used.
+    NoProxy,
+    /// One that is not forgotten says nothing.
+    Silent,
+    /// One has not yet applied that requests are no longer passed.
+    Unconfirmed,
+    /// All have.
+    Confirmed,
+}
+
+/// What the backend sees of a workload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Number of the last command that it has carried out; 0 if none.
+    pub command: u64,
+    /// Replicas wanted, as the workload states them.
+    pub replicas: u32,
+    /// Endpoints that are ready and not terminating.
+    pub ready: u32,
+    /// Processes or endpoints that are still there, terminating ones included.
+    pub left: u32,
+    /// Why it cannot start, for people.
+    pub failure: Option<String>,
+}
+
+/// What holds for every target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// A drain without all confirms is given up after this.
+    pub drain_timeout: Duration,
+    /// Test only: confirms are not taken sooner after the drain has begun.
+    pub drain_pause: Duration,
+    /// Wait after the first failure.
+    pub retry_initial: Duration,
+    /// Longest wait after a failure.
+    pub retry_max: Duration,
+    /// What was up for at least this long has started well.
+    pub stable: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            drain_timeout: Duration::from_secs(10),
+            drain_pause: Duration::ZERO,
+            retry_initial: Duration::from_secs(1),
+            retry_max: Duration::from_secs(60),
+            stable: Duration::from_secs(10),
+        }
+    }
+}

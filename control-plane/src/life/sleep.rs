@@ -1,0 +1,99 @@
+//! When a target may be put to sleep. Silence never permits it.
+
+use thiserror::Error;
+
+use super::{Facts, Life, Phase, Quorum};
+use crate::time::Time;
+
+/// Why a target may not be put to sleep now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// Something is held or in flight.
+    #[error("it is in use: {held} held, {in_flight} in flight")]
+    InUse {
+        /// Requests held.
+        held: u64,
+        /// Requests in flight.
+        in_flight: u64,
+    },
+    /// Nobody could know whether it is used.
+    #[error("no proxy is live, so nobody knows whether it is in use")]
+    NoProxy,
+    /// A proxy that is not forgotten says nothing.
+    #[error("a proxy has gone silent and may still be passing requests")]
+    Silent,
+    /// The control plane has just started.
+    #[error("the control plane has only just started and may not know every proxy yet")]
+    TooEarly,
+    /// A proxy does not yet know that its requests do not pass.
+    #[error("not every proxy has confirmed that it holds")]
+    Unconfirmed,
+    /// Left alone by its owner's wish.
+    #[error("it is suspended")]
+    Suspended,
+    /// Removed from the configuration.
+    #[error("it has been removed and is being woken")]
+    Retiring,
+}
+
+/// Whether a person's wish to put it to sleep is taken now: a drain where requests pass, a stop where they are held.
+pub fn may_sleep(life: &Life, facts: &Facts) -> Result<(), Refusal> {
+    if life.retiring {
+        return Err(Refusal::Retiring);
+    }
+    match life.phase {
+        Phase::Suspended => Err(Refusal::Suspended),
+        Phase::Asleep | Phase::Stopping | Phase::Draining { .. } => Ok(()),
+        Phase::Ready => may_begin(facts, facts.now),
+        Phase::Waking { .. } | Phase::Failed { .. } => {
+            may_begin(facts, facts.now).and_then(|()| may_stop(facts))
+        }
+    }
+}
+
+/// Whether a drain may begin at `now`.
+fn may_begin(facts: &Facts, now: Time) -> Result<(), Refusal> {
+    if facts.busy() {
+        return Err(Refusal::InUse {
+            held: facts.held,
+            in_flight: facts.in_flight,
+        });
+    }
+    match facts.quorum {
+        Quorum::NoProxy => return Err(Refusal::NoProxy),
+        Quorum::Silent => return Err(Refusal::Silent),
+        Quorum::Unconfirmed | Quorum::Confirmed => {}
+    }
+    if now < facts.may_drain_at {
+        return Err(Refusal::TooEarly);
+    }
+    Ok(())
+}
+
+/// Whether the workload may be stopped: every proxy holds.
+pub(super) fn may_stop(facts: &Facts) -> Result<(), Refusal> {
+    match facts.quorum {
+        Quorum::Confirmed => Ok(()),
+        Quorum::Unconfirmed => Err(Refusal::Unconfirmed),
+        Quorum::NoProxy => Err(Refusal::NoProxy),
+        Quorum::Silent => Err(Refusal::Silent),
+    }
+}
+
+/// When it will have been idle for long enough, if nothing but time is missing.
+pub(super) fn idle_at(life: &Life, facts: &Facts) -> Option<Time> {
+    if !facts.sleeps_when_idle || !facts.matched || life.retiring {
+        return None;
+    }
+    may_begin(facts, facts.now.max(facts.may_drain_at)).ok()?;
+    if !life.phase.passes() {
+        may_stop(facts).ok()?;
+    }
+    let quiet_since = facts.last_use.map_or(life.since, |used| used.max(life.since));
+    Some((quiet_since + facts.idle_after).max(facts.may_drain_at))
+}
+
+/// True if it has been idle for long enough and nothing stands in the way of a sleep.
+pub(super) fn idle(life: &Life, facts: &Facts) -> bool {
+    idle_at(life, facts).is_some_and(|at| facts.now >= at)
+}

@@ -1,0 +1,287 @@
+use super::sleep::{idle, may_sleep, may_stop};
+use super::{Cause, Effect, Event, Facts, Life, Phase, Step, Why, backoff};
+use crate::time::Time;
+
+/// One step of a life: the event is taken in, then at most one change of phase is made.
+pub fn step(life: &Life, event: Event, facts: &Facts) -> Step {
+    let mut turn = Turn {
+        life: life.clone(),
+        effects: Vec::new(),
+        moved: None,
+        facts,
+    };
+    match event {
+        Event::Tick => {}
+        // What was seen before the last command was carried out says nothing about what it does.
+        Event::Observed(seen) if seen.command >= turn.life.command => turn.life.seen = seen,
+        Event::Observed(_) => {}
+        Event::Retire => turn.life.retiring = true,
+        Event::Restore => turn.life.retiring = false,
+        Event::Wake => turn.wake(),
+        Event::Sleep => turn.sleep(),
+    }
+    if turn.moved.is_none() {
+        turn.settle();
+    }
+    Step {
+        life: turn.life,
+        effects: turn.effects,
+        moved: turn.moved,
+    }
+}
+
+/// A life while it is stepped.
+struct Turn<'a> {
+    life: Life,
+    effects: Vec<Effect>,
+    moved: Option<Why>,
+    facts: &'a Facts,
+}
+
+impl Turn<'_> {
+    /// A person asks for it to be up.
+    fn wake(&mut self) {
+        match self.life.phase {
+            Phase::Asleep | Phase::Failed { .. } => self.start(Cause::Person, Why::Asked),
+            // Said again, for a backend that waits for a person.
+            Phase::Waking { .. } => self.command_start(Cause::Person),
+            Phase::Draining { .. } => self.turn_back(Why::Asked),
+            Phase::Stopping => self.life.wake_asked = true,
+            Phase::Ready | Phase::Suspended => {}
+        }
+    }
+
+    /// A person asks for it to be put to sleep.
+    fn sleep(&mut self) {
+        if may_sleep(&self.life, self.facts).is_err() {
+            return;
+        }
+        match self.life.phase {
+            Phase::Ready => self.enter(Phase::Draining { asked: true }, Why::Asked),
+            Phase::Waking { .. } | Phase::Failed { .. } => self.stop(Why::Asked),
+            Phase::Stopping => self.life.wake_asked = false,
+            Phase::Asleep | Phase::Draining { .. } | Phase::Suspended => {}
+        }
+    }
+
+    /// The first thing that the facts call for.
+    fn settle(&mut self) {
+        if self.facts.suspend && !matches!(self.life.phase, Phase::Stopping | Phase::Suspended) {
+            return self.enter(Phase::Suspended, Why::Suspend);
+        }
+        match self.life.phase {
+            Phase::Asleep => self.settle_asleep(),
+            Phase::Waking { start_at } => self.settle_waking(start_at),
+            Phase::Ready => self.settle_ready(),
+            Phase::Draining { asked } => self.settle_draining(asked),
+            Phase::Stopping => self.settle_stopping(),
+            Phase::Failed { retry_at, .. } => self.settle_failed(retry_at),
+            Phase::Suspended => self.settle_suspended(),
+        }
+    }
+
+    fn settle_asleep(&mut self) {
+        if self.set_to_some() {
+            self.enter(Phase::Waking { start_at: None }, Why::SetByOthers);
+        } else if self.life.retiring {
+            self.start(Cause::Retired, Why::Retired);
+        } else if self.life.wake_asked {
+            self.start(Cause::Person, Why::Asked);
+        } else if self.facts.demand(self.life.away_since) {
+            self.start(Cause::Demand, Why::Demand);
+        }
+    }
+
+    fn settle_waking(&mut self, start_at: Option<Time>) {
+        if self.is_up() {
+            return self.enter_ready(Why::Endpoints);
+        }
+        if self.life.obeyed()
+            && let Some(reason) = self.life.seen.failure.clone()
+        {
+            return self.fail(reason);
+        }
+        if self.set_to_zero() {
+            let phase = if self.life.seen.left > 0 {
+                Phase::Stopping
+            } else {
+                Phase::Asleep
+            };
+            return self.leave(phase, Why::SetByOthers);
+        }
+        if start_at.is_some_and(|at| self.facts.now >= at) {
+            self.life.phase = Phase::Waking { start_at: None };
+            self.command_start(Cause::Lost);
+        }
+        if idle(&self.life, self.facts) {
+            self.stop(Why::Idle);
+        }
+    }
+
+    fn settle_ready(&mut self) {
+        if self.set_to_zero() {
+            self.leave(Phase::Stopping, Why::SetByOthers);
+        } else if !self.is_up() {
+            self.lose();
+        } else if self.life.retiring {
+            self.effects.push(Effect::Drop);
+        } else if idle(&self.life, self.facts) {
+            self.enter(Phase::Draining { asked: false }, Why::Idle);
+        }
+    }
+
+    fn settle_draining(&mut self, asked: bool) {
+        let Facts { now, policy, .. } = *self.facts;
+        let begun = self.life.since;
+        let idle_until = self.facts.last_use.map(|used| used + self.facts.idle_after);
+        if self.set_to_zero() {
+            self.leave(Phase::Stopping, Why::SetByOthers);
+        } else if self.life.retiring {
+            self.turn_back(Why::Retired);
+        } else if self.facts.busy() {
+            self.turn_back(Why::InUse);
+        } else if !asked && idle_until.is_some_and(|until| until > now) {
+            self.turn_back(Why::Used);
+        } else if may_stop(self.facts).is_ok() && now >= begun + policy.drain_pause {
+            self.stop(Why::Confirmed);
+        } else if now >= begun + policy.drain_timeout {
+            self.turn_back(Why::Unconfirmed);
+        }
+    }
+
+    fn settle_stopping(&mut self) {
+        if !self.life.obeyed() {
+            return;
+        }
+        if self.life.seen.replicas > 0 {
+            self.enter(Phase::Waking { start_at: None }, Why::SetByOthers);
+        } else if self.life.seen.left == 0 {
+            // It has lived to its end: what failed before is forgiven.
+            self.life.attempts = 0;
+            self.enter(Phase::Asleep, Why::Gone);
+        }
+    }
+
+    fn settle_failed(&mut self, retry_at: Time) {
+        let wanted = self.life.retiring || self.facts.demand(self.life.since);
+        if self.is_up() {
+            self.enter_ready(Why::Endpoints);
+        } else if wanted && self.facts.now >= retry_at {
+            self.start(Cause::Retry, Why::Retry);
+        } else if idle(&self.life, self.facts) {
+            self.stop(Why::Idle);
+        }
+    }
+
+    fn settle_suspended(&mut self) {
+        if self.life.retiring {
+            self.effects.push(Effect::Drop);
+        } else if self.facts.suspend {
+        } else if self.is_up() {
+            self.enter_ready(Why::Suspend);
+        } else if self.life.seen.replicas > 0 && self.life.seen.failure.is_none() {
+            self.enter(Phase::Waking { start_at: None }, Why::Suspend);
+        } else {
+            self.leave(Phase::Asleep, Why::Suspend);
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        self.life.obeyed() && self.life.seen.ready > 0
+    }
+
+    fn set_to_zero(&self) -> bool {
+        self.life.obeyed() && self.life.seen.replicas == 0
+    }
+
+    fn set_to_some(&self) -> bool {
+        self.life.obeyed() && self.life.seen.replicas > 0
+    }
+
+    fn enter(&mut self, phase: Phase, why: Why) {
+        self.life.phase = phase;
+        self.life.since = self.facts.now;
+        self.moved = Some(why);
+    }
+
+    fn enter_ready(&mut self, why: Why) {
+        self.life.epoch += 1;
+        self.life.up_since = Some(self.facts.now);
+        self.enter(Phase::Ready, why);
+    }
+
+    /// On the way to zero: from now on an arrival is demand.
+    fn leave(&mut self, phase: Phase, why: Why) {
+        self.life.away_since = self.facts.now;
+        self.enter(phase, why);
+    }
+
+    fn start(&mut self, cause: Cause, why: Why) {
+        self.life.wake_asked = false;
+        self.enter(Phase::Waking { start_at: None }, why);
+        self.command_start(cause);
+    }
+
+    fn command_start(&mut self, cause: Cause) {
+        self.life.command += 1;
+        self.effects.push(Effect::Start {
+            command: self.life.command,
+            cause,
+        });
+    }
+
+    fn stop(&mut self, why: Why) {
+        self.life.command += 1;
+        self.effects.push(Effect::Stop {
+            command: self.life.command,
+        });
+        self.leave(Phase::Stopping, why);
+    }
+
+    /// A drain is given up. The epoch stands: nothing was stopped.
+    fn turn_back(&mut self, why: Why) {
+        if self.is_up() {
+            self.enter(Phase::Ready, why)
+        } else {
+            self.lose()
+        }
+    }
+
+    /// What was up is gone: it is started again, the first time at once.
+    fn lose(&mut self) {
+        let stood = self
+            .life
+            .up_since
+            .is_some_and(|up| self.facts.now.since(up) >= self.facts.policy.stable);
+        self.life.attempts = if stood {
+            1
+        } else {
+            self.life.attempts.saturating_add(1)
+        };
+        self.life.seen.failure = None;
+        if self.life.attempts == 1 {
+            return self.start(Cause::Lost, Why::Lost);
+        }
+        let wait = backoff(&self.facts.policy, self.life.attempts - 1, self.facts.jitter);
+        self.enter(
+            Phase::Waking {
+                start_at: Some(self.facts.now + wait),
+            },
+            Why::Lost,
+        );
+    }
+
+    fn fail(&mut self, reason: String) {
+        self.life.attempts = self.life.attempts.saturating_add(1);
+        let retry_after = backoff(&self.facts.policy, self.life.attempts, self.facts.jitter);
+        let retry_at = self.facts.now + retry_after;
+        self.enter(
+            Phase::Failed {
+                reason,
+                retry_at,
+                retry_after,
+            },
+            Why::CannotStart,
+        );
+    }
+}

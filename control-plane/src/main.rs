@@ -1,0 +1,10 @@
+//! `control-plane`: see the crate's documentation.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use control_plane::args::Args;
+
+fn main() -> ExitCode {
+    Args::parse().run()
+}

@@ -1,0 +1,187 @@
+//! What `/metrics` shows. Counters and histograms are counted where things happen; gauges are set from the fleet's
+//! status at each scrape, so they cannot drift.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::fleet::Status;
+use crate::life::Why;
+
+/// All metrics. Clones share their values.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    targets: Family<[(&'static str, &'static str); 1], Gauge>,
+    proxies: Family<[(&'static str, &'static str); 1], Gauge>,
+    held: Gauge,
+    in_flight: Gauge,
+    open_polls: Gauge,
+    wakes: Counter,
+    wake_seconds: Histogram,
+    sleeps: Counter,
+    failures: Counter,
+    drains_abandoned: Family<[(&'static str, &'static str); 1], Counter>,
+    bounds_hit: Family<[(&'static str, &'static str); 1], Counter>,
+    /// Polls answered.
+    pub syncs: Counter,
+    /// Reports taken in.
+    pub reports: Counter,
+    /// Reports older than one already seen.
+    pub reports_ignored: Counter,
+    /// Removals cut off from the history.
+    pub history_truncations: Counter,
+    /// Requests without the right token.
+    pub unauthorized: Counter,
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("holdfast");
+        // From a process that is up at once to one that takes a minute.
+        let buckets = [
+            0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+        ];
+        let mut new = Self {
+            registry: Arc::default(),
+            targets: Family::default(),
+            proxies: Family::default(),
+            held: Gauge::default(),
+            in_flight: Gauge::default(),
+            open_polls: Gauge::default(),
+            wakes: Counter::default(),
+            wake_seconds: Histogram::new(buckets),
+            sleeps: Counter::default(),
+            failures: Counter::default(),
+            drains_abandoned: Family::default(),
+            bounds_hit: Family::default(),
+            syncs: Counter::default(),
+            reports: Counter::default(),
+            reports_ignored: Counter::default(),
+            history_truncations: Counter::default(),
+            unauthorized: Counter::default(),
+        };
+        registry.register("targets", "Targets by state", new.targets.clone());
+        registry.register("proxies", "Proxies, live and silent", new.proxies.clone());
+        registry.register("held_requests", "Requests held, as reported", new.held.clone());
+        registry.register(
+            "in_flight_requests",
+            "Requests in flight, as reported",
+            new.in_flight.clone(),
+        );
+        registry.register("open_polls", "Long polls open now", new.open_polls.clone());
+        registry.register(
+            "wakes",
+            "Targets that became ready after a wake",
+            new.wakes.clone(),
+        );
+        registry.register("wake_seconds", "From the wish to ready", new.wake_seconds.clone());
+        registry.register("sleeps", "Targets that reached zero", new.sleeps.clone());
+        registry.register("failures", "Wakes that failed", new.failures.clone());
+        registry.register(
+            "drains_abandoned",
+            "Drains given up, by reason",
+            new.drains_abandoned.clone(),
+        );
+        registry.register(
+            "bounds_hit",
+            "Requests refused at a bound, by bound",
+            new.bounds_hit.clone(),
+        );
+        registry.register("syncs", "Long polls answered", new.syncs.clone());
+        registry.register("reports", "Reports taken in", new.reports.clone());
+        registry.register(
+            "reports_ignored",
+            "Reports older than one already seen",
+            new.reports_ignored.clone(),
+        );
+        registry.register(
+            "history_truncations",
+            "Removals cut off from the history",
+            new.history_truncations.clone(),
+        );
+        registry.register(
+            "unauthorized",
+            "Requests without the right token",
+            new.unauthorized.clone(),
+        );
+        new.registry = Arc::new(registry);
+        new
+    }
+
+    /// A target changed its phase.
+    pub(crate) fn moved(&self, from: &'static str, to: &'static str, why: Why, woke_in: Option<Duration>) {
+        if let Some(woke_in) = woke_in {
+            self.wakes.inc();
+            self.wake_seconds.observe(woke_in.as_secs_f64());
+        }
+        match (from, to) {
+            ("stopping", "asleep") => drop(self.sleeps.inc()),
+            (_, "failed") => drop(self.failures.inc()),
+            ("draining", "ready" | "waking") => {
+                self.drains_abandoned
+                    .get_or_create(&[("reason", why.name())])
+                    .inc();
+            }
+            _ => {}
+        }
+    }
+
+    /// A request was refused because `bound` was reached.
+    pub fn bound_hit(&self, bound: &'static str) {
+        self.bounds_hit.get_or_create(&[("bound", bound)]).inc();
+    }
+
+    /// The text of `/metrics`, with gauges as of `status`.
+    pub fn render(&self, status: &Status) -> String {
+        const STATES: [&str; 7] = [
+            "asleep",
+            "waking",
+            "ready",
+            "draining",
+            "stopping",
+            "failed",
+            "suspended",
+        ];
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        for state in STATES {
+            let there = status
+                .targets
+                .iter()
+                .filter(|target| target.state == state)
+                .count();
+            self.targets.get_or_create(&[("state", state)]).set(count(there));
+        }
+        let silent = status.proxies.iter().filter(|proxy| proxy.silent).count();
+        self.proxies
+            .get_or_create(&[("state", "silent")])
+            .set(count(silent));
+        self.proxies
+            .get_or_create(&[("state", "live")])
+            .set(count(status.proxies.len() - silent));
+        self.open_polls
+            .set(count(status.proxies.iter().filter(|proxy| proxy.polling).count()));
+        let sum = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.held
+            .set(sum(status.targets.iter().map(|target| target.held).sum()));
+        self.in_flight
+            .set(sum(status.targets.iter().map(|target| target.in_flight).sum()));
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = text::encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}

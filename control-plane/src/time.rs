@@ -1,0 +1,80 @@
+//! Points in time for logic that never reads a clock: the time since this control plane's clock was made.
+//!
+//! Only [`Clock`] knows a clock (tokio's, so tests can pause it).
+
+use std::ops::Add;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+/// A moment, as the time since the [`Clock`] was made. Comparable only within one clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(Duration);
+
+impl Time {
+    /// The moment `since_start` after the clock was made.
+    pub const fn new(since_start: Duration) -> Self {
+        Self(since_start)
+    }
+
+    /// Time passed from `earlier` to `self`; zero if `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The moment `age` before `self`, not before the clock was made. `None` if it would be: the age is older than
+    /// this control plane.
+    pub fn checked_before(self, age: Duration) -> Option<Self> {
+        self.0.checked_sub(age).map(Self)
+    }
+
+    /// The time since the clock was made.
+    pub const fn as_duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Self;
+
+    fn add(self, wait: Duration) -> Self {
+        Self(self.0.saturating_add(wait))
+    }
+}
+
+/// Reads tokio's clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    pub fn start() -> Self {
+        Self {
+            start: Instant::now(),
+        }
+    }
+
+    /// The moment now.
+    pub fn now(&self) -> Time {
+        Time(self.start.elapsed())
+    }
+
+    /// The instant of `time`, for tokio's timers.
+    pub fn instant(&self, time: Time) -> Instant {
+        // A deadline that overflows is as good as one in thirty years.
+        const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+        self.start.checked_add(time.0.min(FAR)).unwrap_or(self.start)
+    }
+}
+
+/// Milliseconds since 1970, for log lines that several programs' timelines are joined by.
+pub fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
+}
+
+/// Whole milliseconds of `duration`; the most there is if they do not fit.
+pub fn millis(duration: impl Into<Duration>) -> u64 {
+    u64::try_from(duration.into().as_millis()).unwrap_or(u64::MAX)
+}
