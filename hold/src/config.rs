@@ -63,7 +63,10 @@ pub struct Startup {
 
 impl Default for Startup {
     fn default() -> Self {
-        Self { wait: Duration::from_secs(2), then: StartupThen::Pass }
+        Self {
+            wait: Duration::from_secs(2),
+            then: StartupThen::Pass,
+        }
     }
 }
 
@@ -93,7 +96,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { requests: 20_000, bytes: 1 << 30 }
+        Self {
+            requests: 20_000,
+            bytes: 1 << 30,
+        }
     }
 }
 
@@ -108,7 +114,9 @@ pub struct Ticks {
 
 impl Default for Ticks {
     fn default() -> Self {
-        Self { period: Duration::from_millis(100) }
+        Self {
+            period: Duration::from_millis(100),
+        }
     }
 }
 
@@ -129,7 +137,16 @@ impl Config {
     /// It is empty, no JSON object, has an unknown field, lacks `control_plane.cluster`, or a value is out of range.
     pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
         if json.is_empty() {
-            return Err(ConfigError("it is empty; `control_plane.cluster` is required".to_owned()));
+            return Err(ConfigError(
+                "it is empty; `control_plane.cluster` is required".to_owned(),
+            ));
+        }
+        if json.first() != Some(&b'{') {
+            return Err(ConfigError(
+                "it is no JSON object; put JSON text into a google.protobuf.StringValue (a Struct reaches the module as \
+                 protobuf bytes)"
+                    .to_owned(),
+            ));
         }
         let config: Self = serde_json::from_slice(json).map_err(|error| ConfigError(error.to_string()))?;
         config.check()
@@ -184,7 +201,10 @@ fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     match Size::deserialize(deserializer)? {
         Size::Whole(bytes) => Ok(bytes),
         Size::Double(bytes) if bytes >= 0.0 && bytes.fract() == 0.0 && bytes < 9e15 => Ok(bytes as u64),
-        Size::Double(bytes) => Err(D::Error::invalid_value(Unexpected::Float(bytes), &"a whole number of bytes")),
+        Size::Double(bytes) => Err(D::Error::invalid_value(
+            Unexpected::Float(bytes),
+            &"a whole number of bytes",
+        )),
         Size::Text(text) => units::bytes(&text).map_err(D::Error::custom),
     }
 }
@@ -194,13 +214,21 @@ mod tests {
     use super::*;
 
     fn refused(json: &str) -> String {
-        Config::parse(json.as_bytes()).expect_err("must be refused").to_string()
+        Config::parse(json.as_bytes())
+            .expect_err("must be refused")
+            .to_string()
     }
 
     #[test]
     fn only_the_cluster_is_required() {
         let config = Config::parse(br#"{"control_plane":{"cluster":"holdfast"}}"#).unwrap();
-        assert_eq!(config.startup, Startup { wait: Duration::from_secs(2), then: StartupThen::Pass });
+        assert_eq!(
+            config.startup,
+            Startup {
+                wait: Duration::from_secs(2),
+                then: StartupThen::Pass
+            }
+        );
         assert_eq!(config.buffer_limit, 1 << 20);
         assert_eq!(config.limits.requests, 20_000);
     }
@@ -209,18 +237,29 @@ mod tests {
     fn errors_name_the_field() {
         assert!(refused("").contains("control_plane.cluster"));
         assert!(refused("{}").contains("control_plane"));
+        assert!(refused("\n\u{f}").contains("StringValue"));
         assert!(refused(r#"{"control_plane":{"cluster":""}}"#).contains("control_plane.cluster"));
         assert!(refused(r#"{"control_plane":{"cluster":"a"},"limit":{}}"#).contains("limit"));
-        assert!(refused(r#"{"control_plane":{"cluster":"a"},"startup":{"wait":"2"}}"#).contains("`2` is not a duration"));
-        assert!(refused(r#"{"control_plane":{"cluster":"a"},"limits":{"requests":0}}"#).contains("limits.requests"));
-        assert!(refused(r#"{"control_plane":{"cluster":"a"},"ticks":{"period":"1ms"}}"#).contains("ticks.period"));
+        assert!(
+            refused(r#"{"control_plane":{"cluster":"a"},"startup":{"wait":"2"}}"#)
+                .contains("`2` is not a duration")
+        );
+        assert!(
+            refused(r#"{"control_plane":{"cluster":"a"},"limits":{"requests":0}}"#)
+                .contains("limits.requests")
+        );
+        assert!(
+            refused(r#"{"control_plane":{"cluster":"a"},"ticks":{"period":"1ms"}}"#).contains("ticks.period")
+        );
     }
 
     #[test]
     fn sizes_are_numbers_or_text() {
         let parse = |limit: &str| {
-            Config::parse(format!(r#"{{"control_plane":{{"cluster":"a"}},"buffer_limit":{limit}}}"#).as_bytes())
-                .map(|config| config.buffer_limit)
+            Config::parse(
+                format!(r#"{{"control_plane":{{"cluster":"a"}},"buffer_limit":{limit}}}"#).as_bytes(),
+            )
+            .map(|config| config.buffer_limit)
         };
         assert_eq!(parse("4096"), Ok(4096));
         assert_eq!(parse("4096.0"), Ok(4096));

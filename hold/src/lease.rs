@@ -29,7 +29,12 @@ impl Candidate {
 
     /// `preferred` takes a vacant lease at once: the singleton service, which outlives every listener.
     pub fn new(me: Member, preferred: bool) -> Self {
-        Self { me, preferred, seen: None, unchanged: 0 }
+        Self {
+            me,
+            preferred,
+            seen: None,
+            unchanged: 0,
+        }
     }
 
     /// True if the lease is this candidate's own.
@@ -47,7 +52,10 @@ impl Candidate {
     pub fn tick(&mut self, lease: Option<&Lease>) -> Step {
         if let Some(lease) = lease.filter(|lease| self.owns(lease)) {
             self.unchanged = 0;
-            return Step::Beat(Lease { beat: lease.beat + 1, ..lease.clone() });
+            return Step::Beat(Lease {
+                beat: lease.beat + 1,
+                ..lease.clone()
+            });
         }
         let now = lease.map(|lease| (lease.term, lease.beat));
         if now == self.seen {
@@ -61,7 +69,11 @@ impl Candidate {
             return Step::Wait;
         }
         self.unchanged = 0;
-        Step::Take(Lease { owner: Some(self.me), term: lease.map_or(0, |lease| lease.term) + 1, beat: 0 })
+        Step::Take(Lease {
+            owner: Some(self.me),
+            term: lease.map_or(0, |lease| lease.term) + 1,
+            beat: 0,
+        })
     }
 }
 
@@ -71,12 +83,21 @@ mod tests {
     use crate::GateId;
 
     fn mk(id: u32, preferred: bool) -> Candidate {
-        Candidate::new(Member { id: GateId(id), nonce: 7, gate: true }, preferred)
+        Candidate::new(
+            Member {
+                id: GateId(id),
+                nonce: 7,
+                gate: true,
+            },
+            preferred,
+        )
     }
 
     #[test]
     fn the_preferred_candidate_takes_a_vacant_lease_at_once() {
-        let Step::Take(lease) = mk(1, true).tick(None) else { panic!("must take") };
+        let Step::Take(lease) = mk(1, true).tick(None) else {
+            panic!("must take")
+        };
         assert_eq!(lease.term, 1);
     }
 
@@ -86,17 +107,24 @@ mod tests {
         for _ in 0..Candidate::PATIENCE {
             assert_eq!(candidate.tick(None), Step::Wait);
         }
-        assert!(matches!(candidate.tick(None), Step::Take(_)), "must take after five unchanged ticks");
+        assert!(
+            matches!(candidate.tick(None), Step::Take(_)),
+            "must take after five unchanged ticks"
+        );
     }
 
     #[test]
     fn a_beating_lease_is_left_alone() {
         let mut owner = mk(1, true);
         let mut other = mk(2, true);
-        let Step::Take(mut lease) = owner.tick(None) else { panic!("must take") };
+        let Step::Take(mut lease) = owner.tick(None) else {
+            panic!("must take")
+        };
         for _ in 0..20 {
             assert_eq!(other.tick(Some(&lease)), Step::Wait);
-            let Step::Beat(next) = owner.tick(Some(&lease)) else { panic!("must beat") };
+            let Step::Beat(next) = owner.tick(Some(&lease)) else {
+                panic!("must beat")
+            };
             lease = next;
         }
         let mut waits = 0;
@@ -108,8 +136,17 @@ mod tests {
 
     #[test]
     fn a_new_user_of_the_owners_id_does_not_own_the_lease() {
-        let Step::Take(lease) = mk(1, true).tick(None) else { panic!("must take") };
-        let heir = Candidate::new(Member { id: GateId(1), nonce: 8, gate: true }, true);
+        let Step::Take(lease) = mk(1, true).tick(None) else {
+            panic!("must take")
+        };
+        let heir = Candidate::new(
+            Member {
+                id: GateId(1),
+                nonce: 8,
+                gate: true,
+            },
+            true,
+        );
         assert!(!heir.owns(&lease));
     }
 }

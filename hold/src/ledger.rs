@@ -32,11 +32,13 @@ impl Ledger {
         let (accounts, _rest) = bytes.as_chunks::<16>();
         let accounts = accounts
             .iter()
-            .map(|&[g0, g1, g2, g3, r0, r1, r2, r3, b0, b1, b2, b3, b4, b5, b6, b7]| Account {
-                gate: GateId(u32::from_le_bytes([g0, g1, g2, g3])),
-                requests: u32::from_le_bytes([r0, r1, r2, r3]),
-                bytes: u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]),
-            })
+            .map(
+                |&[g0, g1, g2, g3, r0, r1, r2, r3, b0, b1, b2, b3, b4, b5, b6, b7]| Account {
+                    gate: GateId(u32::from_le_bytes([g0, g1, g2, g3])),
+                    requests: u32::from_le_bytes([r0, r1, r2, r3]),
+                    bytes: u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]),
+                },
+            )
             .collect();
         Self { accounts }
     }
@@ -55,7 +57,10 @@ impl Ledger {
     /// Requests and bytes of all gates together.
     pub fn total(&self) -> (u64, u64) {
         self.accounts.iter().fold((0, 0), |(requests, bytes), account| {
-            (requests + u64::from(account.requests), bytes.saturating_add(account.bytes))
+            (
+                requests + u64::from(account.requests),
+                bytes.saturating_add(account.bytes),
+            )
         })
     }
 
@@ -76,7 +81,11 @@ impl Ledger {
                 account.requests += 1;
                 account.bytes += bytes;
             }
-            None => self.accounts.push(Account { gate, requests: 1, bytes }),
+            None => self.accounts.push(Account {
+                gate,
+                requests: 1,
+                bytes,
+            }),
         }
         Ok(())
     }

@@ -19,8 +19,8 @@ mod units;
 
 pub use config::{Config, ConfigError, ControlPlane, Limits, Startup, StartupThen, Ticks};
 pub use gate::{
-    Answered, Claim, Command as GateCommand, ConfirmCall, ConfirmToken, Counts, Found, Gate, GiveBack, Outcome, Request,
-    TargetIx, Ticket, Update, Verdict, Wants,
+    Answered, Claim, Command as GateCommand, ConfirmCall, ConfirmToken, Counts, Found, Gate, GiveBack,
+    Outcome, Request, TargetIx, Ticket, Update, Verdict, Wants,
 };
 pub use ids::{GateId, Slot, StreamId, Time};
 pub use lease::{Candidate, Step as LeaseStep};

@@ -68,7 +68,11 @@ impl Refusal {
     pub fn is_bound(self) -> bool {
         matches!(
             self,
-            Self::TargetRequests | Self::TargetBytes | Self::EnvoyRequests | Self::EnvoyBytes | Self::Clusters
+            Self::TargetRequests
+                | Self::TargetBytes
+                | Self::EnvoyRequests
+                | Self::EnvoyBytes
+                | Self::Clusters
         )
     }
 
@@ -97,7 +101,11 @@ impl Refusal {
     fn grpc_status(self) -> u32 {
         match self {
             Self::Timeout => 4,
-            Self::TargetRequests | Self::TargetBytes | Self::EnvoyRequests | Self::EnvoyBytes | Self::Clusters => 8,
+            Self::TargetRequests
+            | Self::TargetBytes
+            | Self::EnvoyRequests
+            | Self::EnvoyBytes
+            | Self::Clusters => 8,
             Self::ControlPlaneRoute => 12,
             _ => 14,
         }

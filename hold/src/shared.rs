@@ -84,7 +84,10 @@ pub struct Members {
 impl Members {
     /// Adds a member under the lowest id that is free, so that ids, and with them keys, do not grow with reloads.
     pub fn join(&mut self, nonce: u64, gate: bool) -> Member {
-        let id = (1..).map(GateId).find(|id| self.live.iter().all(|member| member.id != *id)).unwrap_or(GateId(u32::MAX));
+        let id = (1..)
+            .map(GateId)
+            .find(|id| self.live.iter().all(|member| member.id != *id))
+            .unwrap_or(GateId(u32::MAX));
         let member = Member { id, nonce, gate };
         self.live.push(member);
         member

@@ -14,7 +14,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
-        _ => return Err(format!("`{text}` is not a duration: write a whole number and ms, s, m or h, such as 500ms or 5m")),
+        _ => {
+            return Err(format!(
+                "`{text}` is not a duration: write a whole number and ms, s, m or h, such as 500ms or 5m"
+            ));
+        }
     };
     number
         .parse::<u64>()
@@ -36,7 +40,11 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
         "Ki" => 1 << 10,
         "Mi" => 1 << 20,
         "Gi" => 1 << 30,
-        _ => return Err(format!("`{text}` is not a size: write a whole number of bytes, or with Ki, Mi or Gi, such as 64Ki")),
+        _ => {
+            return Err(format!(
+                "`{text}` is not a size: write a whole number of bytes, or with Ki, Mi or Gi, such as 64Ki"
+            ));
+        }
     };
     number
         .parse::<u64>()

@@ -23,7 +23,10 @@ const HEALTH_CHECK: &[u8] = &[0; 5];
 pub(crate) fn confirm(station: &Station, now: Time, question: &ConfirmCall) {
     let cluster = String::from_utf8_lossy(&question.cluster);
     // Envoy lets only ASCII into an authority; should that change, the cluster's name does as well.
-    let authority = std::str::from_utf8(&question.authority).ok().filter(|text| !text.is_empty()).unwrap_or(&cluster);
+    let authority = std::str::from_utf8(&question.authority)
+        .ok()
+        .filter(|text| !text.is_empty())
+        .unwrap_or(&cluster);
     let sent = match &question.path {
         Some(path) => {
             let headers = vec![
@@ -48,7 +51,10 @@ pub(crate) fn confirm(station: &Station, now: Time, question: &ConfirmCall) {
     };
     match sent {
         Ok(token) => {
-            station.calls.borrow_mut().insert(token, Call::Confirm(question.token));
+            station
+                .calls
+                .borrow_mut()
+                .insert(token, Call::Confirm(question.token));
         }
         Err(NotSent::NoEndpoint | NotSent::NoCluster) => {
             station.with_gate(|gate| gate.confirmed(now, question.token, Outcome::NoEndpoint));
@@ -58,7 +64,9 @@ pub(crate) fn confirm(station: &Station, now: Time, question: &ConfirmCall) {
 
 pub(crate) fn sync(station: &Station, now: Time, request: &SyncRequest) {
     let timeout = Duration::from_millis(request.wait_ms) + station.config.control_plane.timeout;
-    let call = Call::Sync { term: request.proxy.term };
+    let call = Call::Sync {
+        term: request.proxy.term,
+    };
     if !post(station, SYNC_PATH, request, timeout, call) {
         station.metrics.sync(false);
         station.with_relay(|relay| relay.sync_answered(now, Err(SyncFailure::Unreachable)));
@@ -66,15 +74,25 @@ pub(crate) fn sync(station: &Station, now: Time, request: &SyncRequest) {
 }
 
 pub(crate) fn report(station: &Station, now: Time, report: &Report) {
-    let call = Call::Report { term: report.proxy.term };
-    if !post(station, REPORT_PATH, report, station.config.control_plane.timeout, call) {
+    let call = Call::Report {
+        term: report.proxy.term,
+    };
+    if !post(
+        station,
+        REPORT_PATH,
+        report,
+        station.config.control_plane.timeout,
+        call,
+    ) {
         station.metrics.report(false);
         station.with_relay(|relay| relay.report_answered(now, false));
     }
 }
 
 fn post(station: &Station, path: &str, body: &impl Serialize, timeout: Duration, call: Call) -> bool {
-    let Ok(body) = serde_json::to_vec(body) else { return false };
+    let Ok(body) = serde_json::to_vec(body) else {
+        return false;
+    };
     let to = &station.config.control_plane;
     let bearer = station.token().map(|token| format!("Bearer {token}"));
     let mut headers = vec![
@@ -97,8 +115,11 @@ fn post(station: &Station, path: &str, body: &impl Serialize, timeout: Duration,
 
 /// An answer has come, or has not in time.
 pub(crate) fn answered(station: &Station, now: Time, token: u32, body_size: usize, trailers: usize) {
-    let Some(call) = station.calls.borrow_mut().remove(&token) else { return };
-    let status = host::call_header(":status").and_then(|text| std::str::from_utf8(&text).ok()?.parse::<u16>().ok());
+    let Some(call) = station.calls.borrow_mut().remove(&token) else {
+        return;
+    };
+    let status =
+        host::call_header(":status").and_then(|text| std::str::from_utf8(&text).ok()?.parse::<u16>().ok());
     match call {
         Call::Confirm(token) => {
             let outcome = confirm_outcome(status, trailers);
@@ -134,7 +155,13 @@ fn is_of_upstream() -> bool {
 fn confirm_outcome(status: Option<u16>, trailers: usize) -> Outcome {
     match status {
         Some(status) if is_of_upstream() => {
-            let in_trailers = || if trailers > 0 { host::call_trailer("grpc-status") } else { None };
+            let in_trailers = || {
+                if trailers > 0 {
+                    host::call_trailer("grpc-status")
+                } else {
+                    None
+                }
+            };
             let grpc = host::call_header("grpc-status").or_else(in_trailers);
             let grpc_status = grpc.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok());
             Outcome::Answered { status, grpc_status }

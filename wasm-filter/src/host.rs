@@ -18,6 +18,15 @@ pub(crate) fn info(message: &str) {
     let _ = hostcalls::log(LogLevel::Info, message);
 }
 
+/// True if Envoy's log shows the module's lines at debug level.
+pub(crate) fn logs_debug() -> bool {
+    matches!(hostcalls::get_log_level(), Ok(LogLevel::Trace | LogLevel::Debug))
+}
+
+pub(crate) fn debug(message: &str) {
+    let _ = hostcalls::log(LogLevel::Debug, message);
+}
+
 pub(crate) fn warn(message: &str) {
     let _ = hostcalls::log(LogLevel::Warn, message);
 }
@@ -28,7 +37,10 @@ pub(crate) fn error(message: &str) {
 
 /// The configuration of the plugin that is being configured.
 pub(crate) fn plugin_configuration() -> Vec<u8> {
-    hostcalls::get_buffer(proxy_wasm::types::BufferType::PluginConfiguration, 0, usize::MAX).ok().flatten().unwrap_or_default()
+    hostcalls::get_buffer(proxy_wasm::types::BufferType::PluginConfiguration, 0, usize::MAX)
+        .ok()
+        .flatten()
+        .unwrap_or_default()
 }
 
 pub(crate) fn set_tick_period(period: Duration) {
@@ -42,12 +54,16 @@ pub(crate) fn route_cluster() -> Vec<u8> {
 
 /// Envoy's node id.
 pub(crate) fn node_id() -> String {
-    property(vec!["xds", "node", "id"]).map(|id| String::from_utf8_lossy(&id).into_owned()).unwrap_or_default()
+    property(vec!["xds", "node", "id"])
+        .map(|id| String::from_utf8_lossy(&id).into_owned())
+        .unwrap_or_default()
 }
 
 /// The `vm_id` of the VM's configuration; empty if there is none.
 pub(crate) fn vm_id() -> String {
-    property(vec!["plugin_vm_id"]).map(|id| String::from_utf8_lossy(&id).into_owned()).unwrap_or_default()
+    property(vec!["plugin_vm_id"])
+        .map(|id| String::from_utf8_lossy(&id).into_owned())
+        .unwrap_or_default()
 }
 
 fn property(path: Vec<&str>) -> Option<Vec<u8>> {
@@ -56,7 +72,10 @@ fn property(path: Vec<&str>) -> Option<Vec<u8>> {
 
 /// A request header of the current stream, as it came; empty if there is none.
 pub(crate) fn request_header(name: &str) -> Vec<u8> {
-    hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, name).ok().flatten().unwrap_or_default()
+    hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, name)
+        .ok()
+        .flatten()
+        .unwrap_or_default()
 }
 
 pub(crate) fn add_response_header(name: &str, value: &str) {
@@ -131,7 +150,10 @@ pub(crate) fn answer(reply: &Reply) {
         ),
         None => hostcalls::send_http_response(
             u32::from(reply.status),
-            vec![("content-type", protocol::Problem::CONTENT_TYPE), ("retry-after", &retry_after)],
+            vec![
+                ("content-type", protocol::Problem::CONTENT_TYPE),
+                ("retry-after", &retry_after),
+            ],
             Some(&reply.body),
         ),
     };
@@ -171,17 +193,24 @@ pub(crate) fn call(
 
 /// A header of the answer that is being delivered.
 pub(crate) fn call_header(name: &str) -> Option<Vec<u8>> {
-    hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, name).ok().flatten()
+    hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, name)
+        .ok()
+        .flatten()
 }
 
 /// A trailer of the answer that is being delivered. Only where there are trailers: the SDK panics where there are none.
 pub(crate) fn call_trailer(name: &str) -> Option<Vec<u8>> {
-    hostcalls::get_map_value_bytes(MapType::HttpCallResponseTrailers, name).ok().flatten()
+    hostcalls::get_map_value_bytes(MapType::HttpCallResponseTrailers, name)
+        .ok()
+        .flatten()
 }
 
 /// The body of the answer that is being delivered.
 pub(crate) fn call_body(size: usize) -> Vec<u8> {
-    hostcalls::get_buffer(proxy_wasm::types::BufferType::HttpCallResponseBody, 0, size).ok().flatten().unwrap_or_default()
+    hostcalls::get_buffer(proxy_wasm::types::BufferType::HttpCallResponseBody, 0, size)
+        .ok()
+        .flatten()
+        .unwrap_or_default()
 }
 
 /// The kinds of Envoy's stats.
@@ -212,5 +241,7 @@ pub(crate) fn record(stat: u32, value: u64) {
 /// 64 random bits, from WASI's `random_get` by way of the standard library's hasher. Different at every call.
 pub(crate) fn random() -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
+    std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use hold::{GateId, Head, Lease, LeaseStep, Members, Relay, RelayCommand, RelayStart, Row, Slot, SlotRecord, Time, keys};
+use hold::{
+    GateId, Head, Lease, LeaseStep, Members, Relay, RelayCommand, RelayStart, Row, Slot, SlotRecord, Time,
+    keys,
+};
 
 use crate::calls;
 use crate::host;
@@ -37,7 +40,9 @@ impl Station {
                 }
                 self.with_relay(|relay| relay.tick(now));
             }
-            Some(LeaseStep::Take(lease)) if shared::cas(keys::LEASE, &lease, number) => self.become_relay(now, lease.term),
+            Some(LeaseStep::Take(lease)) if shared::cas(keys::LEASE, &lease, number) => {
+                self.become_relay(now, lease.term)
+            }
             Some(LeaseStep::Wait | LeaseStep::Beat(_) | LeaseStep::Take(_)) | None => self.step_down(),
         }
     }
@@ -49,7 +54,9 @@ impl Station {
     }
 
     fn become_relay(&self, now: Time, term: u64) {
-        let Some(incarnation) = shared::incarnation() else { return };
+        let Some(incarnation) = shared::incarnation() else {
+            return;
+        };
         let (head, head_number) = shared::get::<Head>(keys::HEAD);
         let mut slots = Vec::new();
         let mut numbers = BTreeMap::new();
@@ -58,9 +65,24 @@ impl Station {
             numbers.insert(slot, number);
             slots.push((slot, record));
         }
-        let place = if self.config.service { "the singleton service" } else { "a filter's root context" };
-        host::info(&format!("holdfast: relay of this Envoy: {place}, term {term}, incarnation {incarnation}"));
-        let relay = Relay::new(RelayStart { id: host::node_id(), incarnation, term, head, slots }, now);
+        let place = if self.config.service {
+            "the singleton service"
+        } else {
+            "a filter's root context"
+        };
+        host::info(&format!(
+            "holdfast: relay of this Envoy: {place}, term {term}, incarnation {incarnation}"
+        ));
+        let relay = Relay::new(
+            RelayStart {
+                id: host::node_id(),
+                incarnation,
+                term,
+                head,
+                slots,
+            },
+            now,
+        );
         self.metrics.takeover();
         self.relaying.replace(Some(Relaying {
             relay,
@@ -72,7 +94,10 @@ impl Station {
     }
 
     pub(crate) fn with_relay<T>(&self, f: impl FnOnce(&mut Relay) -> T) -> Option<T> {
-        self.relaying.borrow_mut().as_mut().map(|relaying| f(&mut relaying.relay))
+        self.relaying
+            .borrow_mut()
+            .as_mut()
+            .map(|relaying| f(&mut relaying.relay))
     }
 
     /// Everything that is due for the relay, from a root callback: publish, read the rows, sync, report.
@@ -131,12 +156,16 @@ impl Station {
             if !shared::cas(&key, record, number) {
                 return false;
             }
-            let Some((_, number)) = host::shared_get(&key) else { return false };
+            let Some((_, number)) = host::shared_get(&key) else {
+                return false;
+            };
             if let Some(relaying) = self.relaying.borrow_mut().as_mut() {
                 relaying.slots.insert(*slot, number);
             }
         }
-        let Some(number) = self.relaying.borrow().as_ref().map(|relaying| relaying.head) else { return false };
+        let Some(number) = self.relaying.borrow().as_ref().map(|relaying| relaying.head) else {
+            return false;
+        };
         if !shared::cas(keys::HEAD, head, number) {
             return false;
         }
@@ -153,7 +182,11 @@ impl Station {
     }
 
     fn slot_number(&self, slot: Slot) -> u32 {
-        self.relaying.borrow().as_ref().and_then(|relaying| relaying.slots.get(&slot).copied()).unwrap_or(host::CREATE)
+        self.relaying
+            .borrow()
+            .as_ref()
+            .and_then(|relaying| relaying.slots.get(&slot).copied())
+            .unwrap_or(host::CREATE)
     }
 
     fn ring_gates(&self) {
@@ -180,7 +213,9 @@ impl Station {
             relaying.members = Some((number, members.clone()));
         }
         for member in members.live.iter().filter(|member| member.gate) {
-            let Some((bytes, number)) = host::shared_get(&keys::row(member.id)) else { continue };
+            let Some((bytes, number)) = host::shared_get(&keys::row(member.id)) else {
+                continue;
+            };
             let mut relaying = self.relaying.borrow_mut();
             let Some(relaying) = relaying.as_mut() else { return };
             if relaying.rows.insert(member.id, number) == Some(number) {

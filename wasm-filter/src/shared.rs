@@ -98,7 +98,13 @@ fn change_ledger<T>(key: &str, mut change: impl FnMut(&mut Ledger) -> Result<T, 
 }
 
 /// Takes one request of `bytes` from the ledger under `key`.
-pub(crate) fn take_credit(key: &str, gate: GateId, bytes: u64, requests: u32, max_bytes: u64) -> Result<(), Bound> {
+pub(crate) fn take_credit(
+    key: &str,
+    gate: GateId,
+    bytes: u64,
+    requests: u32,
+    max_bytes: u64,
+) -> Result<(), Bound> {
     change_ledger(key, |ledger| ledger.take(gate, bytes, requests, max_bytes))
 }
 

@@ -60,16 +60,20 @@ pub(crate) struct Station {
 
 impl Station {
     pub(crate) fn new(root: u32, config: Config) -> Self {
-        let token = config.control_plane.token_env.as_ref().and_then(|name| match std::env::var(name) {
-            Ok(token) if !token.is_empty() => Some(token),
-            _ => {
-                host::error(&format!(
-                    "holdfast: control_plane.token_env: the VM's environment has no `{name}`: add it to \
+        let token = config
+            .control_plane
+            .token_env
+            .as_ref()
+            .and_then(|name| match std::env::var(name) {
+                Ok(token) if !token.is_empty() => Some(token),
+                _ => {
+                    host::error(&format!(
+                        "holdfast: control_plane.token_env: the VM's environment has no `{name}`: add it to \
                      vm_config.environment_variables; calls go out without a token"
-                ));
-                None
-            }
-        });
+                    ));
+                    None
+                }
+            });
         Self {
             root,
             config,
@@ -104,15 +108,24 @@ impl Station {
         if self.place.borrow().is_some() {
             return;
         }
-        let Some(member) = shared::join(!self.config.service) else { return };
+        let Some(member) = shared::join(!self.config.service) else {
+            return;
+        };
         host::shared_put(&keys::bell(member.id), b"");
-        let Some(queue) = host::queue_register(&keys::queue(member.id)) else { return };
+        let Some(queue) = host::queue_register(&keys::queue(member.id)) else {
+            return;
+        };
         let candidate = Candidate::new(member, self.config.service);
-        self.place.replace(Some(Place { member, queue, candidate }));
+        self.place.replace(Some(Place {
+            member,
+            queue,
+            candidate,
+        }));
         if self.config.service {
             return;
         }
         let mut gate = Gate::new(self.config.clone(), member, now);
+        gate.set_verbose(host::logs_debug());
         let row = gate.row(now);
         shared::put_row(member.id, &row);
         self.gate.replace(Some(gate));
@@ -131,7 +144,10 @@ impl Station {
             Wants::All => (true, (0..head.slots).map(hold::Slot).collect()),
             Wants::Slots(slots) => (false, slots),
         };
-        let slots = wanted.into_iter().map(|slot| (slot, shared::slot(slot).0)).collect();
+        let slots = wanted
+            .into_iter()
+            .map(|slot| (slot, shared::slot(slot).0))
+            .collect();
         if let Some(gate) = self.gate.borrow_mut().as_mut() {
             gate.apply(now, Update { head, full, slots });
         }
@@ -158,6 +174,11 @@ impl Station {
         self.next_beat.set(now + self.config.ticks.period);
         self.ticks.set(self.ticks.get().wrapping_add(1));
         self.rejoin_if_forgotten(now);
+        if self.ticks.get().is_multiple_of(10) {
+            // The level may be changed while Envoy runs.
+            let verbose = host::logs_debug();
+            self.with_gate(|gate| gate.set_verbose(verbose));
+        }
         let due = self.ticks.get().is_multiple_of(hold::Row::BEAT_TICKS);
         if due || self.with_gate(|gate| gate.row_changed()).unwrap_or(false) {
             self.write_row(now);
@@ -170,17 +191,27 @@ impl Station {
         if !self.ticks.get().is_multiple_of(10) {
             return;
         }
-        let Some(member) = self.place.borrow().as_ref().map(|place| place.member) else { return };
+        let Some(member) = self.place.borrow().as_ref().map(|place| place.member) else {
+            return;
+        };
         if shared::members().contains(member) {
             return;
         }
         host::warn("holdfast: this gate was forgotten; it registers again");
         self.relaying.replace(None);
-        let Some(member) = shared::join(!self.config.service) else { return };
+        let Some(member) = shared::join(!self.config.service) else {
+            return;
+        };
         host::shared_put(&keys::bell(member.id), b"");
-        let Some(queue) = host::queue_register(&keys::queue(member.id)) else { return };
+        let Some(queue) = host::queue_register(&keys::queue(member.id)) else {
+            return;
+        };
         let candidate = Candidate::new(member, self.config.service);
-        self.place.replace(Some(Place { member, queue, candidate }));
+        self.place.replace(Some(Place {
+            member,
+            queue,
+            candidate,
+        }));
         self.with_gate(|gate| gate.rename(member));
         self.write_row(now);
     }
@@ -195,7 +226,9 @@ impl Station {
     /// Resumes and refuses, at most a batch; the rest follows at once, in a callback of its own.
     fn act(&self, now: Time) {
         for _ in 0..BATCH {
-            let Some(command) = self.with_gate(|gate| gate.poll_command(now)).flatten() else { return };
+            let Some(command) = self.with_gate(|gate| gate.poll_command(now)).flatten() else {
+                return;
+            };
             self.carry_out(now, command);
         }
         if self.with_gate(|gate| gate.has_work()).unwrap_or(false) {
@@ -211,10 +244,20 @@ impl Station {
             GateCommand::Refuse(stream, reply) => {
                 host::refuse(stream, &reply, self.root);
             }
-            GateCommand::Claim { stream, slot, max_requests, max_bytes, bytes } => {
+            GateCommand::Claim {
+                stream,
+                slot,
+                max_requests,
+                max_bytes,
+                bytes,
+            } => {
                 let Some(member) = self.member() else { return };
-                let granted = shared::take_credit(&keys::ledger(slot), member.id, bytes, max_requests, max_bytes);
-                if let Some(command) = self.with_gate(|gate| gate.claimed(now, stream, granted)).flatten() {
+                let granted =
+                    shared::take_credit(&keys::ledger(slot), member.id, bytes, max_requests, max_bytes);
+                if let Some(command) = self
+                    .with_gate(|gate| gate.claimed(now, stream, granted))
+                    .flatten()
+                {
                     self.carry_out(now, command);
                 }
             }
@@ -224,7 +267,9 @@ impl Station {
     /// What every callback ends with: news for the relay, credits, counts, warnings.
     pub(crate) fn settle(&self, now: Time) {
         self.write_news(now);
-        let Some(credits) = self.with_gate(Gate::take_credits) else { return };
+        let Some(credits) = self.with_gate(Gate::take_credits) else {
+            return;
+        };
         if !credits.is_empty()
             && let Some(member) = self.member()
         {
@@ -235,6 +280,9 @@ impl Station {
         {
             self.metrics.count(&counts);
         }
+        while let Some(note) = self.with_gate(Gate::poll_note).flatten() {
+            host::debug(&note);
+        }
         while let Some(warning) = self.with_gate(Gate::poll_warning).flatten() {
             host::warn(&format!("holdfast: {warning}"));
         }
@@ -243,7 +291,10 @@ impl Station {
     /// From a stream callback: leaves what only the root may do to the root.
     pub(crate) fn leave_to_root(&self, now: Time) {
         self.settle(now);
-        if self.with_gate(|gate| gate.has_work() || gate.wants_root(now)).unwrap_or(false) {
+        if self
+            .with_gate(|gate| gate.has_work() || gate.wants_root(now))
+            .unwrap_or(false)
+        {
             self.ring_self();
         }
     }
@@ -271,13 +322,20 @@ impl Station {
     }
 
     pub(crate) fn with_candidate<T>(&self, f: impl FnOnce(&mut Candidate) -> T) -> Option<T> {
-        self.place.borrow_mut().as_mut().map(|place| f(&mut place.candidate))
+        self.place
+            .borrow_mut()
+            .as_mut()
+            .map(|place| f(&mut place.candidate))
     }
 
     /// A message has come: takes it, and lets others ring again.
     pub(crate) fn hear(&self) {
         self.rung.set(false);
-        let heard = self.place.borrow().as_ref().map(|place| (place.member.id, place.queue));
+        let heard = self
+            .place
+            .borrow()
+            .as_ref()
+            .map(|place| (place.member.id, place.queue));
         if let Some((id, queue)) = heard {
             host::shared_put(&keys::bell(id), b"");
             host::queue_drain(queue);
@@ -340,7 +398,11 @@ impl Station {
     fn arm(&self, now: Time) {
         let gate = self.with_gate(|gate| gate.poll_timeout(now)).flatten();
         let relay = self.relaying.borrow().as_ref().and_then(Relaying::poll_timeout);
-        let due = gate.into_iter().chain(relay).min().map(|at| at.saturating_sub(now));
+        let due = gate
+            .into_iter()
+            .chain(relay)
+            .min()
+            .map(|at| at.saturating_sub(now));
         let longest = self.config.ticks.period;
         let period = due.unwrap_or(longest).clamp(TICK_MIN.min(longest), longest);
         // Coarse steps, so that the period is not set anew at every callback.

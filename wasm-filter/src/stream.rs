@@ -20,12 +20,18 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn new(id: StreamId, station: Option<Rc<Station>>) -> Self {
-        Self { id, station, ticket: Ticket::Free }
+        Self {
+            id,
+            station,
+            ticket: Ticket::Free,
+        }
     }
 
     fn decide(&mut self, station: &Station, end_of_stream: bool) -> Action {
         let cluster = host::route_cluster();
-        let Some(found) = station.with_gate(|gate| gate.find_cluster(&cluster)) else { return Action::Continue };
+        let Some(found) = station.with_gate(|gate| gate.find_cluster(&cluster)) else {
+            return Action::Continue;
+        };
         let mut authority = None;
         let target = match found {
             Found::Target(ix) => Some(ix),
@@ -60,7 +66,9 @@ impl Stream {
             content_length: &host::request_header("content-length"),
             end_of_stream,
         };
-        let Some(verdict) = station.with_gate(|gate| gate.arrive(now, target, &request)) else { return Action::Continue };
+        let Some(verdict) = station.with_gate(|gate| gate.arrive(now, target, &request)) else {
+            return Action::Continue;
+        };
         let action = match verdict {
             Verdict::Pass(ticket) => {
                 self.ticket = ticket;
@@ -78,18 +86,25 @@ impl Stream {
 
     /// Takes the credits, of the target and of the Envoy, and holds; or refuses, with nothing taken.
     fn hold(&mut self, station: &Station, now: Time, claim: Claim) -> Action {
-        let Some(member) = station.member() else { return Action::Continue };
+        let Some(member) = station.member() else {
+            return Action::Continue;
+        };
         let limits = &station.config.limits;
         let of_target = claim.slot.map(keys::ledger);
         let denied = 'take: {
             if let Some(key) = &of_target
-                && let Err(bound) = shared::take_credit(key, member.id, claim.bytes, claim.max_requests, claim.max_bytes)
+                && let Err(bound) =
+                    shared::take_credit(key, member.id, claim.bytes, claim.max_requests, claim.max_bytes)
             {
                 break 'take Some((bound, false));
             }
-            if let Err(bound) =
-                shared::take_credit(keys::ENVOY_LEDGER, member.id, claim.bytes, limits.requests, limits.bytes)
-            {
+            if let Err(bound) = shared::take_credit(
+                keys::ENVOY_LEDGER,
+                member.id,
+                claim.bytes,
+                limits.requests,
+                limits.bytes,
+            ) {
                 if let Some(key) = &of_target {
                     shared::give_back_to(key, member.id, 1, claim.bytes);
                 }
@@ -119,7 +134,9 @@ impl Context for Stream {}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _headers: usize, end_of_stream: bool) -> Action {
-        let Some(station) = self.station.clone() else { return Action::Continue };
+        let Some(station) = self.station.clone() else {
+            return Action::Continue;
+        };
         // A VM that was made anew for this very stream has had no tick yet.
         if station.place.borrow().is_none() {
             station.register(station.now());
@@ -147,7 +164,9 @@ impl Drop for Stream {
         if self.ticket == Ticket::Free {
             return;
         }
-        let Some(station) = self.station.take() else { return };
+        let Some(station) = self.station.take() else {
+            return;
+        };
         if let Ticket::Passed(_) = self.ticket {
             station.with_gate(|gate| gate.ended(Time::ZERO, self.id, self.ticket));
             return;

@@ -30,7 +30,12 @@ pub(super) struct Tries {
 
 impl Tries {
     pub(super) fn new(now: Time) -> Self {
-        Self { first: now, no_endpoint: 0, unreachable: 0, warned: false }
+        Self {
+            first: now,
+            no_endpoint: 0,
+            unreachable: 0,
+            warned: false,
+        }
     }
 }
 
@@ -92,30 +97,47 @@ const NO_ENDPOINT_GAP_MAX: Duration = Duration::from_millis(200);
 
 pub(super) fn judge(now: Time, mut tries: Tries, outcome: Outcome, confirm: &Confirm) -> Verdict {
     let give_up = match confirm {
-        Confirm::Http { give_up_ms, .. } | Confirm::Grpc { give_up_ms, .. } => Duration::from_millis(*give_up_ms),
+        Confirm::Http { give_up_ms, .. } | Confirm::Grpc { give_up_ms, .. } => {
+            Duration::from_millis(*give_up_ms)
+        }
         Confirm::Off { .. } => return Verdict::Yes,
     };
     let over = now.saturating_sub(tries.first) >= give_up;
     let gap = match outcome {
         // A sidecar whose application is not there says so by 502, 503, 504 or UNAVAILABLE: believed only for a while.
-        Outcome::Answered { status: 502..=504, .. } | Outcome::Answered { grpc_status: Some(14), .. } if !over => {
-            unreachable_gap(&mut tries)
+        Outcome::Answered {
+            status: 502..=504, ..
         }
+        | Outcome::Answered {
+            grpc_status: Some(14),
+            ..
+        } if !over => unreachable_gap(&mut tries),
         Outcome::Answered { .. } => return Verdict::Yes,
         Outcome::Unreachable => unreachable_gap(&mut tries),
         Outcome::NoEndpoint => {
-            let gap = NO_ENDPOINT_GAP_MIN.saturating_mul(1 << tries.no_endpoint.min(10)).min(NO_ENDPOINT_GAP_MAX);
+            let gap = NO_ENDPOINT_GAP_MIN
+                .saturating_mul(1 << tries.no_endpoint.min(10))
+                .min(NO_ENDPOINT_GAP_MAX);
             tries.no_endpoint = tries.no_endpoint.saturating_add(1);
             gap
         }
     };
     let warn = over && !tries.warned;
     tries.warned |= warn;
-    Verdict::No { check: Check::Waiting { again: now + gap, tries }, warn }
+    Verdict::No {
+        check: Check::Waiting {
+            again: now + gap,
+            tries,
+        },
+        warn,
+    }
 }
 
 fn unreachable_gap(tries: &mut Tries) -> Duration {
-    let gap = UNREACHABLE_GAPS.get(tries.unreachable as usize).copied().unwrap_or(UNREACHABLE_GAP_LATER);
+    let gap = UNREACHABLE_GAPS
+        .get(tries.unreachable as usize)
+        .copied()
+        .unwrap_or(UNREACHABLE_GAP_LATER);
     tries.unreachable = tries.unreachable.saturating_add(1);
     gap
 }
@@ -124,11 +146,19 @@ fn unreachable_gap(tries: &mut Tries) -> Duration {
 mod tests {
     use super::*;
 
-    const HTTP: Confirm = Confirm::Http { path: String::new(), timeout_ms: 1_000, give_up_ms: 5_000 };
+    const HTTP: Confirm = Confirm::Http {
+        path: String::new(),
+        timeout_ms: 1_000,
+        give_up_ms: 5_000,
+    };
 
     fn check(outcome: Outcome, after: Duration, yes: bool) {
         let verdict = judge(after, Tries::new(Time::ZERO), outcome, &HTTP);
-        assert_eq!(verdict == Verdict::Yes, yes, "{outcome:?} after {after:?}: {verdict:?}");
+        assert_eq!(
+            verdict == Verdict::Yes,
+            yes,
+            "{outcome:?} after {after:?}: {verdict:?}"
+        );
     }
 
     fn answered(status: u16, grpc_status: Option<u32>) -> Outcome {
@@ -166,8 +196,10 @@ mod tests {
         let mut answers = 0;
         while now < Duration::from_secs(5) {
             answers += 1;
-            let Verdict::No { check: Check::Waiting { again, tries: next }, .. } =
-                judge(now, tries, Outcome::Unreachable, &HTTP)
+            let Verdict::No {
+                check: Check::Waiting { again, tries: next },
+                ..
+            } = judge(now, tries, Outcome::Unreachable, &HTTP)
             else {
                 panic!("must wait")
             };
@@ -180,11 +212,16 @@ mod tests {
     #[test]
     fn a_silent_cluster_is_named_once() {
         let late = Duration::from_secs(6);
-        let Verdict::No { check: Check::Waiting { tries, .. }, warn: true } =
-            judge(late, Tries::new(Time::ZERO), Outcome::Unreachable, &HTTP)
+        let Verdict::No {
+            check: Check::Waiting { tries, .. },
+            warn: true,
+        } = judge(late, Tries::new(Time::ZERO), Outcome::Unreachable, &HTTP)
         else {
             panic!("must warn")
         };
-        assert!(matches!(judge(late, tries, Outcome::Unreachable, &HTTP), Verdict::No { warn: false, .. }));
+        assert!(matches!(
+            judge(late, tries, Outcome::Unreachable, &HTTP),
+            Verdict::No { warn: false, .. }
+        ));
     }
 }

@@ -119,8 +119,11 @@ impl Entry {
         self.target = target;
         self.prober = record.prober;
         self.proven = record.proven;
-        self.window.size =
-            record.shares.iter().find(|(gate, _)| *gate == me).map_or(1, |(_, share)| (*share).max(1));
+        self.window.size = record
+            .shares
+            .iter()
+            .find(|(gate, _)| *gate == me)
+            .map_or(1, |(_, share)| (*share).max(1));
         self.take_stance(now, lost);
     }
 
@@ -177,7 +180,10 @@ impl Entry {
                 Confirm::Off { settle_ms } => {
                     settle_ms == 0 || now.is_some_and(|now| now >= self.settles_at(settle_ms))
                 }
-                _ => self.routes.iter().any(|route| route.check == Check::Yes && *route.cluster == *cluster),
+                _ => self
+                    .routes
+                    .iter()
+                    .any(|route| route.check == Check::Yes && *route.cluster == *cluster),
             },
             Stance::Hold | Stance::Refuse(_) => false,
         }
@@ -207,9 +213,12 @@ impl Entry {
         };
         match self.stance {
             Stance::Pass => first(&mut self.routes.iter()),
-            Stance::Serve if self.window.is_open() => {
-                first(&mut self.routes.iter().filter(|route| self.is_open_for(Some(now), &route.cluster)))
-            }
+            Stance::Serve if self.window.is_open() => first(
+                &mut self
+                    .routes
+                    .iter()
+                    .filter(|route| self.is_open_for(Some(now), &route.cluster)),
+            ),
             _ => None,
         }
     }

@@ -48,9 +48,15 @@ enum Stream {
     Pending(Box<Pending>),
     Held(Held),
     /// Let go: `window` is the generation of the window that counts it, until it is answered.
-    Resumed { target: Option<TargetIx>, waited: Time, window: Option<u32> },
+    Resumed {
+        target: Option<TargetIx>,
+        waited: Time,
+        window: Option<u32>,
+    },
     /// Told no.
-    Refused { waited: Time },
+    Refused {
+        waited: Time,
+    },
 }
 
 #[derive(Debug)]
@@ -108,6 +114,9 @@ pub struct Gate {
     beat: u64,
     counts: Counts,
     warnings: VecDeque<String>,
+    /// Whether `notes` are wanted.
+    verbose: bool,
+    notes: VecDeque<String>,
 }
 
 impl Gate {
@@ -140,6 +149,8 @@ impl Gate {
             beat: 0,
             counts: Counts::default(),
             warnings: VecDeque::new(),
+            verbose: false,
+            notes: VecDeque::new(),
         }
     }
 
@@ -168,11 +179,16 @@ impl Gate {
         let mut entries = Vec::with_capacity(self.active.len());
         let all = &mut self.entries;
         self.active.retain(|ix| {
-            let Some(entry) = all.get_mut(ix.0 as usize).and_then(Option::as_mut) else { return false };
+            let Some(entry) = all.get_mut(ix.0 as usize).and_then(Option::as_mut) else {
+                return false;
+            };
             if std::mem::take(&mut entry.arrived) {
                 entry.last_arrival = Some(now);
             }
-            let idle = entry.last_arrival.map(|at| now.saturating_sub(at)).filter(|idle| *idle < Row::RECENT);
+            let idle = entry
+                .last_arrival
+                .map(|at| now.saturating_sub(at))
+                .filter(|idle| *idle < Row::RECENT);
             let keep = entry.held > 0 || entry.in_flight > 0 || idle.is_some();
             entry.active = keep;
             if keep && !entry.retired {
@@ -186,7 +202,12 @@ impl Gate {
             }
             keep
         });
-        Row { nonce: self.me.nonce, applied: self.version.unwrap_or(0), beat: self.beat, entries }
+        Row {
+            nonce: self.me.nonce,
+            applied: self.version.unwrap_or(0),
+            beat: self.beat,
+            entries,
+        }
     }
 
     /// True if the row should be written at this tick.
@@ -209,14 +230,22 @@ impl Gate {
         let mut out = Vec::new();
         if self.pending_back != (0, 0) {
             let (requests, bytes) = std::mem::take(&mut self.pending_back);
-            out.push(GiveBack { slot: None, requests, bytes });
+            out.push(GiveBack {
+                slot: None,
+                requests,
+                bytes,
+            });
         }
         for ix in std::mem::take(&mut self.owing) {
             if let Some(entry) = self.entry_mut(ix)
                 && entry.back.0 > 0
             {
                 let (requests, bytes) = std::mem::take(&mut entry.back);
-                out.push(GiveBack { slot: Some(entry.slot), requests, bytes });
+                out.push(GiveBack {
+                    slot: Some(entry.slot),
+                    requests,
+                    bytes,
+                });
             }
             self.drop_if_spent(ix);
         }
@@ -226,6 +255,25 @@ impl Gate {
     /// Something for the log, at most once for each epoch and cluster.
     pub fn poll_warning(&mut self) -> Option<String> {
         self.warnings.pop_front()
+    }
+
+    /// Whether each hold, confirm and release should leave a line for the log.
+    pub fn set_verbose(&mut self, verbose: bool) {
+        self.verbose = verbose;
+    }
+
+    /// A line for the log at debug level. Drained by the shell at the end of every callback.
+    pub fn poll_note(&mut self) -> Option<String> {
+        self.notes.pop_front()
+    }
+
+    fn note(&mut self, event: &str, ix: TargetIx, more: std::fmt::Arguments<'_>) {
+        if self.verbose
+            && let Some(entry) = self.entry(ix)
+        {
+            let line = format!("{event} target={}{more}", entry.target.id);
+            self.notes.push_back(line);
+        }
     }
 
     fn entry(&self, ix: TargetIx) -> Option<&Entry> {
@@ -260,9 +308,9 @@ impl Gate {
 
     /// Frees the place of a removed target once nothing of it is left.
     fn drop_if_spent(&mut self, ix: TargetIx) {
-        let spent = self
-            .entry(ix)
-            .is_some_and(|entry| entry.retired && entry.held == 0 && entry.in_flight == 0 && entry.back.0 == 0);
+        let spent = self.entry(ix).is_some_and(|entry| {
+            entry.retired && entry.held == 0 && entry.in_flight == 0 && entry.back.0 == 0
+        });
         if spent && let Some(place) = self.entries.get_mut(ix.0 as usize) {
             *place = None;
             self.free.push(ix);
@@ -279,8 +327,13 @@ impl Gate {
             refusal,
             grpc,
             target.map(|target| target.id.as_str()),
-            target.filter(|_| failed).and_then(|target| target.reason.as_deref()),
-            target.filter(|_| failed).and_then(|target| target.retry_after_ms).map(std::time::Duration::from_millis),
+            target
+                .filter(|_| failed)
+                .and_then(|target| target.reason.as_deref()),
+            target
+                .filter(|_| failed)
+                .and_then(|target| target.retry_after_ms)
+                .map(std::time::Duration::from_millis),
         )
     }
 }

@@ -82,7 +82,10 @@ impl Gate {
                 && !entry.needs_no_confirm()
                 && !matches!(entry.target.confirm, Confirm::Off { .. })
                 && self.may_ask(now, entry)
-                && entry.routes.iter().any(|route| !route.line.is_empty() && route.check == Check::Unasked)
+                && entry
+                    .routes
+                    .iter()
+                    .any(|route| !route.line.is_empty() && route.check == Check::Unasked)
         })
     }
 
@@ -100,7 +103,9 @@ impl Gate {
         let waiting = &self.waiting;
         let entries = &mut self.entries;
         for ix in waiting {
-            let Some(entry) = entries.get_mut(ix.0 as usize).and_then(Option::as_mut) else { continue };
+            let Some(entry) = entries.get_mut(ix.0 as usize).and_then(Option::as_mut) else {
+                continue;
+            };
             if entry.stance != Stance::Serve || entry.needs_no_confirm() {
                 continue;
             }
@@ -141,21 +146,30 @@ impl Gate {
             Outcome::Unreachable => self.counts.confirm_unreachable += 1,
             Outcome::Answered { .. } => {}
         }
-        let found = self.waiting.iter().copied().chain(self.active.iter().copied()).find_map(|ix| {
-            let entry = self.entry(ix)?;
-            entry
+        let found =
+            self.waiting
+                .iter()
+                .copied()
+                .chain(self.active.iter().copied())
+                .find_map(|ix| {
+                    let entry = self.entry(ix)?;
+                    entry
                 .routes
                 .iter()
                 .position(|route| matches!(route.check, Check::Asking { token: asked, .. } if asked == token))
                 .map(|at| (ix, at))
-        });
+                });
         let Some((ix, at)) = found else { return };
         let Some(entry) = self.entry_mut(ix) else { return };
         let epoch = entry.target.epoch;
         let confirm = entry.target.confirm.clone();
         let id = entry.target.id.clone();
-        let Some(route) = entry.routes.get_mut(at) else { return };
-        let Check::Asking { tries, .. } = route.check else { return };
+        let Some(route) = entry.routes.get_mut(at) else {
+            return;
+        };
+        let Check::Asking { tries, .. } = route.check else {
+            return;
+        };
         match confirm::judge(now, tries, outcome, &confirm) {
             confirm::Verdict::Yes => {
                 route.check = Check::Yes;
@@ -166,11 +180,11 @@ impl Gate {
                     self.row_changed = true;
                 }
                 self.counts.confirm_yes += 1;
+                self.note("confirmed", ix, format_args!(" cluster={cluster}"));
                 self.queue(ix);
             }
             confirm::Verdict::No { check, warn } => {
                 route.check = check;
-                let cluster = String::from_utf8_lossy(&route.cluster).into_owned();
                 if matches!(outcome, Outcome::Answered { .. }) {
                     self.counts.confirm_not_there += 1;
                 }
@@ -187,7 +201,9 @@ impl Gate {
 
     /// A target's ledger has granted or denied what [`Command::Claim`] asked for.
     pub fn claimed(&mut self, now: Time, stream: StreamId, granted: Result<(), Bound>) -> Option<Command> {
-        let Some(Stream::Pending(pending)) = self.streams.remove(&stream) else { return None };
+        let Some(Stream::Pending(pending)) = self.streams.remove(&stream) else {
+            return None;
+        };
         self.pending.remove(&pending.order);
         let bytes = pending.request.body_charge_early(self.config.buffer_limit);
         let waited = now.saturating_sub(pending.since);
@@ -195,9 +211,19 @@ impl Gate {
         // Its Envoy credit was taken on arrival; from here on the line's own accounting gives both back together.
         let refusal = match (granted, found) {
             (Ok(()), Some(ix)) => {
-                let charge = self.entry(ix).map_or(0, |entry| pending.request.body_charge(entry, self.config.buffer_limit));
+                let charge = self.entry(ix).map_or(0, |entry| {
+                    pending.request.body_charge(entry, self.config.buffer_limit)
+                });
                 self.pending_back.1 += bytes.saturating_sub(charge);
-                let entered = self.enter_line(now, stream, ix, pending.order, pending.since, charge, &pending.request);
+                let entered = self.enter_line(
+                    now,
+                    stream,
+                    ix,
+                    pending.order,
+                    pending.since,
+                    charge,
+                    &pending.request,
+                );
                 if entered.is_some() {
                     return None;
                 }
@@ -214,13 +240,20 @@ impl Gate {
         self.counts.refused(refusal);
         self.counts.waits.push(waited);
         self.streams.insert(stream, Stream::Refused { waited });
-        Some(Command::Refuse(stream, self.reply(refusal, pending.request.grpc, found)))
+        Some(Command::Refuse(
+            stream,
+            self.reply(refusal, pending.request.grpc, found),
+        ))
     }
 
     /// The first answer's headers are on their way to the client. `Some` if the request had been held.
     pub fn answered(&mut self, stream: StreamId) -> Option<Answered> {
         match self.streams.get_mut(&stream)? {
-            Stream::Resumed { target, waited, window } => {
+            Stream::Resumed {
+                target,
+                waited,
+                window,
+            } => {
                 let answered = Answered { waited: *waited };
                 if let (Some(generation), Some(ix)) = (window.take(), *target) {
                     self.window_answered(ix, generation);
@@ -250,7 +283,11 @@ impl Gate {
                     self.counts.gone += 1;
                     self.counts.waits.push(now.saturating_sub(pending.since));
                 }
-                Some(Stream::Resumed { target: Some(ix), window, .. }) => {
+                Some(Stream::Resumed {
+                    target: Some(ix),
+                    window,
+                    ..
+                }) => {
                     if let Some(generation) = window {
                         self.window_answered(ix, generation);
                     }
@@ -272,7 +309,9 @@ impl Gate {
         }
         let mut to_queue = Vec::new();
         for ix in &self.waiting {
-            let Some(entry) = self.entries.get_mut(ix.0 as usize).and_then(Option::as_mut) else { continue };
+            let Some(entry) = self.entries.get_mut(ix.0 as usize).and_then(Option::as_mut) else {
+                continue;
+            };
             if entry.stance == Stance::Serve
                 && !entry.window.is_open()
                 && now >= entry.window.opened + Window::PERIOD
@@ -293,27 +332,36 @@ impl Gate {
     /// When [`Gate::handle_timeout`] and [`Gate::poll_confirm`] have something to do next; `None` if nothing is held.
     pub fn poll_timeout(&self, now: Time) -> Option<Time> {
         let deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
-        let startup = (!self.pending.is_empty() && self.config.startup.then != StartupThen::Hold && !self.known)
-            .then(|| self.started + self.config.startup.wait)
-            .filter(|at| *at > now);
-        let entries = self.waiting.iter().filter_map(|ix| self.entry(*ix)).filter_map(|entry| {
-            if entry.stance != Stance::Serve {
-                return None;
-            }
-            let window = (!entry.window.is_open()).then(|| entry.window.opened + Window::PERIOD);
-            let settle = match entry.target.confirm {
-                Confirm::Off { settle_ms } => Some(entry.settles_at(settle_ms)).filter(|at| *at > now),
-                _ => None,
-            };
-            let told = entry.prober == Some(self.me.id) || entry.proven == Some(entry.target.epoch);
-            let untold = entry.serving_since + UNTOLD;
-            let asks = entry.routes.iter().filter(|route| !route.line.is_empty()).filter_map(|route| match route.check {
-                Check::Waiting { again, .. } => Some(again),
-                Check::Unasked if !told && now < untold => Some(untold),
-                _ => None,
+        let startup =
+            (!self.pending.is_empty() && self.config.startup.then != StartupThen::Hold && !self.known)
+                .then(|| self.started + self.config.startup.wait)
+                .filter(|at| *at > now);
+        let entries = self
+            .waiting
+            .iter()
+            .filter_map(|ix| self.entry(*ix))
+            .filter_map(|entry| {
+                if entry.stance != Stance::Serve {
+                    return None;
+                }
+                let window = (!entry.window.is_open()).then(|| entry.window.opened + Window::PERIOD);
+                let settle = match entry.target.confirm {
+                    Confirm::Off { settle_ms } => Some(entry.settles_at(settle_ms)).filter(|at| *at > now),
+                    _ => None,
+                };
+                let told = entry.prober == Some(self.me.id) || entry.proven == Some(entry.target.epoch);
+                let untold = entry.serving_since + UNTOLD;
+                let asks = entry
+                    .routes
+                    .iter()
+                    .filter(|route| !route.line.is_empty())
+                    .filter_map(|route| match route.check {
+                        Check::Waiting { again, .. } => Some(again),
+                        Check::Unasked if !told && now < untold => Some(untold),
+                        _ => None,
+                    });
+                window.into_iter().chain(settle).chain(asks).min()
             });
-            window.into_iter().chain(settle).chain(asks).min()
-        });
         deadline.into_iter().chain(startup).chain(entries).min()
     }
 
@@ -326,10 +374,14 @@ impl Gate {
     }
 
     fn may_settle_pending(&self) -> bool {
-        self.known && self.pending.iter().any(|(_, stream)| match self.streams.get(stream) {
-            Some(Stream::Pending(pending)) => !pending.claiming,
-            _ => false,
-        })
+        self.known
+            && self
+                .pending
+                .iter()
+                .any(|(_, stream)| match self.streams.get(stream) {
+                    Some(Stream::Pending(pending)) => !pending.claiming,
+                    _ => false,
+                })
     }
 
     /// What becomes of the first request that waits for the first snapshot.
@@ -338,10 +390,12 @@ impl Gate {
         if !self.known && (!over || self.config.startup.then == StartupThen::Hold) {
             return None;
         }
-        let stream = self.pending.values().copied().find(|stream| {
-            matches!(self.streams.get(stream), Some(Stream::Pending(pending)) if !pending.claiming)
-        })?;
-        let Some(Stream::Pending(pending)) = self.streams.get(&stream) else { return None };
+        let stream = self.pending.values().copied().find(
+            |stream| matches!(self.streams.get(stream), Some(Stream::Pending(pending)) if !pending.claiming),
+        )?;
+        let Some(Stream::Pending(pending)) = self.streams.get(&stream) else {
+            return None;
+        };
         if !self.known {
             let refuse = self.config.startup.then == StartupThen::Refuse;
             return self.end_pending(now, stream, None, refuse.then_some(Refusal::NoSnapshot));
@@ -350,8 +404,11 @@ impl Gate {
             return self.end_pending(now, stream, None, None);
         };
         let entry = self.entry(ix)?;
-        let (slot, max_requests, max_bytes) =
-            (entry.slot, entry.target.hold.max_requests, entry.target.hold.max_bytes);
+        let (slot, max_requests, max_bytes) = (
+            entry.slot,
+            entry.target.hold.max_requests,
+            entry.target.hold.max_bytes,
+        );
         let bytes = pending.request.body_charge(entry, self.config.buffer_limit);
         let ignored = entry.ignores(&pending.request);
         let open = entry.held == 0 && entry.is_open_for(Some(now), &pending.request.cluster);
@@ -374,7 +431,13 @@ impl Gate {
                 if let Some(Stream::Pending(pending)) = self.streams.get_mut(&stream) {
                     pending.claiming = true;
                 }
-                Some(Command::Claim { stream, slot, max_requests, max_bytes, bytes })
+                Some(Command::Claim {
+                    stream,
+                    slot,
+                    max_requests,
+                    max_bytes,
+                    bytes,
+                })
             }
         }
     }
@@ -386,7 +449,9 @@ impl Gate {
         target: Option<TargetIx>,
         refusal: Option<Refusal>,
     ) -> Option<Command> {
-        let Some(Stream::Pending(pending)) = self.streams.remove(&stream) else { return None };
+        let Some(Stream::Pending(pending)) = self.streams.remove(&stream) else {
+            return None;
+        };
         self.pending.remove(&pending.order);
         self.pending_back.0 += 1;
         self.pending_back.1 += pending.request.body_charge_early(self.config.buffer_limit);
@@ -396,7 +461,10 @@ impl Gate {
             let ix = self.find(&pending.request.cluster, &pending.request.authority);
             self.counts.refused(refusal);
             self.streams.insert(stream, Stream::Refused { waited });
-            return Some(Command::Refuse(stream, self.reply(refusal, pending.request.grpc, ix)));
+            return Some(Command::Refuse(
+                stream,
+                self.reply(refusal, pending.request.grpc, ix),
+            ));
         }
         self.counts.released += 1;
         if let Some(ix) = target {
@@ -406,12 +474,21 @@ impl Gate {
             }
             self.touch(ix);
         }
-        self.streams.insert(stream, Stream::Resumed { target, waited, window: None });
+        self.streams.insert(
+            stream,
+            Stream::Resumed {
+                target,
+                waited,
+                window: None,
+            },
+        );
         Some(Command::Resume(stream))
     }
 
     fn resume(&mut self, now: Time, stream: StreamId) -> Option<Command> {
-        let Some(Stream::Held(held)) = self.streams.remove(&stream) else { return None };
+        let Some(Stream::Held(held)) = self.streams.remove(&stream) else {
+            return None;
+        };
         self.leave_line(stream, &held);
         let waited = now.saturating_sub(held.since);
         let ix = held.target;
@@ -429,25 +506,40 @@ impl Gate {
         }
         self.counts.released += 1;
         self.counts.waits.push(waited);
-        self.streams.insert(stream, Stream::Resumed { target, waited, window });
+        self.note("released", ix, format_args!(" held_ms={}", waited.as_millis()));
+        self.streams.insert(
+            stream,
+            Stream::Resumed {
+                target,
+                waited,
+                window,
+            },
+        );
         Some(Command::Resume(stream))
     }
 
     fn refuse_held(&mut self, now: Time, stream: StreamId, refusal: Refusal) -> Option<Command> {
-        let Some(Stream::Held(held)) = self.streams.remove(&stream) else { return None };
+        let Some(Stream::Held(held)) = self.streams.remove(&stream) else {
+            return None;
+        };
         self.leave_line(stream, &held);
         let waited = now.saturating_sub(held.since);
         self.counts.refused(refusal);
         self.counts.waits.push(waited);
         self.streams.insert(stream, Stream::Refused { waited });
-        Some(Command::Refuse(stream, self.reply(refusal, held.grpc, Some(held.target))))
+        Some(Command::Refuse(
+            stream,
+            self.reply(refusal, held.grpc, Some(held.target)),
+        ))
     }
 
     fn leave_line(&mut self, stream: StreamId, held: &Held) {
         self.deadlines.remove(&(held.deadline, stream));
         self.row_changed = true;
         self.give_back(held.target, held.bytes);
-        let Some(entry) = self.entry_mut(held.target) else { return };
+        let Some(entry) = self.entry_mut(held.target) else {
+            return;
+        };
         if let Some(route) = entry.routes.get_mut(usize::from(held.route)) {
             route.line.remove(&held.order);
         }

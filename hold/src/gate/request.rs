@@ -73,7 +73,11 @@ impl Owned {
             path: request.path.into(),
             user_agent: request.user_agent.into(),
             grpc,
-            grpc_timeout: if grpc { parse_grpc_timeout(request.grpc_timeout) } else { None },
+            grpc_timeout: if grpc {
+                parse_grpc_timeout(request.grpc_timeout)
+            } else {
+                None
+            },
             body: Body::of(request),
         }
     }
@@ -96,7 +100,10 @@ impl Body {
         if request.end_of_stream {
             return Self::None;
         }
-        std::str::from_utf8(request.content_length).ok().and_then(|text| text.parse().ok()).map_or(Self::Unknown, Self::Known)
+        std::str::from_utf8(request.content_length)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .map_or(Self::Unknown, Self::Known)
     }
 
     fn charge(self, unknown: u64, buffer_limit: u64) -> u64 {
@@ -177,8 +184,10 @@ impl Gate {
         if claims.len() == 1 {
             return Some(first);
         }
-        let is_not_ready =
-            |ix: &&TargetIx| self.entry(**ix).is_some_and(|entry| !matches!(entry.stance, Stance::Serve | Stance::Pass));
+        let is_not_ready = |ix: &&TargetIx| {
+            self.entry(**ix)
+                .is_some_and(|entry| !matches!(entry.stance, Stance::Serve | Stance::Pass))
+        };
         Some(claims.iter().find(is_not_ready).copied().unwrap_or(first))
     }
 
@@ -215,7 +224,9 @@ impl Gate {
         if !self.known {
             return self.arrive_early(now, request);
         }
-        let Some(ix) = target else { return Verdict::Pass(Ticket::Free) };
+        let Some(ix) = target else {
+            return Verdict::Pass(Ticket::Free);
+        };
         self.judge(now, ix, Owned::new(request))
     }
 
@@ -243,7 +254,9 @@ impl Gate {
     /// What becomes of a request of a known target that is not let through by the warm path.
     fn judge(&mut self, now: Time, ix: TargetIx, request: Owned) -> Verdict {
         let buffer_limit = self.config.buffer_limit;
-        let Some(entry) = self.entry_mut(ix) else { return Verdict::Pass(Ticket::Free) };
+        let Some(entry) = self.entry_mut(ix) else {
+            return Verdict::Pass(Ticket::Free);
+        };
         if entry.retired || entry.target.state == State::Suspended {
             return Verdict::Pass(Ticket::Free);
         }
@@ -257,7 +270,9 @@ impl Gate {
         }
         entry.settle(now);
         entry.arrived = false;
-        let first_in_a_while = entry.last_arrival.is_none_or(|at| now.saturating_sub(at) > ARRIVAL_NEWS);
+        let first_in_a_while = entry
+            .last_arrival
+            .is_none_or(|at| now.saturating_sub(at) > ARRIVAL_NEWS);
         entry.last_arrival = Some(now);
         if passes {
             entry.in_flight += 1;
@@ -266,7 +281,12 @@ impl Gate {
         }
         let stance = entry.stance;
         let hold = &entry.target.hold;
-        let claim = (entry.slot, hold.max_requests, hold.max_bytes, request.body_charge(entry, buffer_limit));
+        let claim = (
+            entry.slot,
+            hold.max_requests,
+            hold.max_bytes,
+            request.body_charge(entry, buffer_limit),
+        );
         self.touch(ix);
         if let Stance::Refuse(refusal) = stance {
             // A refused arrival is demand too: else a failed target would never be tried again.
@@ -298,7 +318,12 @@ impl Gate {
         let order = self.next_order;
         self.next_order += 1;
         let Some(ix) = claim.target else {
-            let pending = Pending { order, since: now, request: claim.request, claiming: false };
+            let pending = Pending {
+                order,
+                since: now,
+                request: claim.request,
+                claiming: false,
+            };
             self.pending.insert(order, stream);
             self.streams.insert(stream, Stream::Pending(Box::new(pending)));
             self.counts.held += 1;
@@ -330,7 +355,10 @@ impl Gate {
     }
 
     /// Puts a request at its place in the line. `None` if there is no room for another cluster.
-    #[expect(clippy::too_many_arguments, reason = "one call from each of two places that have them all")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call from each of two places that have them all"
+    )]
     pub(super) fn enter_line(
         &mut self,
         now: Time,
@@ -354,9 +382,18 @@ impl Gate {
         }
         self.waiting.insert(ix);
         self.deadlines.insert((deadline, stream));
-        let held = Held { target: ix, route, order, since, deadline, bytes, grpc: request.grpc };
+        let held = Held {
+            target: ix,
+            route,
+            order,
+            since,
+            deadline,
+            bytes,
+            grpc: request.grpc,
+        };
         self.streams.insert(stream, Stream::Held(held));
         self.touch(ix);
+        self.note("held", ix, format_args!(""));
         if let Some(entry) = self.entry(ix)
             && entry.next_release(now).is_some()
         {
@@ -389,9 +426,16 @@ impl Entry {
         if ignore.is_empty() {
             return false;
         }
-        let path = request.path.split(|byte| *byte == b'?').next().unwrap_or_default();
+        let path = request
+            .path
+            .split(|byte| *byte == b'?')
+            .next()
+            .unwrap_or_default();
         ignore.paths.iter().any(|ignored| *ignored.as_bytes() == *path)
-            || ignore.user_agents.iter().any(|ignored| request.user_agent.starts_with(ignored.as_bytes()))
+            || ignore
+                .user_agents
+                .iter()
+                .any(|ignored| request.user_agent.starts_with(ignored.as_bytes()))
     }
 }
 
@@ -404,7 +448,9 @@ const ARRIVAL_NEWS: Duration = Duration::from_secs(1);
 /// `application/grpc`, `application/grpc+proto`, ...: what Envoy answers in gRPC's own way. Not `application/grpc-web`.
 fn is_grpc(content_type: &[u8]) -> bool {
     const GRPC: &[u8] = b"application/grpc";
-    content_type.get(..GRPC.len()).is_some_and(|head| head.eq_ignore_ascii_case(GRPC))
+    content_type
+        .get(..GRPC.len())
+        .is_some_and(|head| head.eq_ignore_ascii_case(GRPC))
         && matches!(content_type.get(GRPC.len()), None | Some(b'+' | b';' | b' '))
 }
 
@@ -434,8 +480,20 @@ mod tests {
     fn grpc_timeouts_follow_the_specification() {
         assert_eq!(parse_grpc_timeout(b"1S"), Some(Duration::from_secs(1)));
         assert_eq!(parse_grpc_timeout(b"500m"), Some(Duration::from_millis(500)));
-        assert_eq!(parse_grpc_timeout(b"99999999H"), Some(Duration::from_secs(99_999_999 * 3_600)));
-        for bad in [&b""[..], b"S", b"1", b"1s", b"123456789S", b"-1S", b"\xff\xffS", b"1 S"] {
+        assert_eq!(
+            parse_grpc_timeout(b"99999999H"),
+            Some(Duration::from_secs(99_999_999 * 3_600))
+        );
+        for bad in [
+            &b""[..],
+            b"S",
+            b"1",
+            b"1s",
+            b"123456789S",
+            b"-1S",
+            b"\xff\xffS",
+            b"1 S",
+        ] {
             assert_eq!(parse_grpc_timeout(bad), None, "must refuse {bad:?}");
         }
     }

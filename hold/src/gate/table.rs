@@ -86,7 +86,9 @@ impl Table {
         if self.subsets.is_empty() {
             return &[];
         }
-        let Some((before, host)) = split_subset(name) else { return &[] };
+        let Some((before, host)) = split_subset(name) else {
+            return &[];
+        };
         self.subsets
             .get(host)
             .and_then(|patterns| patterns.iter().find(|(known, _)| **known == *before))
@@ -102,7 +104,9 @@ impl Table {
     pub(super) fn host(&self, authority: &[u8]) -> &[TargetIx] {
         let host = without_port(authority);
         let mut buffer = [0_u8; HOST_MAX];
-        let Some(lower) = buffer.get_mut(..host.len()) else { return &[] };
+        let Some(lower) = buffer.get_mut(..host.len()) else {
+            return &[];
+        };
         lower.copy_from_slice(host);
         lower.make_ascii_lowercase();
         let lower: &[u8] = lower;
@@ -146,12 +150,17 @@ fn disclaim(map: &mut FixedMap<Box<[u8]>, Claims>, key: &[u8], ix: TargetIx) {
 /// `outbound|80|*|host` → (`outbound|80`, `host`).
 fn split_subset_pattern(cluster: &str) -> Option<(&[u8], &[u8])> {
     let (before, host) = split_subset(cluster.as_bytes())?;
-    (cluster.as_bytes().get(before.len()..cluster.len() - host.len()) == Some(b"|*|")).then_some((before, host))
+    (cluster.as_bytes().get(before.len()..cluster.len() - host.len()) == Some(b"|*|"))
+        .then_some((before, host))
 }
 
 /// `outbound|80|v1|host` → (`outbound|80`, `host`): Istio's `direction|port|subset|host`.
 fn split_subset(cluster: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut bars = cluster.iter().enumerate().filter(|(_, byte)| **byte == b'|').map(|(at, _)| at);
+    let mut bars = cluster
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'|')
+        .map(|(at, _)| at);
     let (_, second, third) = (bars.next()?, bars.next()?, bars.next()?);
     Some((cluster.get(..second)?, cluster.get(third + 1..)?))
 }
@@ -181,7 +190,11 @@ mod tests {
     }
 
     fn check_host(table: &Table, authority: &str, expected: Option<u32>) {
-        assert_eq!(table.host(authority.as_bytes()).first().copied(), expected.map(TargetIx), "{authority}");
+        assert_eq!(
+            table.host(authority.as_bytes()).first().copied(),
+            expected.map(TargetIx),
+            "{authority}"
+        );
     }
 
     #[test]
@@ -198,7 +211,11 @@ mod tests {
 
     #[test]
     fn the_exact_host_wins_and_then_the_longest_suffix() {
-        let table = mk_table(&[(&["*.example.com"], &[]), (&["*.a.example.com"], &[]), (&["x.a.example.com"], &[])]);
+        let table = mk_table(&[
+            (&["*.example.com"], &[]),
+            (&["*.a.example.com"], &[]),
+            (&["x.a.example.com"], &[]),
+        ]);
         check_host(&table, "x.a.example.com", Some(2));
         check_host(&table, "y.a.example.com", Some(1));
         check_host(&table, "z.y.a.example.com", Some(1));
@@ -209,8 +226,14 @@ mod tests {
     #[test]
     fn istio_subsets_match_any() {
         let table = mk_table(&[(&[], &["outbound|80|*|web.shop.svc.cluster.local", "plain"])]);
-        assert_eq!(table.cluster(b"outbound|80||web.shop.svc.cluster.local"), [TargetIx(0)]);
-        assert_eq!(table.cluster(b"outbound|80|v1|web.shop.svc.cluster.local"), [TargetIx(0)]);
+        assert_eq!(
+            table.cluster(b"outbound|80||web.shop.svc.cluster.local"),
+            [TargetIx(0)]
+        );
+        assert_eq!(
+            table.cluster(b"outbound|80|v1|web.shop.svc.cluster.local"),
+            [TargetIx(0)]
+        );
         assert_eq!(table.cluster(b"outbound|81||web.shop.svc.cluster.local"), []);
         assert_eq!(table.cluster(b"plain"), [TargetIx(0)]);
         assert_eq!(table.cluster(b"\xff|\xff"), []);

@@ -20,8 +20,14 @@ pub(crate) fn mk_target(id: &str) -> Target {
             unknown_body: 64 << 10,
             on_control_plane_loss: LossPolicy::Hold,
         },
-        release: Release { concurrency_per_endpoint: 100 },
-        confirm: Confirm::Http { path: "/".to_owned(), timeout_ms: 1_000, give_up_ms: 5_000 },
+        release: Release {
+            concurrency_per_endpoint: 100,
+        },
+        confirm: Confirm::Http {
+            path: "/".to_owned(),
+            timeout_ms: 1_000,
+            give_up_ms: 5_000,
+        },
         ignore: Ignore::default(),
     }
 }

@@ -37,7 +37,13 @@ impl Gate {
             Some(version) if head.version <= version => Wants::Nothing,
             Some(version) if version >= head.floor => {
                 let newer = head.changes.iter().filter(|(change, _)| *change > version);
-                Wants::Slots(newer.map(|(_, slot)| *slot).collect::<BTreeSet<_>>().into_iter().collect())
+                Wants::Slots(
+                    newer
+                        .map(|(_, slot)| *slot)
+                        .collect::<BTreeSet<_>>()
+                        .into_iter()
+                        .collect(),
+                )
             }
             _ => Wants::All,
         }
@@ -58,7 +64,12 @@ impl Gate {
             self.apply_slot(now, slot, record, first && head.known);
         }
         if full {
-            let gone: Vec<Slot> = self.by_slot.keys().copied().filter(|slot| !seen.contains(slot)).collect();
+            let gone: Vec<Slot> = self
+                .by_slot
+                .keys()
+                .copied()
+                .filter(|slot| !seen.contains(slot))
+                .collect();
             for slot in gone {
                 self.retire(slot);
             }
@@ -70,11 +81,14 @@ impl Gate {
         self.version = Some(head.version);
         self.row_changed = true;
         // The warm path must not allocate when it notes that a target is in use.
-        self.active.reserve(self.entries.len().saturating_sub(self.active.len()));
+        self.active
+            .reserve(self.entries.len().saturating_sub(self.active.len()));
     }
 
     fn apply_slot(&mut self, now: Time, slot: Slot, mut record: SlotRecord, first: bool) {
-        let Some(target) = record.target.take() else { return self.retire(slot) };
+        let Some(target) = record.target.take() else {
+            return self.retire(slot);
+        };
         if let Some(ix) = self.by_slot.get(&slot).copied()
             && self.entry(ix).is_some_and(|entry| entry.target.id != target.id)
         {
@@ -86,7 +100,9 @@ impl Gate {
         };
         let me = self.me.id;
         let lost = self.lost;
-        let Some(entry) = self.entries.get_mut(ix.0 as usize).and_then(Option::as_mut) else { return };
+        let Some(entry) = self.entries.get_mut(ix.0 as usize).and_then(Option::as_mut) else {
+            return;
+        };
         if entry.target.hosts != target.hosts || entry.target.clusters != target.clusters {
             self.table.remove(ix, &entry.target);
             self.table.add(ix, &target);
@@ -115,7 +131,9 @@ impl Gate {
     }
 
     fn retire(&mut self, slot: Slot) {
-        let Some(ix) = self.by_slot.remove(&slot) else { return };
+        let Some(ix) = self.by_slot.remove(&slot) else {
+            return;
+        };
         if let Some(entry) = self.entries.get_mut(ix.0 as usize).and_then(Option::as_mut) {
             entry.retire();
             self.table.remove(ix, &entry.target);

@@ -29,7 +29,10 @@ pub(super) struct Catalogue {
 
 impl Catalogue {
     pub(super) fn new(term: u64, head: Option<Head>, slots: Vec<(Slot, SlotRecord)>) -> Self {
-        let mut this = Self { head: head.unwrap_or_default(), ..Self::default() };
+        let mut this = Self {
+            head: head.unwrap_or_default(),
+            ..Self::default()
+        };
         let newest = slots.iter().map(|(_, record)| record.version).max().unwrap_or(0);
         this.head.version = this.head.version.max(newest);
         this.head.term = term;
@@ -54,10 +57,21 @@ impl Catalogue {
     }
 
     pub(super) fn take_in(&mut self, response: SyncResponse) {
-        let SyncResponse { revision, full, targets, removed, .. } = response;
+        let SyncResponse {
+            revision,
+            full,
+            targets,
+            removed,
+            ..
+        } = response;
         if full {
             let named: BTreeSet<&TargetId> = targets.iter().map(|target| &target.id).collect();
-            let gone: Vec<TargetId> = self.by_id.keys().filter(|id| !named.contains(id)).cloned().collect();
+            let gone: Vec<TargetId> = self
+                .by_id
+                .keys()
+                .filter(|id| !named.contains(id))
+                .cloned()
+                .collect();
             gone.iter().for_each(|id| self.remove(id));
         }
         removed.iter().for_each(|id| self.remove(id));
@@ -77,14 +91,22 @@ impl Catalogue {
             None => self.move_in(&target.id),
         };
         let draining = target.state == State::Draining;
-        let Some(record) = self.slots.get_mut(&slot) else { return };
+        let Some(record) = self.slots.get_mut(&slot) else {
+            return;
+        };
         if record.target.as_ref() == Some(&target) {
             if draining {
-                self.draining.entry(slot).and_modify(|since| *since = (*since).min(revision)).or_insert(revision);
+                self.draining
+                    .entry(slot)
+                    .and_modify(|since| *since = (*since).min(revision))
+                    .or_insert(revision);
             }
             return;
         }
-        let was_draining = record.target.as_ref().is_some_and(|old| old.state == State::Draining);
+        let was_draining = record
+            .target
+            .as_ref()
+            .is_some_and(|old| old.state == State::Draining);
         match (draining, was_draining) {
             (true, false) => {
                 self.draining.insert(slot, revision);
@@ -105,7 +127,13 @@ impl Catalogue {
     fn move_in(&mut self, id: &TargetId) -> Slot {
         let slot = self.free.pop_first().unwrap_or(Slot(self.head.slots));
         self.head.slots = self.head.slots.max(slot.0 + 1);
-        self.slots.insert(slot, SlotRecord { since: self.head.version + 1, ..SlotRecord::default() });
+        self.slots.insert(
+            slot,
+            SlotRecord {
+                since: self.head.version + 1,
+                ..SlotRecord::default()
+            },
+        );
         self.by_id.insert(id.clone(), slot);
         slot
     }
@@ -121,7 +149,9 @@ impl Catalogue {
     /// Takes from the rows how the release is split, who asks first, and whether anybody has had a yes.
     pub(super) fn follow(&mut self, rows: &Rows) {
         for (slot, parts) in rows.parts() {
-            let Some(record) = self.slots.get_mut(&slot) else { continue };
+            let Some(record) = self.slots.get_mut(&slot) else {
+                continue;
+            };
             if follow_parts(record, &parts) {
                 self.dirty.insert(slot);
             }
@@ -171,11 +201,16 @@ impl Catalogue {
             // Not yet written: nobody can have applied it.
             return None;
         }
-        let Some(version) = version else { return self.head.revision.clone() };
+        let Some(version) = version else {
+            return self.head.revision.clone();
+        };
         while self.published.get(1).is_some_and(|(next, _)| *next <= version) {
             self.published.pop_front();
         }
-        self.published.front().filter(|(first, _)| *first <= version).map(|(_, revision)| revision.clone())
+        self.published
+            .front()
+            .filter(|(first, _)| *first <= version)
+            .map(|(_, revision)| revision.clone())
     }
 
     pub(super) fn reported(&mut self, applied: Option<&Revision>) {
@@ -194,15 +229,27 @@ impl Catalogue {
             return;
         }
         let instance = self.head.revision.as_ref().map(|revision| &revision.instance);
-        let confirmed = self.reported.as_ref().filter(|reported| Some(&reported.instance) == instance).map_or(0, |reported| reported.n);
-        let unconfirmed: Vec<Slot> =
-            self.draining.iter().filter(|(_, since)| **since > confirmed).map(|(slot, _)| *slot).collect();
+        let confirmed = self
+            .reported
+            .as_ref()
+            .filter(|reported| Some(&reported.instance) == instance)
+            .map_or(0, |reported| reported.n);
+        let unconfirmed: Vec<Slot> = self
+            .draining
+            .iter()
+            .filter(|(_, since)| **since > confirmed)
+            .map(|(slot, _)| *slot)
+            .collect();
         if unconfirmed.is_empty() {
             return;
         }
         for slot in unconfirmed {
             self.draining.remove(&slot);
-            if let Some(target) = self.slots.get_mut(&slot).and_then(|record| record.target.as_mut()) {
+            if let Some(target) = self
+                .slots
+                .get_mut(&slot)
+                .and_then(|record| record.target.as_mut())
+            {
                 target.state = State::Ready;
                 self.dirty.insert(slot);
             }
@@ -230,7 +277,11 @@ impl Catalogue {
     /// Whom a row of version `applied` means by `slot`.
     pub(super) fn tenant(&self, slot: Slot, applied: u64) -> Option<&TargetId> {
         let record = self.slots.get(&slot)?;
-        record.target.as_ref().filter(|_| applied >= record.since).map(|target| &target.id)
+        record
+            .target
+            .as_ref()
+            .filter(|_| applied >= record.since)
+            .map(|target| &target.id)
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -245,7 +296,9 @@ impl Catalogue {
 
 /// True if the record changed.
 fn follow_parts(record: &mut SlotRecord, parts: &[Part]) -> bool {
-    let Some(target) = &record.target else { return false };
+    let Some(target) = &record.target else {
+        return false;
+    };
     if target.state != State::Ready {
         return false;
     }
@@ -257,7 +310,11 @@ fn follow_parts(record: &mut SlotRecord, parts: &[Part]) -> bool {
         } else if !matches!(target.confirm, Confirm::Off { .. }) {
             let waits = |gate: GateId| parts.iter().any(|part| part.gate == gate && part.held > 0);
             if record.prober.is_none_or(|prober| !waits(prober)) {
-                let next = parts.iter().filter(|part| part.held > 0).max_by_key(|part| part.held).map(|part| part.gate);
+                let next = parts
+                    .iter()
+                    .filter(|part| part.held > 0)
+                    .max_by_key(|part| part.held)
+                    .map(|part| part.gate);
                 changed |= next.is_some() && next != record.prober;
                 record.prober = next.or(record.prober);
             }
@@ -267,10 +324,23 @@ fn follow_parts(record: &mut SlotRecord, parts: &[Part]) -> bool {
     if held == 0 {
         return changed;
     }
-    let total = u64::from(target.release.concurrency_per_endpoint).saturating_mul(u64::from(target.ready_endpoints.max(1)));
-    let share_of = |gate: GateId| record.shares.iter().find(|(other, _)| *other == gate).map(|(_, share)| u64::from(*share));
-    let shared: u64 = parts.iter().filter(|part| part.held > 0).filter_map(|part| share_of(part.gate)).sum();
-    let somebody_has_none = parts.iter().any(|part| part.held > 0 && share_of(part.gate).is_none());
+    let total = u64::from(target.release.concurrency_per_endpoint)
+        .saturating_mul(u64::from(target.ready_endpoints.max(1)));
+    let share_of = |gate: GateId| {
+        record
+            .shares
+            .iter()
+            .find(|(other, _)| *other == gate)
+            .map(|(_, share)| u64::from(*share))
+    };
+    let shared: u64 = parts
+        .iter()
+        .filter(|part| part.held > 0)
+        .filter_map(|part| share_of(part.gate))
+        .sum();
+    let somebody_has_none = parts
+        .iter()
+        .any(|part| part.held > 0 && share_of(part.gate).is_none());
     // Split anew when somebody came, or when those who are done hold half of it.
     if somebody_has_none || shared.saturating_mul(2) < total {
         let shares: Vec<(GateId, u32)> = parts

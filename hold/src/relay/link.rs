@@ -142,7 +142,9 @@ impl Link {
         }
         let applied_news = *applied != self.last_applied;
         let urgent = (draining && applied_news)
-            || targets.iter().any(|(id, usage)| self.is_urgent(state_of(id), usage, self.last_targets.get(id)));
+            || targets
+                .iter()
+                .any(|(id, usage)| self.is_urgent(state_of(id), usage, self.last_targets.get(id)));
         let gap = if urgent {
             Duration::ZERO
         } else if applied_news || self.is_news(targets) {
@@ -173,7 +175,9 @@ impl Link {
             Some(State::Failed | State::Asleep | State::Waking) => {
                 (usage.held > 0 && last.held == 0)
                     || (usage.held == 0
-                        && usage.idle_ms.is_some_and(|idle| idle < 1_000 && last.idle_ms.is_none_or(|last| idle < last)))
+                        && usage
+                            .idle_ms
+                            .is_some_and(|idle| idle < 1_000 && last.idle_ms.is_none_or(|last| idle < last)))
             }
         }
     }
@@ -188,8 +192,15 @@ impl Link {
                 last.held == usage.held && last.in_flight == usage.in_flight && !newer_arrival
             })
         };
-        let last_busy = self.last_targets.values().filter(|usage| usage.held > 0 || usage.in_flight > 0).count();
-        let busy = targets.values().filter(|usage| usage.held > 0 || usage.in_flight > 0).count();
+        let last_busy = self
+            .last_targets
+            .values()
+            .filter(|usage| usage.held > 0 || usage.in_flight > 0)
+            .count();
+        let busy = targets
+            .values()
+            .filter(|usage| usage.held > 0 || usage.in_flight > 0)
+            .count();
         last_busy != busy || !targets.iter().all(same)
     }
 
@@ -199,7 +210,8 @@ impl Link {
     }
 
     pub(super) fn is_lost(&self, now: Time) -> bool {
-        self.last_heard.is_none_or(|at| now.saturating_sub(at) >= self.heartbeat * 3)
+        self.last_heard
+            .is_none_or(|at| now.saturating_sub(at) >= self.heartbeat * 3)
     }
 
     pub(super) fn sync_age_ms(&self, now: Time) -> u64 {

@@ -95,7 +95,11 @@ impl Relay {
     /// Takes over what stands in shared data. Every slot that is in use is published again under the new term, so that
     /// whatever a former relay still writes fails.
     pub fn new(start: RelayStart, now: Time) -> Self {
-        let proxy = Proxy { id: start.id, incarnation: start.incarnation, term: start.term };
+        let proxy = Proxy {
+            id: start.id,
+            incarnation: start.incarnation,
+            term: start.term,
+        };
         let lost = start.head.as_ref().is_some_and(|head| head.lost);
         Self {
             catalogue: Catalogue::new(start.term, start.head, start.slots),
@@ -186,7 +190,11 @@ impl Relay {
             return Some(command);
         }
         let wait_ms = self.link.poll_sync(now)?;
-        let request = SyncRequest { proxy: self.proxy.clone(), since: self.catalogue.revision(), wait_ms };
+        let request = SyncRequest {
+            proxy: self.proxy.clone(),
+            since: self.catalogue.revision(),
+            wait_ms,
+        };
         Some(Command::Sync { request })
     }
 
@@ -195,7 +203,9 @@ impl Relay {
         let applied = self.catalogue.applied(self.rows.applied());
         let targets = self.rows.usage(now, &self.catalogue, self.link.recent(now));
         let draining = self.catalogue.has_draining();
-        let seq = self.link.poll_report(now, &applied, &targets, draining, |id| self.catalogue.state_of(id))?;
+        let seq = self.link.poll_report(now, &applied, &targets, draining, |id| {
+            self.catalogue.state_of(id)
+        })?;
         self.catalogue.reported(applied.as_ref());
         Some(Report {
             proxy: Reporter {
@@ -234,7 +244,8 @@ impl Relay {
         let lost = self.link.is_lost(now);
         if lost != self.catalogue.lost() {
             self.warnings.push_back(if lost {
-                "the control plane is lost: ready targets keep passing, others follow hold.onControlPlaneLoss".to_owned()
+                "the control plane is lost: ready targets keep passing, others follow hold.onControlPlaneLoss"
+                    .to_owned()
             } else {
                 "the control plane is back".to_owned()
             });

@@ -92,8 +92,17 @@ impl Rows {
 
     /// Gates that went silent so long ago that they block nothing any more.
     pub(super) fn forget(&mut self, now: Time, after: Duration) -> Vec<Member> {
-        let due = |known: &Known| known.silent_since.is_some_and(|since| now.saturating_sub(since) >= after);
-        let members = self.known.values().filter(|known| due(known)).map(|known| known.member).collect();
+        let due = |known: &Known| {
+            known
+                .silent_since
+                .is_some_and(|since| now.saturating_sub(since) >= after)
+        };
+        let members = self
+            .known
+            .values()
+            .filter(|known| due(known))
+            .map(|known| known.member)
+            .collect();
         self.known.retain(|_, known| !due(known));
         members
     }
@@ -108,14 +117,25 @@ impl Rows {
     }
 
     /// Use of every target that has any, or an arrival younger than `recent`.
-    pub(super) fn usage(&self, now: Time, catalogue: &Catalogue, recent: Duration) -> BTreeMap<TargetId, Usage> {
+    pub(super) fn usage(
+        &self,
+        now: Time,
+        catalogue: &Catalogue,
+        recent: Duration,
+    ) -> BTreeMap<TargetId, Usage> {
         let mut out: BTreeMap<TargetId, Usage> = BTreeMap::new();
         for known in self.known.values() {
             let Some(row) = &known.row else { continue };
             let since_read = u64::try_from(now.saturating_sub(known.read).as_millis()).unwrap_or(u64::MAX);
             for entry in &row.entries {
-                let Some(id) = catalogue.tenant(entry.slot, row.applied) else { continue };
-                let held = if known.silent_since.is_some() { 0 } else { entry.held };
+                let Some(id) = catalogue.tenant(entry.slot, row.applied) else {
+                    continue;
+                };
+                let held = if known.silent_since.is_some() {
+                    0
+                } else {
+                    entry.held
+                };
                 let idle = entry
                     .idle_ms
                     .map(|idle| idle.saturating_add(since_read))
