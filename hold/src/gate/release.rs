@@ -167,6 +167,7 @@ impl Gate {
         let Some(route) = entry.routes.get_mut(at) else {
             return;
         };
+        let cluster = String::from_utf8_lossy(&route.cluster).into_owned();
         let Check::Asking { tries, .. } = route.check else {
             return;
         };
