@@ -7,7 +7,8 @@ use crate::{Lease, Member};
 pub struct Candidate {
     me: Member,
     preferred: bool,
-    seen: Option<(u64, u64)>,
+    /// Term and beat at the last look, if there has been one.
+    seen: Option<Option<(u64, u64)>>,
     unchanged: u32,
 }
 
@@ -57,7 +58,7 @@ impl Candidate {
                 ..lease.clone()
             });
         }
-        let now = lease.map(|lease| (lease.term, lease.beat));
+        let now = Some(lease.map(|lease| (lease.term, lease.beat)));
         if now == self.seen {
             self.unchanged = self.unchanged.saturating_add(1);
         } else {
