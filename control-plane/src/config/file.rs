@@ -45,19 +45,19 @@ pub struct FileError {
 impl TargetsFile {
     /// Reads the file. The targets come in the order of their ids.
     pub fn read(&self) -> Result<Vec<ScaleTarget>, FileError> {
-        let text = read_bounded(&self.path).map_err(|reason| self.refuse(reason))?;
+        let text = read_bounded(&self.path).map_err(|reason| self.refuse(&reason))?;
         self.parse(&text)
     }
 
     /// Reads `text` as if it were the file's.
     pub fn parse(&self, text: &str) -> Result<Vec<ScaleTarget>, FileError> {
-        parse(text, self.needs).map_err(|what| self.refuse(what))
+        parse(text, self.needs).map_err(|what| self.refuse(&what))
     }
 
-    fn refuse(&self, what: String) -> FileError {
+    fn refuse(&self, what: &str) -> FileError {
         FileError {
             path: self.path.clone(),
-            what: one_line(&what),
+            what: one_line(what),
         }
     }
 }

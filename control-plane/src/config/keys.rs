@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer};
+use serde::de::Deserializer;
+
+use super::units::parse_text;
 
 /// A host as it stands in `:authority`, lower case and without port: exact, or `*.suffix`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,9 +69,7 @@ impl fmt::Display for HostKey {
 
 impl<'de> Deserialize<'de> for HostKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        parse_text(deserializer, "a host: web.example.com or *.example.com")
     }
 }
 
@@ -112,9 +112,7 @@ impl fmt::Display for ClusterKey {
 
 impl<'de> Deserialize<'de> for ClusterKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        parse_text(deserializer, "the name of a cluster")
     }
 }
 

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32};
+use std::str::FromStr;
 
 use protocol::LossPolicy;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::keys::{ClusterKey, HostKey};
-use super::units::{Size, Span};
+use super::units::{Size, Span, parse_text};
 
 /// One document.
 #[derive(Clone, Debug, Deserialize)]
@@ -57,8 +58,7 @@ pub struct Metadata {
 }
 
 /// A name as Kubernetes has it: up to 253 of `a-z 0-9 - .`, a letter or digit at both ends.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name(String);
 
 impl Name {
@@ -74,10 +74,10 @@ impl Default for Name {
     }
 }
 
-impl TryFrom<String> for Name {
-    type Error = String;
+impl FromStr for Name {
+    type Err = String;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, String> {
         let word = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
         let ends = |c: Option<u8>| c.is_some_and(word);
         let inner = text.bytes().all(|c| word(c) || c == b'-' || c == b'.');
@@ -86,7 +86,13 @@ impl TryFrom<String> for Name {
                 "{text:?} is no name: write lower-case letters, digits, '-' and '.'"
             ));
         }
-        Ok(Self(text))
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parse_text(deserializer, "a name")
     }
 }
 

@@ -41,10 +41,16 @@ struct Turn<'a> {
 impl Turn<'_> {
     /// A person asks for it to be up.
     fn wake(&mut self) {
+        if self.facts.suspend {
+            return;
+        }
         match self.life.phase {
             Phase::Asleep | Phase::Failed { .. } => self.start(Cause::Person, Why::Asked),
-            // Said again, for a backend that waits for a person.
-            Phase::Waking { .. } => self.command_start(Cause::Person),
+            // Said again, for a backend that waits for a person; its idle time begins anew.
+            Phase::Waking { .. } => {
+                self.life.since = self.facts.now;
+                self.command_start(Cause::Person);
+            }
             Phase::Draining { .. } => self.turn_back(Why::Asked),
             Phase::Stopping => self.life.wake_asked = true,
             Phase::Ready | Phase::Suspended => {}
@@ -109,12 +115,11 @@ impl Turn<'_> {
             };
             return self.leave(phase, Why::SetByOthers);
         }
-        if start_at.is_some_and(|at| self.facts.now >= at) {
-            self.life.phase = Phase::Waking { start_at: None };
-            self.command_start(Cause::Lost);
-        }
         if idle(&self.life, self.facts) {
             self.stop(Why::Idle);
+        } else if start_at.is_some_and(|at| self.facts.now >= at) {
+            self.life.phase = Phase::Waking { start_at: None };
+            self.command_start(Cause::Lost);
         }
     }
 
