@@ -165,7 +165,9 @@ impl Stack {
 
     /// Requests that Envoy holds now, of all targets, from Envoy's own gauge.
     pub async fn envoy_holds(&self) -> u64 {
-        self.envoy.stat("wasmcustom.holdfast_held").await
+        let gauge = "wasmcustom.holdfast.requests_held";
+        let found = self.envoy.stats(gauge).await.into_iter().find(|(name, _)| name == gauge);
+        found.unwrap_or_else(|| panic!("Envoy has no {gauge}")).1
     }
 
     /// Requests of the target that Envoy holds now, as the control plane was told.
