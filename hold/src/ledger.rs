@@ -109,6 +109,9 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     const A: GateId = GateId(1);

@@ -144,6 +144,9 @@ fn unreachable_gap(tries: &mut Tries) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     const HTTP: Confirm = Confirm::Http {

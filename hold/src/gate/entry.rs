@@ -40,6 +40,7 @@ pub(super) struct Window {
     pub(super) unanswered: u32,
     /// Raised when the window opens by its own size: an answer to an older generation counts no more.
     pub(super) generation: u32,
+    /// When it last closed, or opened by its own size.
     pub(super) opened: Time,
 }
 
@@ -51,6 +52,9 @@ impl Window {
         self.unanswered < self.size
     }
 }
+
+/// How long a gate waits for the relay to say who asks, before it asks untold: the relay may be changing hands.
+const UNTOLD: Duration = Duration::from_secs(2);
 
 /// One target.
 #[derive(Debug)]
@@ -169,6 +173,18 @@ impl Entry {
     /// True if whatever reaches this target's clusters now needs no asking.
     pub(super) fn needs_no_confirm(&self) -> bool {
         self.trusted == Some(self.target.epoch)
+    }
+
+    /// From when this gate may ask through its clusters; `None` while another one asks for all, because answers that
+    /// are no count towards the ejection of the host, over all workers together.
+    pub(super) fn asks_from(&self, me: GateId) -> Option<Time> {
+        match self.prober {
+            _ if self.proven == Some(self.target.epoch) || self.proven_here == Some(self.target.epoch) => {
+                Some(Time::ZERO)
+            }
+            Some(prober) => (prober == me).then_some(Time::ZERO),
+            None => Some(self.serving_since + UNTOLD),
+        }
     }
 
     /// True if a request by this cluster would pass now, were nobody waiting.

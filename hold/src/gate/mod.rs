@@ -6,6 +6,8 @@
 mod confirm;
 mod counts;
 mod entry;
+#[cfg(test)]
+mod model;
 mod release;
 mod request;
 mod table;
@@ -95,6 +97,8 @@ pub struct Gate {
     table: Table,
     streams: FixedMap<StreamId, Stream>,
     deadlines: BTreeSet<(Time, StreamId)>,
+    /// Streams that are [`Stream::Held`].
+    in_line: usize,
     /// Held streams whose deadline has passed.
     expired: VecDeque<StreamId>,
     pending: BTreeMap<u64, StreamId>,
@@ -135,6 +139,7 @@ impl Gate {
             table: Table::default(),
             streams: FixedMap::default(),
             deadlines: BTreeSet::new(),
+            in_line: 0,
             expired: VecDeque::new(),
             pending: BTreeMap::new(),
             waiting: BTreeSet::new(),
@@ -168,7 +173,7 @@ impl Gate {
 
     /// Requests held now, those waiting for the first snapshot included.
     pub fn held(&self) -> usize {
-        self.pending.len() + self.deadlines.len()
+        self.pending.len() + self.in_line
     }
 
     /// The gate's row as of now. Call it only to write it.

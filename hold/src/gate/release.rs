@@ -6,7 +6,7 @@ use std::time::Duration;
 use protocol::{Confirm, State};
 
 use crate::gate::confirm::{self, Check, ConfirmCall, ConfirmToken, Outcome, Tries};
-use crate::gate::entry::{Entry, Stance, Window};
+use crate::gate::entry::{Stance, Window};
 use crate::gate::request::bound_refusal;
 use crate::gate::{Answered, Gate, Held, Stream, TargetIx, Ticket};
 use crate::ledger::Bound;
@@ -34,9 +34,6 @@ pub enum Command {
         bytes: u64,
     },
 }
-
-/// How long a gate waits to be told that it may ask, before it asks untold: the relay may be changing hands.
-const UNTOLD: Duration = Duration::from_secs(2);
 
 impl Gate {
     /// The next decision, or `None` if there is none at this time.
@@ -81,19 +78,12 @@ impl Gate {
             entry.stance == Stance::Serve
                 && !entry.needs_no_confirm()
                 && !matches!(entry.target.confirm, Confirm::Off { .. })
-                && self.may_ask(now, entry)
+                && entry.asks_from(self.me.id).is_some_and(|from| from <= now)
                 && entry
                     .routes
                     .iter()
                     .any(|route| !route.line.is_empty() && route.check == Check::Unasked)
         })
-    }
-
-    /// Told to, or left untold for too long.
-    fn may_ask(&self, now: Time, entry: &Entry) -> bool {
-        entry.prober == Some(self.me.id)
-            || entry.proven == Some(entry.target.epoch)
-            || now >= entry.serving_since + UNTOLD
     }
 
     /// The next question to send through a cluster.
@@ -109,8 +99,7 @@ impl Gate {
             if entry.stance != Stance::Serve || entry.needs_no_confirm() {
                 continue;
             }
-            let told = entry.prober == Some(me) || entry.proven == Some(entry.target.epoch);
-            if !told && now < entry.serving_since + UNTOLD {
+            if entry.asks_from(me).is_none_or(|from| from > now) {
                 continue;
             }
             let (path, timeout_ms) = match &entry.target.confirm {
@@ -350,16 +339,15 @@ impl Gate {
                     Confirm::Off { settle_ms } => Some(entry.settles_at(settle_ms)).filter(|at| *at > now),
                     _ => None,
                 };
-                let told = entry.prober == Some(self.me.id) || entry.proven == Some(entry.target.epoch);
-                let untold = entry.serving_since + UNTOLD;
+                let from = entry.asks_from(self.me.id).filter(|_| !entry.needs_no_confirm());
                 let asks = entry
                     .routes
                     .iter()
                     .filter(|route| !route.line.is_empty())
                     .filter_map(|route| match route.check {
-                        Check::Waiting { again, .. } => Some(again),
-                        Check::Unasked if !told && now < untold => Some(untold),
-                        _ => None,
+                        Check::Waiting { again, .. } => from.map(|from| from.max(again)),
+                        Check::Unasked => from.filter(|from| *from > now),
+                        Check::Asking { .. } | Check::Yes => None,
                     });
                 window.into_iter().chain(settle).chain(asks).min()
             });
@@ -498,6 +486,9 @@ impl Gate {
         if let Some(entry) = self.entry_mut(ix) {
             if entry.stance == Stance::Serve {
                 entry.window.unanswered += 1;
+                if !entry.window.is_open() {
+                    entry.window.opened = now;
+                }
                 window = Some(entry.window.generation);
             }
             if !entry.retired && entry.target.state != State::Suspended {
@@ -536,6 +527,7 @@ impl Gate {
 
     fn leave_line(&mut self, stream: StreamId, held: &Held) {
         self.deadlines.remove(&(held.deadline, stream));
+        self.in_line = self.in_line.saturating_sub(1);
         self.row_changed = true;
         self.give_back(held.target, held.bytes);
         let Some(entry) = self.entry_mut(held.target) else {

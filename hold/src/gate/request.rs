@@ -380,8 +380,14 @@ impl Gate {
         if entry.held == 1 {
             self.row_urgent = true;
         }
+        self.in_line += 1;
         self.waiting.insert(ix);
-        self.deadlines.insert((deadline, stream));
+        if deadline > now {
+            self.deadlines.insert((deadline, stream));
+        } else {
+            // It has waited for the first snapshot for longer than its target allows.
+            self.expired.push_back(stream);
+        }
         let held = Held {
             target: ix,
             route,
@@ -474,6 +480,9 @@ fn parse_grpc_timeout(text: &[u8]) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     #[test]

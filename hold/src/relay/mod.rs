@@ -7,6 +7,8 @@
 mod catalogue;
 mod link;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::time::Duration;

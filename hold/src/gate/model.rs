@@ -1,0 +1,594 @@
+//! The gate against a naive model: random sequences of everything that can happen to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config as RunnerConfig, RngAlgorithm, TestRng, TestRunner};
+use protocol::{LossPolicy, State};
+
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+use crate::gate::testing::mk_target;
+use crate::gate::{
+    Claim, Command, ConfirmToken, Found, Gate, Outcome, Request, Ticket, Update, Verdict, Wants,
+};
+use crate::{Bound, Config, GateId, Head, Ledger, Member, Slot, SlotRecord, StreamId, Time};
+
+const ME: Member = Member {
+    id: GateId(1),
+    nonce: 7,
+    gate: true,
+};
+const TARGETS: u8 = 3;
+const CLUSTERS: u8 = 2;
+
+/// Everything that can happen to a gate.
+#[derive(Clone, Debug)]
+enum Op {
+    Publish {
+        target: u8,
+        state: State,
+        new_epoch: bool,
+        told: bool,
+        share: u32,
+    },
+    Remove {
+        target: u8,
+    },
+    Lose {
+        lost: bool,
+    },
+    Stale,
+    Arrive {
+        target: u8,
+        cluster: u8,
+        grpc_timeout: Option<u16>,
+        length: Option<u32>,
+    },
+    Answer {
+        nth: usize,
+    },
+    Leave {
+        nth: usize,
+    },
+    Confirm {
+        yes: u8,
+    },
+    Advance {
+        ms: u16,
+    },
+    AdvanceToTimeout,
+    Drain,
+}
+
+fn any_op() -> impl Strategy<Value = Op> {
+    let state = prop_oneof![
+        1 => Just(State::Asleep),
+        1 => Just(State::Waking),
+        4 => Just(State::Ready),
+        1 => Just(State::Draining),
+        1 => Just(State::Failed),
+        1 => Just(State::Suspended),
+    ];
+    prop_oneof![
+        3 => (0..TARGETS, state, any::<bool>(), any::<bool>(), 0..4_u32).prop_map(|(target, state, new_epoch, told, share)| {
+            Op::Publish { target, state, new_epoch, told, share }
+        }),
+        1 => (0..TARGETS).prop_map(|target| Op::Remove { target }),
+        1 => any::<bool>().prop_map(|lost| Op::Lose { lost }),
+        1 => Just(Op::Stale),
+        8 => (0..=TARGETS, 0..CLUSTERS, prop::option::of(1..4_000_u16), prop::option::of(0..3_000_u32)).prop_map(
+            |(target, cluster, grpc_timeout, length)| Op::Arrive { target, cluster, grpc_timeout, length }
+        ),
+        3 => any::<usize>().prop_map(|nth| Op::Answer { nth }),
+        3 => any::<usize>().prop_map(|nth| Op::Leave { nth }),
+        3 => (0..4_u8).prop_map(|yes| Op::Confirm { yes }),
+        2 => (0..3_000_u16).prop_map(|ms| Op::Advance { ms }),
+        2 => Just(Op::AdvanceToTimeout),
+        4 => Just(Op::Drain),
+    ]
+}
+
+/// What the model knows of one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Passed,
+    Held {
+        target: Option<u8>,
+        cluster: u8,
+        order: u64,
+    },
+    Resumed,
+    Refused,
+    Ended,
+}
+
+/// The shell, the ledgers and the relay, as simply as they can be.
+struct World {
+    gate: Gate,
+    now: Time,
+    version: u64,
+    head: Head,
+    records: BTreeMap<u8, SlotRecord>,
+    last: Option<(Head, Vec<(Slot, SlotRecord)>)>,
+    target_ledgers: BTreeMap<Slot, Ledger>,
+    envoy_ledger: Ledger,
+    fates: BTreeMap<StreamId, Fate>,
+    tickets: BTreeMap<StreamId, Ticket>,
+    asked: Vec<ConfirmToken>,
+    next_stream: u32,
+    next_order: u64,
+    last_resumed: BTreeMap<(u8, u8), u64>,
+}
+
+const MAX_REQUESTS: u32 = 4;
+const MAX_BYTES: u64 = 5_000;
+const ENVOY_REQUESTS: u32 = 8;
+
+impl World {
+    fn new() -> Self {
+        let config = Config::parse(br#"{"control_plane":{"cluster":"cp"},"buffer_limit":2000}"#).unwrap();
+        Self {
+            gate: Gate::new(config, ME, Time::ZERO),
+            now: Time::ZERO,
+            version: 0,
+            head: Head {
+                slots: u32::from(TARGETS),
+                ..Head::default()
+            },
+            records: BTreeMap::new(),
+            last: None,
+            target_ledgers: BTreeMap::new(),
+            envoy_ledger: Ledger::default(),
+            fates: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+            asked: Vec::new(),
+            next_stream: 1,
+            next_order: 0,
+            last_resumed: BTreeMap::new(),
+        }
+    }
+
+    fn step(&mut self, op: &Op) {
+        match op {
+            Op::Publish {
+                target,
+                state,
+                new_epoch,
+                told,
+                share,
+            } => {
+                self.publish(*target, Some((*state, *new_epoch, *told, *share)));
+            }
+            Op::Remove { target } => self.publish(*target, None),
+            Op::Lose { lost } => {
+                self.head.lost = *lost;
+                self.apply(Vec::new());
+            }
+            Op::Stale => self.apply_stale(),
+            Op::Arrive {
+                target,
+                cluster,
+                grpc_timeout,
+                length,
+            } => self.arrive(*target, *cluster, *grpc_timeout, *length),
+            Op::Answer { nth } => {
+                if let Some(stream) = self.pick(*nth, |fate| fate == Fate::Resumed) {
+                    self.gate.answered(stream);
+                }
+            }
+            Op::Leave { nth } => {
+                if let Some(stream) = self.pick(*nth, |fate| fate != Fate::Ended) {
+                    self.end(stream);
+                }
+            }
+            Op::Confirm { yes } => self.answer_confirm(*yes),
+            Op::Advance { ms } => self.advance(self.now + Duration::from_millis(u64::from(*ms))),
+            Op::AdvanceToTimeout => {
+                if let Some(at) = self.gate.poll_timeout(self.now) {
+                    self.advance(at.max(self.now));
+                    self.drain();
+                    while let Some(call) = self.gate.poll_confirm(self.now) {
+                        self.asked.push(call.token);
+                    }
+                    let next = self.gate.poll_timeout(self.now);
+                    assert!(
+                        next.is_none_or(|next| next > self.now),
+                        "must not spin: {next:?} at {:?}",
+                        self.now
+                    );
+                }
+            }
+            Op::Drain => self.drain(),
+        }
+        self.settle();
+    }
+
+    fn publish(&mut self, target: u8, published: Option<(State, bool, bool, u32)>) {
+        let old = self.records.get(&target).cloned().unwrap_or_default();
+        let record = published.map_or_else(SlotRecord::default, |(state, new_epoch, told, share)| {
+            let mut made = mk_target(&format!("ns/{target}"));
+            made.clusters = (0..CLUSTERS)
+                .map(|cluster| cluster_name(target, cluster))
+                .collect();
+            made.state = state;
+            made.epoch = old.target.as_ref().map_or(1, |old| old.epoch) + u64::from(new_epoch);
+            made.hold.timeout_ms = 2_000;
+            made.hold.max_requests = MAX_REQUESTS;
+            made.hold.max_bytes = MAX_BYTES;
+            made.hold.unknown_body = 1_000;
+            made.hold.on_control_plane_loss =
+                [LossPolicy::Hold, LossPolicy::Pass, LossPolicy::Refuse][usize::from(target % 3)];
+            SlotRecord {
+                shares: vec![(ME.id, share)],
+                prober: told.then_some(ME.id),
+                target: Some(made),
+                ..SlotRecord::default()
+            }
+        });
+        self.records.insert(target, record.clone());
+        self.head.known = true;
+        self.apply(vec![(Slot(u32::from(target)), record)]);
+    }
+
+    fn apply(&mut self, slots: Vec<(Slot, SlotRecord)>) {
+        self.version += 1;
+        self.head.version = self.version;
+        for (slot, _) in &slots {
+            self.head.changes.push_back((self.version, *slot));
+        }
+        self.last = Some((self.head.clone(), slots.clone()));
+        assert_ne!(
+            self.gate.wants(&self.head),
+            Wants::Nothing,
+            "must want what is new"
+        );
+        self.gate.apply(
+            self.now,
+            Update {
+                head: self.head.clone(),
+                full: false,
+                slots,
+            },
+        );
+        assert_eq!(
+            self.gate.wants(&self.head),
+            Wants::Nothing,
+            "must want nothing twice"
+        );
+    }
+
+    /// An older revision changes nothing.
+    fn apply_stale(&mut self) {
+        let Some((head, slots)) = self.last.clone() else {
+            return;
+        };
+        let before = format!("{:?}", self.gate);
+        let slots = slots
+            .into_iter()
+            .map(|(slot, _)| (slot, SlotRecord::default()))
+            .collect();
+        self.gate.apply(
+            self.now,
+            Update {
+                head,
+                full: true,
+                slots,
+            },
+        );
+        assert_eq!(
+            before,
+            format!("{:?}", self.gate),
+            "an older revision must change nothing"
+        );
+    }
+
+    fn arrive(&mut self, target: u8, cluster: u8, grpc_timeout: Option<u16>, length: Option<u32>) {
+        let stream = StreamId(self.next_stream);
+        self.next_stream += 1;
+        let name = cluster_name(target, cluster).into_bytes();
+        let ix = match self.gate.find_cluster(&name) {
+            Found::Target(ix) => Some(ix),
+            Found::AskHost => self.gate.find_host(b"nobody"),
+            Found::Nothing => None,
+            Found::ControlPlane => panic!("no request here is for the control plane"),
+        };
+        if let Some(ticket) = ix.and_then(|ix| self.gate.pass(ix, &name)) {
+            self.note(stream, ticket, Fate::Passed);
+            return;
+        }
+        let timeout = grpc_timeout.map(|ms| format!("{ms}m")).unwrap_or_default();
+        let length = length.map(|length| length.to_string()).unwrap_or_default();
+        let request = Request {
+            cluster: &name,
+            authority: b"a",
+            content_type: if grpc_timeout.is_some() {
+                b"application/grpc"
+            } else {
+                b""
+            },
+            grpc_timeout: timeout.as_bytes(),
+            content_length: length.as_bytes(),
+            ..Request::default()
+        };
+        match self.gate.arrive(self.now, ix, &request) {
+            Verdict::Pass(ticket) => self.note(stream, ticket, Fate::Passed),
+            Verdict::Refuse(_) => self.note(stream, Ticket::Free, Fate::Refused),
+            Verdict::Hold(claim) => self.claim(stream, claim, ix.map(|_| target), cluster),
+        }
+    }
+
+    fn claim(&mut self, stream: StreamId, claim: Claim, target: Option<u8>, cluster: u8) {
+        let taken = claim.slot.map(|slot| {
+            let ledger = self.target_ledgers.entry(slot).or_default();
+            ledger.take(ME.id, claim.bytes, claim.max_requests, claim.max_bytes)
+        });
+        let denied: Option<(Bound, bool)> = match taken {
+            Some(Err(bound)) => Some((bound, false)),
+            Some(Ok(())) | None => match self
+                .envoy_ledger
+                .take(ME.id, claim.bytes, ENVOY_REQUESTS, u64::MAX)
+            {
+                Ok(()) => None,
+                Err(bound) => {
+                    if let Some(slot) = claim.slot {
+                        self.target_ledgers
+                            .entry(slot)
+                            .or_default()
+                            .give_back(ME.id, 1, claim.bytes);
+                    }
+                    Some((bound, true))
+                }
+            },
+        };
+        if let Some((bound, of_envoy)) = denied {
+            self.gate.deny(&claim, bound, of_envoy);
+            self.note(stream, Ticket::Free, Fate::Refused);
+            return;
+        }
+        let ticket = self
+            .gate
+            .hold(self.now, stream, claim)
+            .expect("there is room for two clusters");
+        let order = self.next_order;
+        self.next_order += 1;
+        self.note(
+            stream,
+            ticket,
+            Fate::Held {
+                target,
+                cluster,
+                order,
+            },
+        );
+    }
+
+    fn note(&mut self, stream: StreamId, ticket: Ticket, fate: Fate) {
+        self.tickets.insert(stream, ticket);
+        self.fates.insert(stream, fate);
+    }
+
+    fn pick(&self, nth: usize, wanted: impl Fn(Fate) -> bool) -> Option<StreamId> {
+        let streams: Vec<_> = self
+            .fates
+            .iter()
+            .filter(|(_, fate)| wanted(**fate))
+            .map(|(stream, _)| *stream)
+            .collect();
+        (!streams.is_empty()).then(|| streams[nth % streams.len()])
+    }
+
+    fn end(&mut self, stream: StreamId) {
+        self.gate.ended(self.now, stream, self.tickets[&stream]);
+        self.fates.insert(stream, Fate::Ended);
+    }
+
+    fn answer_confirm(&mut self, yes: u8) {
+        while let Some(call) = self.gate.poll_confirm(self.now) {
+            self.asked.push(call.token);
+        }
+        if let Some(token) = self.asked.pop() {
+            let outcome = match yes {
+                0 => Outcome::NoEndpoint,
+                1 => Outcome::Unreachable,
+                2 => Outcome::Answered {
+                    status: 503,
+                    grpc_status: None,
+                },
+                _ => Outcome::Answered {
+                    status: 200,
+                    grpc_status: None,
+                },
+            };
+            self.gate.confirmed(self.now, token, outcome);
+        }
+    }
+
+    fn advance(&mut self, to: Time) {
+        self.now = to;
+        self.gate.handle_timeout(self.now);
+    }
+
+    /// Draining commands ends, names each held stream at most once, and none that has ended.
+    fn drain(&mut self) {
+        for _ in 0..=2 * self.fates.len() + 1 {
+            let Some(command) = self.gate.poll_command(self.now) else {
+                assert!(
+                    !self.gate.has_work(),
+                    "must have no work once it says nothing more"
+                );
+                return;
+            };
+            self.carry_out(command);
+        }
+        panic!("draining commands must end");
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Resume(stream) => {
+                let Fate::Held {
+                    target,
+                    cluster,
+                    order,
+                } = self.fates[&stream]
+                else {
+                    panic!(
+                        "must resume only what is held: {stream:?} is {:?}",
+                        self.fates[&stream]
+                    )
+                };
+                if let Some(target) = target {
+                    let last = self.last_resumed.insert((target, cluster), order);
+                    assert!(last.is_none_or(|last| last < order), "first in must be first out");
+                }
+                self.fates.insert(stream, Fate::Resumed);
+            }
+            Command::Refuse(stream, reply) => {
+                assert!(
+                    matches!(self.fates[&stream], Fate::Held { .. }),
+                    "must refuse only what is held: {stream:?} is {:?}",
+                    self.fates[&stream]
+                );
+                assert!(
+                    reply.retry_after >= 1 && !reply.body.is_empty(),
+                    "must say when to come back, and why"
+                );
+                self.fates.insert(stream, Fate::Refused);
+            }
+            Command::Claim {
+                stream,
+                slot,
+                max_requests,
+                max_bytes,
+                bytes,
+            } => {
+                assert!(
+                    matches!(self.fates[&stream], Fate::Held { target: None, .. }),
+                    "must claim for what waits"
+                );
+                let ledger = self.target_ledgers.entry(slot).or_default();
+                let granted = ledger.take(ME.id, bytes, max_requests, max_bytes);
+                if let Some(command) = self.gate.claimed(self.now, stream, granted) {
+                    self.carry_out(command);
+                }
+            }
+        }
+    }
+
+    /// What the shell does at the end of each callback, and what must hold after it.
+    fn settle(&mut self) {
+        for credit in self.gate.take_credits() {
+            if let Some(slot) = credit.slot {
+                self.target_ledgers
+                    .entry(slot)
+                    .or_default()
+                    .give_back(ME.id, credit.requests, credit.bytes);
+            }
+            self.envoy_ledger.give_back(ME.id, credit.requests, credit.bytes);
+        }
+        for ledger in self.target_ledgers.values() {
+            let (requests, bytes) = ledger.total();
+            assert!(
+                requests <= u64::from(MAX_REQUESTS) && bytes <= MAX_BYTES,
+                "bounds must hold: {ledger:?}"
+            );
+        }
+        let held = self
+            .fates
+            .values()
+            .filter(|fate| matches!(fate, Fate::Held { .. }))
+            .count();
+        assert_eq!(self.gate.held(), held, "must hold what the model holds");
+        assert_eq!(
+            self.envoy_ledger.total().0,
+            held as u64,
+            "every held request must have its credit, and no other"
+        );
+        assert!(held <= ENVOY_REQUESTS as usize, "the Envoy's bound must hold");
+        let row = self.gate.row(self.now);
+        let in_row: u64 = row.entries.iter().map(|entry| u64::from(entry.held)).sum();
+        assert!(in_row <= held as u64, "the row must not invent held requests");
+        let slots: BTreeSet<Slot> = row.entries.iter().map(|entry| entry.slot).collect();
+        assert_eq!(
+            slots.len(),
+            row.entries.len(),
+            "the row must name each target once"
+        );
+    }
+
+    /// Everybody leaves: nothing may be left.
+    fn finish(&mut self) {
+        let streams: Vec<_> = self.fates.keys().copied().collect();
+        for stream in streams {
+            if self.fates[&stream] != Fate::Ended {
+                self.end(stream);
+            }
+        }
+        self.settle();
+        self.drain();
+        assert_eq!(self.gate.held(), 0);
+        assert_eq!(
+            self.gate.poll_timeout(self.now),
+            None,
+            "an empty gate must have nothing to wait for"
+        );
+        let empty = self.gate.streams.is_empty()
+            && self.gate.deadlines.is_empty()
+            && self.gate.pending.is_empty()
+            && self.gate.waiting.is_empty()
+            && self.gate.work.is_empty()
+            && self.gate.owing.is_empty();
+        assert!(empty, "with nothing held all maps must be empty: {:?}", self.gate);
+        let idle = self
+            .gate
+            .entries
+            .iter()
+            .flatten()
+            .all(|entry| entry.held == 0 && entry.in_flight == 0);
+        assert!(
+            idle,
+            "nothing may be counted as held or in flight: {:?}",
+            self.gate.entries
+        );
+        let lines = self
+            .gate
+            .entries
+            .iter()
+            .flatten()
+            .flat_map(|entry| &entry.routes)
+            .all(|route| route.line.is_empty());
+        assert!(lines, "every line must be empty");
+    }
+}
+
+fn cluster_name(target: u8, cluster: u8) -> String {
+    format!("t{target}-c{cluster}")
+}
+
+/// The same cases at every run, natively and as WebAssembly, so that a failure is found again.
+fn mk_runner(cases: u32) -> TestRunner {
+    let config = RunnerConfig {
+        cases,
+        failure_persistence: None,
+        ..RunnerConfig::default()
+    };
+    TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
+}
+
+#[test]
+fn a_gate_agrees_with_the_model() {
+    mk_runner(2_000)
+        .run(&vec(any_op(), 1..120), |ops| {
+            let mut world = World::new();
+            for op in &ops {
+                world.step(op);
+            }
+            world.finish();
+            Ok(())
+        })
+        .unwrap();
+}

@@ -1,0 +1,408 @@
+//! The relay against rows and answers, as facts.
+
+use std::time::Duration;
+
+use protocol::{Incarnation, Report, Revision, State, SyncRequest, SyncResponse, Target, TargetId};
+
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+use crate::gate::testing::mk_target;
+use crate::relay::{Command, Relay, RelayStart, SyncFailure};
+use crate::{GateId, Head, Member, Members, Row, RowEntry, Slot, SlotRecord, Time};
+
+const A: Member = Member {
+    id: GateId(1),
+    nonce: 11,
+    gate: true,
+};
+const B: Member = Member {
+    id: GateId(2),
+    nonce: 12,
+    gate: true,
+};
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Two gates, one relay, and the shared data between them.
+struct Scenario {
+    relay: Relay,
+    now: Time,
+    head: Head,
+    slots: Vec<(Slot, SlotRecord)>,
+    syncs: Vec<SyncRequest>,
+    freed: Vec<Member>,
+    forgotten: Vec<Member>,
+    beat: u64,
+}
+
+impl Scenario {
+    fn new() -> Self {
+        let start = RelayStart {
+            id: "envoy".to_owned(),
+            incarnation: Incarnation::new("i"),
+            term: 1,
+            head: None,
+            slots: Vec::new(),
+        };
+        Self::with(start, Duration::from_secs(1))
+    }
+
+    fn with(start: RelayStart, now: Time) -> Self {
+        let mut this = Self {
+            relay: Relay::new(start, now),
+            now,
+            head: Head::default(),
+            slots: Vec::new(),
+            syncs: Vec::new(),
+            freed: Vec::new(),
+            forgotten: Vec::new(),
+            beat: 0,
+        };
+        this.relay.members(now, &Members { live: vec![A, B] });
+        this
+    }
+
+    /// Carries out every command. What is published is left in `head` and `slots`.
+    fn run(&mut self) {
+        self.relay.handle_timeout(self.now);
+        while let Some(command) = self.relay.poll_command(self.now) {
+            match command {
+                Command::Publish { slots, head } => {
+                    for (slot, record) in slots {
+                        self.slots.retain(|(other, _)| *other != slot);
+                        self.slots.push((slot, record));
+                    }
+                    self.head = head;
+                }
+                Command::Sync { request } => self.syncs.push(request),
+                Command::Free(member) => self.freed.push(member),
+                Command::Forget(member) => self.forgotten.push(member),
+            }
+        }
+    }
+
+    fn snapshot(&mut self, n: u64, targets: Vec<Target>) {
+        let response = SyncResponse {
+            revision: revision(n),
+            full: true,
+            targets,
+            removed: Vec::new(),
+            heartbeat_ms: HEARTBEAT.as_millis() as u64,
+            forget_after_ms: 60_000,
+        };
+        self.relay.sync_answered(self.now, Ok(response));
+        self.run();
+    }
+
+    fn row(&mut self, member: Member, applied: u64, entries: Vec<RowEntry>) {
+        self.beat += 1;
+        self.relay.row(
+            self.now,
+            member,
+            Row {
+                nonce: member.nonce,
+                applied,
+                beat: self.beat,
+                entries,
+            },
+        );
+        self.run();
+    }
+
+    fn report(&mut self) -> Option<Report> {
+        let report = self.relay.poll_report(self.now);
+        if report.is_some() {
+            self.relay.report_answered(self.now, true);
+        }
+        report
+    }
+
+    /// Past whatever keeps reports apart.
+    fn later(&mut self) {
+        self.now += HEARTBEAT;
+    }
+
+    fn record(&self, id: &str) -> &SlotRecord {
+        let is = |record: &SlotRecord| {
+            record
+                .target
+                .as_ref()
+                .is_some_and(|target| target.id == TargetId::new(id))
+        };
+        self.slots
+            .iter()
+            .map(|(_, record)| record)
+            .find(|record| is(record))
+            .expect("must be published")
+    }
+}
+
+fn revision(n: u64) -> Revision {
+    Revision {
+        instance: "cp".to_owned(),
+        n,
+    }
+}
+
+fn target(id: &str, state: State) -> Target {
+    Target {
+        state,
+        epoch: 1,
+        ready_endpoints: 1,
+        ..mk_target(id)
+    }
+}
+
+fn held(slot: u32, held: u32) -> RowEntry {
+    RowEntry {
+        slot: Slot(slot),
+        held,
+        in_flight: 0,
+        idle_ms: Some(0),
+        proven: None,
+    }
+}
+
+#[test]
+fn nothing_is_reported_before_the_first_sync() {
+    let mut s = Scenario::new();
+    s.run();
+    assert_eq!(s.syncs.len(), 1, "must ask at once");
+    s.later();
+    assert_eq!(s.report(), None);
+    s.snapshot(1, vec![target("a", State::Asleep)]);
+    assert!(
+        s.report().is_some(),
+        "must report once it is known to the control plane"
+    );
+}
+
+#[test]
+fn applied_is_what_every_gate_has_applied() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Ready)]);
+    let version = s.head.version;
+    s.row(A, version, vec![]);
+    assert_eq!(
+        s.report().unwrap().applied,
+        None,
+        "must not speak for a gate that has not applied it"
+    );
+    s.row(B, version, vec![]);
+    s.later();
+    assert_eq!(s.report().unwrap().applied, Some(revision(1)));
+}
+
+#[test]
+fn a_confirmed_drain_is_reported_at_once() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Ready)]);
+    s.row(A, s.head.version, vec![]);
+    s.row(B, s.head.version, vec![]);
+    assert!(s.report().is_some());
+    s.snapshot(2, vec![target("a", State::Draining)]);
+    s.row(A, s.head.version, vec![]);
+    assert_eq!(s.report(), None, "one gate has not yet applied the drain");
+    s.row(B, s.head.version, vec![]);
+    assert_eq!(
+        s.report().expect("must be reported at once").applied,
+        Some(revision(2))
+    );
+}
+
+#[test]
+fn demand_is_reported_at_once_and_once() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Asleep)]);
+    s.row(A, s.head.version, vec![]);
+    s.row(B, s.head.version, vec![]);
+    assert!(s.report().is_some());
+    s.row(A, s.head.version, vec![held(0, 1)]);
+    let report = s.report().expect("demand must be reported at once");
+    assert_eq!(report.targets[&TargetId::new("a")].held, 1);
+    for more in 2..100 {
+        s.row(A, s.head.version, vec![held(0, more)]);
+        assert_eq!(s.report(), None, "more of the same is no news");
+    }
+}
+
+#[test]
+fn a_lost_report_is_repeated() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Asleep)]);
+    s.row(A, s.head.version, vec![held(0, 1)]);
+    assert!(s.relay.poll_report(s.now).is_some());
+    assert_eq!(s.relay.poll_report(s.now), None, "only one may be on its way");
+    s.relay.report_answered(s.now, false);
+    s.now += Duration::from_millis(200);
+    let again = s.report().expect("must be repeated before the next heartbeat");
+    assert_eq!(again.targets[&TargetId::new("a")].held, 1);
+}
+
+#[test]
+fn the_release_is_split_by_what_the_gates_hold() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Waking)]);
+    s.row(A, s.head.version, vec![held(0, 30)]);
+    s.row(B, s.head.version, vec![held(0, 10)]);
+    s.snapshot(2, vec![target("a", State::Ready)]);
+    let record = s.record("a");
+    assert_eq!(record.shares, [(A.id, 75), (B.id, 25)]);
+    assert_eq!(record.prober, Some(A.id), "one of them must ask first");
+    assert_eq!(record.proven, None);
+}
+
+#[test]
+fn a_yes_lets_every_gate_ask() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Ready)]);
+    s.row(A, s.head.version, vec![held(0, 1)]);
+    s.row(
+        B,
+        s.head.version,
+        vec![RowEntry {
+            proven: Some(1),
+            ..held(0, 0)
+        }],
+    );
+    assert_eq!(s.record("a").proven, Some(1));
+}
+
+#[test]
+fn the_prober_is_replaced_when_it_holds_nothing_more() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Ready)]);
+    s.row(A, s.head.version, vec![held(0, 1)]);
+    assert_eq!(s.record("a").prober, Some(A.id));
+    s.row(A, s.head.version, vec![]);
+    s.row(B, s.head.version, vec![held(0, 1)]);
+    assert_eq!(s.record("a").prober, Some(B.id));
+}
+
+#[test]
+fn a_drain_that_cannot_have_been_seen_confirmed_is_taken_back_when_the_control_plane_is_lost() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Ready)]);
+    s.row(A, s.head.version, vec![]);
+    s.row(B, s.head.version, vec![]);
+    s.report();
+    s.snapshot(2, vec![target("a", State::Draining)]);
+    s.row(A, s.head.version, vec![]);
+    s.now += HEARTBEAT * 3;
+    s.relay.sync_answered(s.now, Err(SyncFailure::Unreachable));
+    s.run();
+    assert!(s.head.lost, "three heartbeats without a word must count as loss");
+    assert_eq!(s.record("a").target.as_ref().unwrap().state, State::Ready);
+    s.row(A, s.head.version, vec![]);
+    s.row(B, s.head.version, vec![]);
+    s.later();
+    assert_eq!(
+        s.report().and_then(|report| report.applied),
+        None,
+        "must not confirm what it has taken back"
+    );
+    s.now += HEARTBEAT;
+    s.run();
+    assert_eq!(s.syncs.last().unwrap().since, None, "must ask for a new snapshot");
+}
+
+#[test]
+fn a_confirmed_drain_holds_while_the_control_plane_is_lost() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Draining)]);
+    s.row(A, s.head.version, vec![]);
+    s.row(B, s.head.version, vec![]);
+    assert_eq!(s.relay.poll_report(s.now).unwrap().applied, Some(revision(1)));
+    s.now += HEARTBEAT * 3;
+    s.relay.report_answered(s.now, false);
+    s.run();
+    assert!(s.head.lost);
+    assert_eq!(
+        s.record("a").target.as_ref().unwrap().state,
+        State::Draining,
+        "it may be stopping right now"
+    );
+}
+
+#[test]
+fn a_silent_gate_is_freed_at_once_and_blocks_by_what_it_had_in_flight() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Ready)]);
+    let version = s.head.version;
+    s.row(
+        A,
+        version,
+        vec![RowEntry {
+            in_flight: 2,
+            ..held(0, 3)
+        }],
+    );
+    s.row(B, version, vec![]);
+    for _ in 0..100 {
+        s.now += Duration::from_millis(100);
+        s.relay.sync_answered(s.now, Err(SyncFailure::Status(503)));
+        s.row(B, version, vec![]);
+        s.relay.tick(s.now);
+    }
+    s.run();
+    assert_eq!(s.freed, [A]);
+    let usage = s.report().unwrap().targets[&TargetId::new("a")];
+    assert_eq!((usage.held, usage.in_flight), (0, 2));
+    s.now += Duration::from_secs(60);
+    s.relay.tick(s.now);
+    s.run();
+    assert_eq!(s.forgotten, [A]);
+}
+
+#[test]
+fn a_new_relay_writes_every_slot_again() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Ready), target("b", State::Asleep)]);
+    let start = RelayStart {
+        id: "envoy".to_owned(),
+        incarnation: Incarnation::new("i"),
+        term: 2,
+        head: Some(s.head.clone()),
+        slots: s.slots.clone(),
+    };
+    let mut heir = Scenario::with(start, Duration::from_secs(9));
+    heir.run();
+    assert_eq!(
+        heir.slots.len(),
+        2,
+        "so that whatever the former relay still writes fails"
+    );
+    assert!(heir.head.version > s.head.version && heir.head.term == 2);
+    assert!(heir.head.known, "gates must not fall back to knowing nothing");
+}
+
+#[test]
+fn slots_are_used_again_and_old_rows_do_not_speak_for_the_new_tenant() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Ready)]);
+    let old = s.head.version;
+    s.snapshot(2, vec![target("b", State::Asleep)]);
+    assert_eq!(s.head.slots, 1, "the freed slot must be used again");
+    s.row(A, old, vec![held(0, 5)]);
+    s.later();
+    assert!(
+        s.report().unwrap().targets.is_empty(),
+        "the row speaks of the former tenant"
+    );
+}
+
+#[test]
+fn a_long_list_of_changes_is_cut_between_versions() {
+    let mut s = Scenario::new();
+    s.snapshot(
+        1,
+        (0..300)
+            .map(|n| target(&format!("t{n}"), State::Asleep))
+            .collect(),
+    );
+    assert!(s.head.changes.len() <= Head::CHANGES);
+    assert_eq!(
+        s.head.floor, s.head.version,
+        "a gate that knows nothing must read everything"
+    );
+}
