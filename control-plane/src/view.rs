@@ -232,7 +232,7 @@ mod tests {
     }
 
     fn mk_target(id: &str) -> Target {
-        crate::fleet::tests::mk_wire_target(id)
+        crate::fleet::world::mk_wire_target(id)
     }
 
     fn mk_publication(n: u64, changed: &[&str], removed: &[&str]) -> Publication {

@@ -18,7 +18,9 @@ mod status;
 #[cfg(test)]
 mod props;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
+#[cfg(test)]
+pub(crate) mod world;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
