@@ -32,7 +32,7 @@ thread_local! {
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) member: Member,
-    queue: u32,
+    pub(crate) queue: u32,
     candidate: Candidate,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Station {
     pub(crate) root: u32,
     pub(crate) config: Config,
     pub(crate) metrics: Rc<Metrics>,
-    vm_id: String,
+    pub(crate) vm_id: String,
     token: Option<String>,
     started: Instant,
     pub(crate) gate: RefCell<Option<Gate>>,
@@ -50,9 +50,9 @@ pub(crate) struct Station {
     pub(crate) relaying: RefCell<Option<Relaying>>,
     pub(crate) calls: RefCell<BTreeMap<u32, Call>>,
     /// Queues of other members, by id and nonce.
-    queues: RefCell<BTreeMap<(GateId, u64), u32>>,
+    pub(crate) queues: RefCell<BTreeMap<(GateId, u64), u32>>,
     /// A message to the own queue is on its way.
-    rung: Cell<bool>,
+    pub(crate) rung: Cell<bool>,
     next_beat: Cell<Time>,
     ticks: Cell<u32>,
     tick_period: Cell<Duration>,
@@ -328,72 +328,6 @@ impl Station {
             .map(|place| f(&mut place.candidate))
     }
 
-    /// A message has come: takes it, and lets others ring again.
-    pub(crate) fn hear(&self) {
-        self.rung.set(false);
-        let heard = self
-            .place
-            .borrow()
-            .as_ref()
-            .map(|place| (place.member.id, place.queue));
-        if let Some((id, queue)) = heard {
-            host::shared_put(&keys::bell(id), b"");
-            host::queue_drain(queue);
-        }
-    }
-
-    fn ring_self(&self) {
-        if self.rung.replace(true) {
-            return;
-        }
-        let queue = self.place.borrow().as_ref().map(|place| place.queue);
-        if !queue.is_some_and(host::queue_push) {
-            self.rung.set(false);
-        }
-    }
-
-    fn ring_relay(&self) {
-        if self.relaying.borrow().is_some() {
-            self.ring_self();
-            return;
-        }
-        if self.with_candidate(|candidate| candidate.owner_is_fresh()) != Some(true) {
-            return;
-        }
-        let (lease, _) = shared::get::<hold::Lease>(keys::LEASE);
-        if let Some(owner) = lease.and_then(|lease| lease.owner) {
-            self.ring(owner);
-        }
-    }
-
-    /// Rings another member, unless it has not yet heard the last message.
-    pub(crate) fn ring(&self, member: Member) {
-        if Some(member) == self.member() {
-            self.ring_self();
-            return;
-        }
-        let bell = keys::bell(member.id);
-        let (state, number) = host::shared_get(&bell).unwrap_or((Vec::new(), host::CREATE));
-        if !state.is_empty() || !host::shared_cas(&bell, b"!", number) {
-            return;
-        }
-        let key = (member.id, member.nonce);
-        let known = self.queues.borrow().get(&key).copied();
-        let queue = known.or_else(|| host::queue_resolve(&self.vm_id, &keys::queue(member.id)));
-        let Some(queue) = queue else {
-            host::shared_put(&bell, b"");
-            return;
-        };
-        if known.is_none() {
-            let mut queues = self.queues.borrow_mut();
-            queues.retain(|(id, _), _| *id != member.id);
-            queues.insert(key, queue);
-        }
-        if !host::queue_push(queue) {
-            host::shared_put(&bell, b"");
-        }
-    }
-
     /// Sets the tick period to what is due next, between the shortest and the beat.
     fn arm(&self, now: Time) {
         let gate = self.with_gate(|gate| gate.poll_timeout(now)).flatten();
@@ -424,56 +358,4 @@ impl Station {
         self.gate.replace(None);
         shared::leave(place.member);
     }
-}
-
-/// Panics on demand, in test builds only.
-#[cfg(feature = "test-panic")]
-mod test_panic {
-    use super::Station;
-    use crate::host;
-
-    const KEY: &str = "holdfast.v1.test-panic";
-
-    impl Station {
-        /// `x-holdfast-test-panic: stream` panics here; `root` at this root context's next tick, `service` and `relay` at
-        /// the next tick of whoever has that role.
-        pub(crate) fn test_panic_on_request(&self) {
-            let wanted = host::request_header("x-holdfast-test-panic");
-            match wanted.as_slice() {
-                b"" => {}
-                b"stream" => boom("stream"),
-                b"root" => host::shared_put(KEY, format!("root {}", self.member_nonce()).as_bytes()),
-                other => host::shared_put(KEY, other),
-            }
-        }
-
-        pub(crate) fn test_panic(&self) {
-            let wanted = host::shared_get(KEY).map(|(value, _)| value).unwrap_or_default();
-            let me = match wanted.as_slice() {
-                b"service" => self.config.service,
-                b"relay" => self.relaying.borrow().is_some(),
-                other => *other == *format!("root {}", self.member_nonce()).as_bytes(),
-            };
-            if me {
-                host::shared_put(KEY, b"");
-                boom("root");
-            }
-        }
-
-        fn member_nonce(&self) -> u64 {
-            self.member().map_or(0, |member| member.nonce)
-        }
-    }
-
-    #[expect(clippy::panic, reason = "this is what the feature is for")]
-    fn boom(place: &str) {
-        panic!("test panic: {place}");
-    }
-}
-
-#[cfg(not(feature = "test-panic"))]
-impl Station {
-    pub(crate) fn test_panic_on_request(&self) {}
-
-    pub(crate) fn test_panic(&self) {}
 }

@@ -3,11 +3,14 @@
 //! Never does I/O and never reads a clock. A request that passes allocates nothing. Every held request ends in exactly
 //! one of: resumed, refused, gone.
 
+mod asking;
 mod confirm;
 mod counts;
 mod entry;
+mod headers;
 #[cfg(test)]
 mod model;
+mod pending;
 mod release;
 mod request;
 mod table;
@@ -19,8 +22,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use confirm::{ConfirmCall, ConfirmToken, Outcome};
 pub use counts::Counts;
+pub use headers::Request;
 pub use release::Command;
-pub use request::{Answered, Claim, Found, Request, Ticket, Verdict};
+pub use request::{Answered, Claim, Found, Ticket, Verdict};
 pub use update::{Update, Wants};
 
 use entry::Entry;
@@ -65,7 +69,7 @@ enum Stream {
 struct Pending {
     order: u64,
     since: Time,
-    request: request::Owned,
+    request: headers::Owned,
     /// A claim on the target's ledger is with the shell.
     claiming: bool,
 }

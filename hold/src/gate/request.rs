@@ -5,6 +5,7 @@ use std::time::Duration;
 use protocol::State;
 
 use crate::gate::entry::{Entry, Stance};
+use crate::gate::headers::{Owned, Request, is_grpc};
 use crate::gate::{Gate, Held, Pending, Stream, TargetIx};
 use crate::ledger::Bound;
 use crate::reply::Refusal;
@@ -21,98 +22,6 @@ pub enum Found {
     AskHost,
     /// No target.
     Nothing,
-}
-
-/// What the cold path must know of a request. Bytes as they came, UTF-8 or not.
-#[derive(Clone, Debug, Default)]
-pub struct Request<'a> {
-    /// The route's cluster.
-    pub cluster: &'a [u8],
-    /// `:authority`.
-    pub authority: &'a [u8],
-    /// `:path`, query included.
-    pub path: &'a [u8],
-    /// `user-agent`.
-    pub user_agent: &'a [u8],
-    /// `content-type`.
-    pub content_type: &'a [u8],
-    /// `grpc-timeout`.
-    pub grpc_timeout: &'a [u8],
-    /// `content-length`.
-    pub content_length: &'a [u8],
-    /// The headers are all there is.
-    pub end_of_stream: bool,
-}
-
-/// A request that outlives its callback, until the first snapshot says what it is for.
-#[derive(Debug)]
-pub(super) struct Owned {
-    pub(super) cluster: Box<[u8]>,
-    pub(super) authority: Box<[u8]>,
-    path: Box<[u8]>,
-    user_agent: Box<[u8]>,
-    pub(super) grpc: bool,
-    grpc_timeout: Option<Duration>,
-    pub(super) body: Body,
-}
-
-/// How much body a request has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body {
-    None,
-    Known(u64),
-    Unknown,
-}
-
-impl Owned {
-    fn new(request: &Request<'_>) -> Self {
-        let grpc = is_grpc(request.content_type);
-        Self {
-            cluster: request.cluster.into(),
-            authority: request.authority.into(),
-            path: request.path.into(),
-            user_agent: request.user_agent.into(),
-            grpc,
-            grpc_timeout: if grpc {
-                parse_grpc_timeout(request.grpc_timeout)
-            } else {
-                None
-            },
-            body: Body::of(request),
-        }
-    }
-}
-
-impl Owned {
-    /// What its target charges it.
-    pub(super) fn body_charge(&self, entry: &Entry, buffer_limit: u64) -> u64 {
-        self.body.charge(entry.target.hold.unknown_body, buffer_limit)
-    }
-
-    /// What it is charged before the first snapshot.
-    pub(super) fn body_charge_early(&self, buffer_limit: u64) -> u64 {
-        self.body.charge(PENDING_UNKNOWN_BODY, buffer_limit)
-    }
-}
-
-impl Body {
-    fn of(request: &Request<'_>) -> Self {
-        if request.end_of_stream {
-            return Self::None;
-        }
-        std::str::from_utf8(request.content_length)
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .map_or(Self::Unknown, Self::Known)
-    }
-
-    fn charge(self, unknown: u64, buffer_limit: u64) -> u64 {
-        match self {
-            Self::None => 0,
-            Self::Known(length) => length.min(buffer_limit),
-            Self::Unknown => unknown.min(buffer_limit),
-        }
-    }
 }
 
 /// What happens at the end of a stream. Kept by the stream.
@@ -445,83 +354,5 @@ impl Entry {
     }
 }
 
-/// Charged for a body of unknown length before the first snapshot says what its target charges: the default of `hold.unknownBody`.
-const PENDING_UNKNOWN_BODY: u64 = 64 << 10;
-
 /// Refused arrivals within this time of another are no news: the relay reports the first at once, the rest in its own time.
 const ARRIVAL_NEWS: Duration = Duration::from_secs(1);
-
-/// `application/grpc`, `application/grpc+proto`, ...: what Envoy answers in gRPC's own way. Not `application/grpc-web`.
-fn is_grpc(content_type: &[u8]) -> bool {
-    const GRPC: &[u8] = b"application/grpc";
-    content_type
-        .get(..GRPC.len())
-        .is_some_and(|head| head.eq_ignore_ascii_case(GRPC))
-        && matches!(content_type.get(GRPC.len()), None | Some(b'+' | b';' | b' '))
-}
-
-/// `1S`, `500m`, ...: at most eight digits and a unit, as gRPC over HTTP/2 has it. `None` for anything else.
-fn parse_grpc_timeout(text: &[u8]) -> Option<Duration> {
-    let (unit, digits) = text.split_last()?;
-    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let value: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    Some(match unit {
-        b'H' => Duration::from_secs(value * 3_600),
-        b'M' => Duration::from_secs(value * 60),
-        b'S' => Duration::from_secs(value),
-        b'm' => Duration::from_millis(value),
-        b'u' => Duration::from_micros(value),
-        b'n' => Duration::from_nanos(value),
-        _ => return None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    #[cfg(target_arch = "wasm32")]
-    use wasm_bindgen_test::wasm_bindgen_test as test;
-
-    use super::*;
-
-    #[test]
-    fn grpc_timeouts_follow_the_specification() {
-        assert_eq!(parse_grpc_timeout(b"1S"), Some(Duration::from_secs(1)));
-        assert_eq!(parse_grpc_timeout(b"500m"), Some(Duration::from_millis(500)));
-        assert_eq!(
-            parse_grpc_timeout(b"99999999H"),
-            Some(Duration::from_secs(99_999_999 * 3_600))
-        );
-        for bad in [
-            &b""[..],
-            b"S",
-            b"1",
-            b"1s",
-            b"123456789S",
-            b"-1S",
-            b"\xff\xffS",
-            b"1 S",
-        ] {
-            assert_eq!(parse_grpc_timeout(bad), None, "must refuse {bad:?}");
-        }
-    }
-
-    #[test]
-    fn grpc_is_known_by_its_content_type() {
-        assert!(is_grpc(b"application/grpc"));
-        assert!(is_grpc(b"application/grpc+proto"));
-        assert!(is_grpc(b"Application/GRPC; charset=x"));
-        assert!(!is_grpc(b"application/grpc-web"), "grpc-web is answered as HTTP");
-        assert!(!is_grpc(b"application/json"));
-        assert!(!is_grpc(b"\xff"));
-    }
-
-    #[test]
-    fn a_body_is_charged_up_to_the_buffer_limit() {
-        assert_eq!(Body::None.charge(64, 1_000), 0);
-        assert_eq!(Body::Known(50_000_000).charge(64, 1_000), 1_000);
-        assert_eq!(Body::Known(10).charge(64, 1_000), 10);
-        assert_eq!(Body::Unknown.charge(64, 1_000), 64);
-    }
-}

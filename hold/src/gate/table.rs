@@ -16,12 +16,15 @@ const HOST_MAX: usize = 255;
 /// Claimants of one key, in order of arrival; never empty while in a map.
 type Claims = Vec<TargetIx>;
 
+/// What stands before the subset of an Istio cluster, and the claimants.
+type Pattern = (Box<[u8]>, Claims);
+
 /// The keys of all targets.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     clusters: FixedMap<Box<[u8]>, Claims>,
     /// Istio's `outbound|80|*|host`, under `host`: what stands before the subset, and the claimants.
-    subsets: FixedMap<Box<[u8]>, Vec<(Box<[u8]>, Claims)>>,
+    subsets: FixedMap<Box<[u8]>, Vec<Pattern>>,
     hosts: FixedMap<Box<[u8]>, Claims>,
     /// `*.example.com` under `example.com`.
     suffixes: FixedMap<Box<[u8]>, Claims>,

@@ -1,0 +1,180 @@
+//! Requests that wait for the first snapshot: what becomes of them when it comes, or does not.
+
+use protocol::State;
+
+use crate::gate::entry::Stance;
+use crate::gate::release::Command;
+use crate::gate::request::bound_refusal;
+use crate::gate::{Found, Gate, Stream, TargetIx};
+use crate::ledger::Bound;
+use crate::reply::Refusal;
+use crate::{StartupThen, StreamId, Time};
+
+impl Gate {
+    /// A target's ledger has granted or denied what [`Command::Claim`] asked for.
+    pub fn claimed(&mut self, now: Time, stream: StreamId, granted: Result<(), Bound>) -> Option<Command> {
+        let Some(Stream::Pending(pending)) = self.streams.remove(&stream) else {
+            return None;
+        };
+        self.pending.remove(&pending.order);
+        let bytes = pending.request.body_charge_early(self.config.buffer_limit);
+        let waited = now.saturating_sub(pending.since);
+        let found = self.find(&pending.request.cluster, &pending.request.authority);
+        // Its Envoy credit was taken on arrival; from here on the line's own accounting gives both back together.
+        let refusal = match (granted, found) {
+            (Ok(()), Some(ix)) => {
+                let charge = self.entry(ix).map_or(0, |entry| {
+                    pending.request.body_charge(entry, self.config.buffer_limit)
+                });
+                self.pending_back.1 += bytes.saturating_sub(charge);
+                let entered = self.enter_line(
+                    now,
+                    stream,
+                    ix,
+                    pending.order,
+                    pending.since,
+                    charge,
+                    &pending.request,
+                );
+                if entered.is_some() {
+                    return None;
+                }
+                self.give_back(ix, charge);
+                Refusal::Clusters
+            }
+            (Ok(()), None) => Refusal::NoSnapshot,
+            (Err(bound), _) => {
+                self.pending_back.0 += 1;
+                self.pending_back.1 += bytes;
+                bound_refusal(bound, false)
+            }
+        };
+        self.counts.refused(refusal);
+        self.counts.waits.push(waited);
+        self.streams.insert(stream, Stream::Refused { waited });
+        Some(Command::Refuse(
+            stream,
+            self.reply(refusal, pending.request.grpc, found),
+        ))
+    }
+
+    fn find(&self, cluster: &[u8], authority: &[u8]) -> Option<TargetIx> {
+        match self.find_cluster(cluster) {
+            Found::Target(ix) => Some(ix),
+            Found::AskHost => self.find_host(authority),
+            Found::ControlPlane | Found::Nothing => None,
+        }
+    }
+
+    pub(super) fn may_settle_pending(&self) -> bool {
+        self.known
+            && self
+                .pending
+                .iter()
+                .any(|(_, stream)| match self.streams.get(stream) {
+                    Some(Stream::Pending(pending)) => !pending.claiming,
+                    _ => false,
+                })
+    }
+
+    /// What becomes of the first request that waits for the first snapshot.
+    pub(super) fn settle_pending(&mut self, now: Time) -> Option<Command> {
+        let over = now >= self.started + self.config.startup.wait;
+        if !self.known && (!over || self.config.startup.then == StartupThen::Hold) {
+            return None;
+        }
+        let stream = self.pending.values().copied().find(
+            |stream| matches!(self.streams.get(stream), Some(Stream::Pending(pending)) if !pending.claiming),
+        )?;
+        let Some(Stream::Pending(pending)) = self.streams.get(&stream) else {
+            return None;
+        };
+        if !self.known {
+            let refuse = self.config.startup.then == StartupThen::Refuse;
+            return self.end_pending(now, stream, None, refuse.then_some(Refusal::NoSnapshot));
+        }
+        let Some(ix) = self.find(&pending.request.cluster, &pending.request.authority) else {
+            return self.end_pending(now, stream, None, None);
+        };
+        let entry = self.entry(ix)?;
+        let (slot, max_requests, max_bytes) = (
+            entry.slot,
+            entry.target.hold.max_requests,
+            entry.target.hold.max_bytes,
+        );
+        let bytes = pending.request.body_charge(entry, self.config.buffer_limit);
+        let ignored = entry.ignores(&pending.request);
+        let open = entry.held == 0 && entry.is_open_for(Some(now), &pending.request.cluster);
+        let counted = !entry.retired && entry.target.state != State::Suspended && !ignored;
+        match entry.stance {
+            _ if open => self.end_pending(now, stream, counted.then_some(ix), None),
+            _ if ignored => self.end_pending(now, stream, None, Some(Refusal::Ignored)),
+            Stance::Refuse(refusal) => {
+                if let Some(entry) = self.entry_mut(ix) {
+                    entry.last_arrival = Some(now);
+                }
+                self.touch(ix);
+                self.row_urgent = true;
+                self.end_pending(now, stream, None, Some(refusal))
+            }
+            _ => {
+                if let Some(entry) = self.entry_mut(ix) {
+                    entry.last_arrival = Some(now);
+                }
+                if let Some(Stream::Pending(pending)) = self.streams.get_mut(&stream) {
+                    pending.claiming = true;
+                }
+                Some(Command::Claim {
+                    stream,
+                    slot,
+                    max_requests,
+                    max_bytes,
+                    bytes,
+                })
+            }
+        }
+    }
+
+    fn end_pending(
+        &mut self,
+        now: Time,
+        stream: StreamId,
+        target: Option<TargetIx>,
+        refusal: Option<Refusal>,
+    ) -> Option<Command> {
+        let Some(Stream::Pending(pending)) = self.streams.remove(&stream) else {
+            return None;
+        };
+        self.pending.remove(&pending.order);
+        self.pending_back.0 += 1;
+        self.pending_back.1 += pending.request.body_charge_early(self.config.buffer_limit);
+        let waited = now.saturating_sub(pending.since);
+        self.counts.waits.push(waited);
+        if let Some(refusal) = refusal {
+            let ix = self.find(&pending.request.cluster, &pending.request.authority);
+            self.counts.refused(refusal);
+            self.streams.insert(stream, Stream::Refused { waited });
+            return Some(Command::Refuse(
+                stream,
+                self.reply(refusal, pending.request.grpc, ix),
+            ));
+        }
+        self.counts.released += 1;
+        if let Some(ix) = target {
+            if let Some(entry) = self.entry_mut(ix) {
+                entry.in_flight += 1;
+                entry.last_arrival = Some(now);
+            }
+            self.touch(ix);
+        }
+        self.streams.insert(
+            stream,
+            Stream::Resumed {
+                target,
+                waited,
+                window: None,
+            },
+        );
+        Some(Command::Resume(stream))
+    }
+}

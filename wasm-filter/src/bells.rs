@@ -1,0 +1,77 @@
+//! Doorbells: a message on a queue says only "look", and at most one is outstanding for each root context.
+//!
+//! They make things fast, never right: every tick looks at shared data anyway.
+
+use hold::{Lease, Member, keys};
+
+use crate::host;
+use crate::shared;
+use crate::station::Station;
+
+impl Station {
+    /// A message has come: takes it, and lets others ring again.
+    pub(crate) fn hear(&self) {
+        self.rung.set(false);
+        let heard = self
+            .place
+            .borrow()
+            .as_ref()
+            .map(|place| (place.member.id, place.queue));
+        if let Some((id, queue)) = heard {
+            host::shared_put(&keys::bell(id), b"");
+            host::queue_drain(queue);
+        }
+    }
+
+    pub(crate) fn ring_self(&self) {
+        if self.rung.replace(true) {
+            return;
+        }
+        let queue = self.place.borrow().as_ref().map(|place| place.queue);
+        if !queue.is_some_and(host::queue_push) {
+            self.rung.set(false);
+        }
+    }
+
+    pub(crate) fn ring_relay(&self) {
+        if self.relaying.borrow().is_some() {
+            self.ring_self();
+            return;
+        }
+        if self.with_candidate(|candidate| candidate.owner_is_fresh()) != Some(true) {
+            return;
+        }
+        let (lease, _) = shared::get::<Lease>(keys::LEASE);
+        if let Some(owner) = lease.and_then(|lease| lease.owner) {
+            self.ring(owner);
+        }
+    }
+
+    /// Rings another member, unless it has not yet heard the last message.
+    pub(crate) fn ring(&self, member: Member) {
+        if Some(member) == self.member() {
+            self.ring_self();
+            return;
+        }
+        let bell = keys::bell(member.id);
+        let (state, number) = host::shared_get(&bell).unwrap_or((Vec::new(), host::CREATE));
+        if !state.is_empty() || !host::shared_cas(&bell, b"!", number) {
+            return;
+        }
+        let key = (member.id, member.nonce);
+        let known = self.queues.borrow().get(&key).copied();
+        let queue = known.or_else(|| host::queue_resolve(&self.vm_id, &keys::queue(member.id)));
+        let Some(queue) = queue else {
+            host::shared_put(&bell, b"");
+            return;
+        };
+        if known.is_none() {
+            let mut queues = self.queues.borrow_mut();
+            queues.retain(|(id, _), _| *id != member.id);
+            queues.insert(key, queue);
+        }
+        if !host::queue_push(queue) {
+            host::shared_put(&bell, b"");
+        }
+    }
+}
