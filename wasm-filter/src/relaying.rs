@@ -125,7 +125,9 @@ impl Station {
                     let slots = shared::head().map_or(0, |head| head.slots);
                     shared::free_credits(member.id, slots);
                 }
-                RelayCommand::Forget(member) => shared::leave(member),
+                RelayCommand::Forget(member) => {
+                    shared::leave(member);
+                }
             }
         }
         if let Some(report) = self.with_relay(|relay| relay.poll_report(now)).flatten() {

@@ -30,6 +30,10 @@ impl Root {
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, _headers: usize, body_size: usize, trailers: usize) {
         if let Some(station) = &self.station {
+            if station.has_ended() {
+                host::done();
+                return;
+            }
             let now = station.now();
             calls::answered(station, now, token, body_size, trailers);
             station.run(now);
@@ -37,10 +41,7 @@ impl Context for Root {
     }
 
     fn on_done(&mut self) -> bool {
-        if let Some(station) = &self.station {
-            station.sign_off();
-        }
-        true
+        !self.station.as_ref().is_some_and(|station| station.sign_off())
     }
 }
 
@@ -61,7 +62,9 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        if let Some(station) = &self.station {
+        if let Some(station) = &self.station
+            && !station.has_ended()
+        {
             let now = station.now();
             station.register(now);
             station.test_panic();
@@ -71,7 +74,9 @@ impl RootContext for Root {
     }
 
     fn on_queue_ready(&mut self, _queue: u32) {
-        if let Some(station) = &self.station {
+        if let Some(station) = &self.station
+            && !station.has_ended()
+        {
             let now = station.now();
             station.hear();
             station.run(now);

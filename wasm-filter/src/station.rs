@@ -56,6 +56,7 @@ pub(crate) struct Station {
     next_beat: Cell<Time>,
     ticks: Cell<u32>,
     tick_period: Cell<Duration>,
+    ended: Cell<bool>,
 }
 
 impl Station {
@@ -90,6 +91,7 @@ impl Station {
             next_beat: Cell::new(Time::ZERO),
             ticks: Cell::new(0),
             tick_period: Cell::new(Duration::ZERO),
+            ended: Cell::new(false),
         }
     }
 
@@ -105,7 +107,7 @@ impl Station {
     /// Registers at the first tick or stream, in this order: queue, row, targets. The relay writes the targets and then
     /// lists the rows, so no gate is missed.
     pub(crate) fn register(&self, now: Time) {
-        if self.place.borrow().is_some() {
+        if self.place.borrow().is_some() || self.ended.get() {
             return;
         }
         let Some(member) = shared::join(!self.config.service) else {
@@ -346,9 +348,13 @@ impl Station {
         }
     }
 
-    /// The root context ends well: after its last stream.
-    pub(crate) fn sign_off(&self) {
-        let Some(place) = self.place.take() else { return };
+    /// The root context ends well: after its last stream. True if the proxy's last word is on its way, so that the root
+    /// must wait for its answer.
+    pub(crate) fn sign_off(&self) -> bool {
+        let Some(place) = self.place.take() else {
+            return false;
+        };
+        self.ended.set(true);
         if self.relaying.take().is_some() {
             let (lease, number) = shared::get::<hold::Lease>(keys::LEASE);
             if let Some(lease) = lease.filter(|lease| lease.owner == Some(place.member)) {
@@ -356,6 +362,11 @@ impl Station {
             }
         }
         self.gate.replace(None);
-        shared::leave(place.member);
+        shared::leave(place.member) == Some(0) && calls::leave(self)
+    }
+
+    /// True once the root context has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.get()
     }
 }
