@@ -25,6 +25,7 @@ use crate::life::Policy;
 use crate::logs;
 use crate::metrics::Metrics;
 use crate::time::Clock;
+use crate::view::View;
 
 /// Two estimates of an arrival that are closer than this are the same one: network and scheduling move them.
 const ARRIVAL_JITTER: std::time::Duration = std::time::Duration::from_millis(100);
@@ -162,6 +163,12 @@ async fn operate<B: Backend>(
     let (fleet, stop) = (app.fleet.clone(), app.stop.clone());
     let mut actor = tokio::spawn(actor);
     fleet.configure(specs.clone()).await?;
+    // The file has been read: nobody need be told to come back.
+    fleet
+        .view()
+        .wait_for(View::is_complete)
+        .await
+        .context("the fleet ended at its start")?;
     info!(event = "listening", address = %listener.local_addr()?, targets = specs.len(), "listening");
     let metrics = app.metrics.clone();
     let mut server = tokio::spawn(server::serve(listener, router(app), metrics, stop.clone()));

@@ -1,0 +1,278 @@
+//! The local backend: real processes under the real binary.
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use support::{ControlPlane, document, free_port, listener, pid_in, runs, until};
+
+const WANTED: &str = r#"{"default/web":{"held":1,"idle_ms":0}}"#;
+
+#[test]
+fn a_report_starts_it_and_idleness_stops_it() {
+    let port = free_port();
+    let plane = ControlPlane::start(&document("web", &listener(port, ""), "idle: {after: 300ms}"), &[]);
+    let first = plane.sync(&Value::Null, 0);
+    assert_eq!(first["targets"][0]["state"], "asleep", "must begin asleep");
+    plane.report(1, &first["revision"], WANTED);
+    let pid: i32 = plane.event("started", "pid").parse().unwrap();
+    assert!(
+        plane.line("ready")["woke_ms"].is_u64(),
+        "must tell how long the wake took"
+    );
+    plane.report(2, &first["revision"], "{}");
+    let drained = plane.line("draining");
+    assert_eq!(drained["why"], "idle", "must be put to sleep when idle");
+    let now = plane.sync(&first["revision"], 0);
+    assert_eq!(
+        now["targets"][0]["state"], "draining",
+        "must ask the proxies first"
+    );
+    assert!(runs(pid), "must not be stopped before they have answered");
+    plane.report(3, &now["revision"], "{}");
+    plane.line("asleep");
+    assert!(!runs(pid), "must be gone before it is asleep");
+}
+
+#[test]
+fn it_wakes_again_after_it_slept() {
+    let plane = ControlPlane::start(
+        &document("web", &listener(free_port(), ""), "idle: {after: 100ms}"),
+        &[],
+    );
+    for round in 0..2 {
+        let first = plane.sync(&Value::Null, 0);
+        plane.report(10 * round + 1, &first["revision"], WANTED);
+        plane.line("ready");
+        plane.report(10 * round + 2, &first["revision"], "{}");
+        plane.line("draining");
+        let now = plane.sync(&first["revision"], 0);
+        plane.report(10 * round + 3, &now["revision"], "{}");
+        plane.line("asleep");
+    }
+    assert_eq!(plane.target("web")["epoch"], 2, "must have been ready twice");
+}
+
+#[test]
+fn what_cannot_start_fails_with_its_last_words() {
+    let broken = format!(
+        "{{command: [sh, -c, 'echo no disk >&2; exit 3'], ready: {{tcp: {{port: {}}}}}}}",
+        free_port()
+    );
+    let plane = ControlPlane::start(&document("web", &broken, ""), &[]);
+    plane.report(1, &Value::Null, WANTED);
+    let failed = plane.line("failed");
+    assert_eq!(
+        failed["reason"], "exited with status 3 before it was ready: no disk",
+        "must say why"
+    );
+}
+
+#[test]
+fn a_program_that_is_not_there_is_named() {
+    let missing = format!(
+        "{{command: [/no/such/program], ready: {{tcp: {{port: {}}}}}}}",
+        free_port()
+    );
+    let plane = ControlPlane::start(&document("web", &missing, ""), &[]);
+    plane.report(1, &Value::Null, WANTED);
+    let reason = plane.event("failed", "reason");
+    assert!(
+        reason.contains("cannot be started: /no/such/program: No such file"),
+        "must name it: {reason}"
+    );
+}
+
+#[test]
+fn what_is_not_ready_in_time_fails_and_is_killed() {
+    let port = free_port();
+    let slow = format!(
+        "{{command: [sleep, '600'], ready: {{tcp: {{port: {port}}}}}, startTimeout: 100ms, stopGrace: 1s}}"
+    );
+    let plane = ControlPlane::start(&document("web", &slow, ""), &[]);
+    plane.report(1, &Value::Null, WANTED);
+    let pid: i32 = plane.event("started", "pid").parse().unwrap();
+    let reason = plane.event("failed", "reason");
+    assert_eq!(
+        reason,
+        format!("not ready within 100ms (tcp 127.0.0.1:{port})"),
+        "must say what it waited for"
+    );
+    until("it must be killed", || (!runs(pid)).then_some(()));
+}
+
+#[test]
+fn a_port_that_another_process_has_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let plane = ControlPlane::start(&document("web", &listener(port, ""), ""), &[]);
+    plane.report(1, &Value::Null, WANTED);
+    let reason = plane.event("failed", "reason");
+    assert_eq!(
+        reason,
+        format!("127.0.0.1:{port} is already taken by another process"),
+        "must not take it for ready"
+    );
+}
+
+#[test]
+fn a_failed_one_is_retried_for_a_later_arrival() {
+    let directory = tempfile::tempdir().unwrap();
+    let cured = directory.path().join("cured");
+    let prelude = format!("if not os.path.exists({cured:?}): sys.exit('not yet')");
+    let plane = ControlPlane::start(&document("web", &listener(free_port(), &prelude), ""), &[]);
+    plane.report(1, &Value::Null, WANTED);
+    plane.line("failed");
+    std::fs::write(&cured, "").unwrap();
+    // It was refused: nothing is held, but somebody came.
+    plane.report(2, &Value::Null, r#"{"default/web":{"idle_ms":200}}"#);
+    let mut seq = 3;
+    until("it must be retried", || {
+        plane.report(seq, &Value::Null, r#"{"default/web":{"idle_ms":0}}"#);
+        seq += 1;
+        (plane.target("web")["state"] != "failed").then_some(())
+    });
+    plane.until_state("web", "ready");
+}
+
+#[test]
+fn a_ready_process_that_dies_is_started_again() {
+    let plane = ControlPlane::start(&document("web", &listener(free_port(), ""), ""), &[]);
+    plane.report(1, &Value::Null, WANTED);
+    let pid: i32 = plane.event("started", "pid").parse().unwrap();
+    plane.line("ready");
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    let waking = plane.line("waking");
+    assert_eq!(
+        (&waking["from"], &waking["why"]),
+        (&"ready".into(), &"lost".into()),
+        "must be waited for"
+    );
+    plane.line("ready");
+    assert_eq!(plane.target("web")["epoch"], 2, "must be a new epoch");
+}
+
+#[test]
+fn http_readiness_waits_for_a_good_answer() {
+    let (port, directory) = (free_port(), tempfile::tempdir().unwrap());
+    let process = format!(
+        "{{command: [python3, -m, http.server, '{port}', --bind, 127.0.0.1], dir: {}, ready: {{http: {{port: {port}, path: /up}}}}}}",
+        directory.path().display()
+    );
+    let plane = ControlPlane::start(&document("web", &process, ""), &[]);
+    plane.report(1, &Value::Null, WANTED);
+    plane.line("started");
+    until("it must listen", || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+    });
+    assert_eq!(
+        plane.target("web")["state"],
+        "waking",
+        "must not be ready while it answers 404"
+    );
+    std::fs::write(directory.path().join("up"), "").unwrap();
+    plane.until_state("web", "ready");
+}
+
+#[test]
+fn one_that_ignores_sigterm_is_killed_after_its_grace() {
+    let prelude = "signal.signal(signal.SIGTERM, signal.SIG_IGN)";
+    let mut plane = ControlPlane::start(&document("web", &listener(free_port(), prelude), ""), &[]);
+    plane.report(1, &Value::Null, WANTED);
+    let pid: i32 = plane.event("started", "pid").parse().unwrap();
+    plane.line("ready");
+    plane.kill(Signal::SIGTERM);
+    let reaped = plane.line("reaped");
+    assert_eq!(reaped["signal"], 9, "must be killed in the end");
+    assert_eq!(plane.exit_code(), Some(0), "must end well");
+    assert!(!runs(pid), "must leave nothing behind");
+}
+
+#[test]
+fn a_killed_control_plane_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let (own, group, session) = (
+        directory.path().join("own"),
+        directory.path().join("group"),
+        directory.path().join("session"),
+    );
+    // A child in its group, and one that has left the group and lost its parent.
+    let prelude = format!(
+        "open({own:?},'w').write(str(os.getpid()))
+open({group:?},'w').write(str(subprocess.Popen(['sleep','600']).pid))
+if os.fork()==0:
+    os.setsid()
+    if os.fork()==0:
+        open({session:?},'w').write(str(os.getpid()))
+        os.execvp('sleep',['sleep','600'])
+    os._exit(0)"
+    );
+    let mut plane = ControlPlane::start(&document("web", &listener(free_port(), &prelude), ""), &[]);
+    plane.report(1, &Value::Null, WANTED);
+    plane.line("ready");
+    let pids = [&own, &group, &session].map(|path| pid_in(path));
+    assert!(pids.iter().all(|pid| runs(*pid)), "must all run");
+    plane.kill(Signal::SIGKILL);
+    for (pid, what) in
+        pids.into_iter()
+            .zip(["the workload", "its child", "its child in a session of its own"])
+    {
+        until(&format!("{what} must be gone"), || (!runs(pid)).then_some(()));
+    }
+}
+
+#[test]
+fn helpers_of_a_process_that_dies_are_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let helper = directory.path().join("helper");
+    let prelude = format!("open({helper:?},'w').write(str(subprocess.Popen(['sleep','600']).pid))");
+    let plane = ControlPlane::start(&document("web", &listener(free_port(), &prelude), ""), &[]);
+    plane.report(1, &Value::Null, WANTED);
+    let pid: i32 = plane.event("started", "pid").parse().unwrap();
+    plane.line("ready");
+    let helper = pid_in(&helper);
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    until("its helper must be gone", || (!runs(helper)).then_some(()));
+}
+
+#[test]
+fn a_killed_supervisor_takes_its_workload_along() {
+    let plane = ControlPlane::start(&document("web", &listener(free_port(), ""), ""), &[]);
+    plane.report(1, &Value::Null, WANTED);
+    let pid: i32 = plane.event("started", "pid").parse().unwrap();
+    plane.line("ready");
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let supervisor = stat
+        .rsplit_once(") ")
+        .unwrap()
+        .1
+        .split(' ')
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert_ne!(supervisor, plane.pid().as_raw(), "must stand between");
+    kill(Pid::from_raw(supervisor), Signal::SIGKILL).unwrap();
+    until("the workload must be gone", || (!runs(pid)).then_some(()));
+    plane.until_state("web", "ready");
+}
+
+#[test]
+fn a_script_without_permission_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("script");
+    std::fs::write(&script, "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let process = format!(
+        "{{command: [{}], ready: {{tcp: {{port: {}}}}}}}",
+        script.display(),
+        free_port()
+    );
+    let plane = ControlPlane::start(&document("web", &process, ""), &[]);
+    plane.report(1, &Value::Null, WANTED);
+    let reason = plane.event("failed", "reason");
+    assert!(reason.contains("Permission denied"), "must say why: {reason}");
+}
