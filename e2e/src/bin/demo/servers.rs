@@ -9,6 +9,7 @@ use e2e::{Client, Process, binaries};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::timeline::unix_ms;
 use crate::{Ports, files};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
@@ -107,25 +108,24 @@ impl Servers {
         Ok(())
     }
 
-    /// Prints each change of a state until all targets are asleep.
+    /// Prints what the control plane does until all targets are asleep.
     pub(crate) async fn watch_until_asleep(&self, within: Duration) -> anyhow::Result<()> {
-        let start = Instant::now();
-        let mut seen = Vec::new();
+        let (start, began) = (Instant::now(), unix_ms(SystemTime::now()));
+        let mut read = self.control.log().lines().count();
         loop {
-            let states = self.states().await?;
-            for (name, state) in &states {
-                if !seen.contains(&(name.clone(), state.clone())) {
-                    println!("  {:>7} ms  {name:<14} {state}", start.elapsed().as_millis());
-                }
+            let log = self.control.log();
+            for line in log.lines().skip(read) {
+                print_step_to_sleep(line, began);
+                read += 1;
             }
-            if states.iter().all(|(_, state)| state == "asleep") {
+            let states = self.states().await?;
+            if states.iter().all(|(_, state)| state == "asleep") && read == log.lines().count() {
                 return Ok(());
             }
             anyhow::ensure!(
                 start.elapsed() < within,
                 "not asleep after {within:?}: {states:?}"
             );
-            seen = states;
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -184,6 +184,25 @@ impl Servers {
     }
 }
 
+fn print_step_to_sleep(line: &str, began: u64) {
+    let Ok(record) = serde_json::from_str::<Value>(line) else {
+        return;
+    };
+    let what = match record["event"].as_str() {
+        Some("draining") => "draining    Envoy is told to hold again; requests under way would end this",
+        Some("confirmed") => "confirmed   every worker holds",
+        Some("stopping") => "stopping    no way back",
+        Some("terminating") => "terminating SIGTERM",
+        Some("asleep") => "asleep      the process is gone",
+        _ => return,
+    };
+    let at = record["unix_ms"].as_u64().unwrap_or(began).saturating_sub(began);
+    println!(
+        "  {at:>7} ms  {:<14} {what}",
+        record["target"].as_str().unwrap_or("?")
+    );
+}
+
 fn start_control(dir: &Path, ports: Ports, targets: &Path) -> Process {
     let listen = format!("127.0.0.1:{}", ports.control);
     let targets = targets.display().to_string();
@@ -198,12 +217,14 @@ fn start_control(dir: &Path, ports: Ports, targets: &Path) -> Process {
         "--log-format",
         "json",
     ];
+    // After a start nothing is put to sleep for two leases: nobody wants to watch that.
+    let env = [("HOLDFAST_LEASE_DURATION".to_owned(), "1s".to_owned())];
     let log = dir.join("control-plane.log");
     Process::start(
         "control plane",
         &binaries::control_plane(),
         &args.map(str::to_owned),
-        &[],
+        &env,
         &log,
     )
 }

@@ -1,6 +1,6 @@
 //! What happened to one request, put together from what each server wrote down with the time of day.
 //!
-//! Envoy's log: held, reported, confirmed, released. The control plane's log: ready. The workload's journal: started.
+//! Envoy's log: held, confirmed, released. The control plane's log: reported, ready. The workload's journal: started.
 
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
@@ -58,19 +58,21 @@ impl Timeline {
                 .find(|at| *at >= sent);
             found.map(|at| at - sent)
         };
+        let said_by_control = |event: &str| {
+            let said = control
+                .lines()
+                .filter_map(|line| of_control(line, event, &target));
+            said.into_iter().find(|at| *at >= sent).map(|at| at - sent)
+        };
         let steps = [
             of_envoy(&format!("held target={target}")),
-            of_envoy("reported targets="),
+            said_by_control("reported"),
             journal
                 .lines()
                 .filter_map(journal_start)
                 .find(|at| *at >= sent)
                 .map(|at| at - sent),
-            control
-                .lines()
-                .filter_map(|line| control_ready(line, &target))
-                .find(|at| *at >= sent)
-                .map(|at| at - sent),
+            said_by_control("ready"),
             of_envoy(&format!("confirmed target={target}")),
             of_envoy(&format!("released target={target}")),
             Some(unix_ms(call.answered) - sent),
@@ -87,13 +89,14 @@ impl fmt::Display for Timeline {
         for ((name, what), at) in STEPS.iter().zip(&self.steps) {
             let at = at.map_or_else(|| "?".to_owned(), |at| at.to_string());
             let what = if what.is_empty() { &self.answer } else { *what };
-            writeln!(f, "  {at:>7} ms  {name:<10} {what}")?;
+            writeln!(f, "    {at:>5} ms  {name:<10} {what}")?;
         }
         Ok(())
     }
 }
 
-fn unix_ms(time: SystemTime) -> u64 {
+/// Milliseconds since 1970.
+pub(crate) fn unix_ms(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
@@ -109,31 +112,11 @@ fn journal_start(line: &str) -> Option<u64> {
     (record["event"] == "start").then(|| record["unix_ms"].as_u64())?
 }
 
-/// A line of the control plane's log that says that `target` is ready.
-fn control_ready(line: &str, target: &str) -> Option<u64> {
+/// When a line of the control plane's log says `event` of `target`.
+fn of_control(line: &str, event: &str, target: &str) -> Option<u64> {
     let record: Value = serde_json::from_str(line).ok()?;
-    let fields = &record["fields"];
-    let ready = fields["event"] == "ready" && fields["target"] == target;
-    ready.then(|| rfc3339_ms(record["timestamp"].as_str()?))?
-}
-
-/// `2026-11-21T03:30:00.123456Z` in milliseconds since 1970.
-fn rfc3339_ms(text: &str) -> Option<u64> {
-    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
-    let mut date = date.split('-').map(str::parse::<u64>);
-    let (year, month, day) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);
-    let (clock, fraction) = time.split_once('.').unwrap_or((time, "0"));
-    let mut clock = clock.split(':').map(str::parse::<u64>);
-    let (hour, minute, second) = (clock.next()?.ok()?, clock.next()?.ok()?, clock.next()?.ok()?);
-    // Days since 1970 in the Gregorian calendar, with years that begin in March.
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 719_469;
-    let ms = format!("{fraction:0<3}").get(..3)?.parse::<u64>().ok()?;
-    Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + ms)
+    let meant = record["event"] == event && record["target"] == target;
+    meant.then(|| record["unix_ms"].as_u64())?
 }
 
 #[cfg(test)]
@@ -147,15 +130,16 @@ mod tests {
             Some(1_795_233_275_387),
             "Envoy's format"
         );
+        let line = r#"{"event":"ready","target":"default/web","unix_ms":1795233275387}"#;
         assert_eq!(
-            rfc3339_ms("1970-01-01T00:00:00.5Z"),
-            Some(500),
-            "the beginning of time"
+            of_control(line, "ready", "default/web"),
+            Some(1_795_233_275_387),
+            "the control plane's"
         );
         assert_eq!(
-            rfc3339_ms("2026-11-21T03:54:35.387123Z"),
-            Some(1_795_233_275_387),
-            "the control plane's format"
+            of_control(line, "ready", "default/other"),
+            None,
+            "of another target"
         );
     }
 }
