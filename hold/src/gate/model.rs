@@ -1,4 +1,6 @@
 //! The gate against a naive model: random sequences of everything that can happen to it.
+//!
+//! Long because the model, its world and its checks are one thing: apart, each would say the others' names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,4 +1,6 @@
 //! The relay against rows and answers, as facts.
+//!
+//! Long because one scenario serves many short tests.
 
 use std::time::Duration;
 
