@@ -1,5 +1,7 @@
 //! What people meet: errors in one line, edits of the targets file, the end.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+
 mod support;
 
 use std::io::{Read, Write};

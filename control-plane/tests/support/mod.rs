@@ -1,11 +1,16 @@
 //! The real binary with processes of its own, for the integration tests.
 
-// Each test file uses a part of it.
 #![allow(
     dead_code,
     missing_docs,
     unreachable_pub,
-    reason = "shared by several test binaries"
+    reason = "each test binary uses a part of it"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do"
 )]
 
 use std::io::{BufRead, BufReader, Read, Write};

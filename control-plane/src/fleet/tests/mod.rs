@@ -1,0 +1,5 @@
+//! Facts about the fleet, message by message.
+
+mod draining;
+mod others;
+mod reporting;

@@ -1,0 +1,156 @@
+use protocol::{Incarnation, Proxy, State};
+
+use super::super::proxies::PollId;
+use super::super::world::{World, id, mk_proxy, mk_report, start};
+use super::super::*;
+use crate::backend::Command;
+use crate::life::Cause;
+
+#[test]
+fn an_open_poll_is_a_word() {
+    let mut world = World::new(&["web"]);
+    world.poll("a");
+    world.pass(3_600_000);
+    assert!(
+        world.fleet.status(world.now).proxies.iter().all(|p| !p.silent),
+        "must not be silent while it polls"
+    );
+    world.fleet.close_poll(&mk_proxy("a"), PollId(1), world.now);
+    world.pass(14_999);
+    assert!(
+        world.fleet.status(world.now).proxies.iter().all(|p| !p.silent),
+        "must count from the poll's end"
+    );
+    world.pass(1);
+    assert!(
+        world.fleet.status(world.now).proxies.iter().all(|p| p.silent),
+        "must be silent in the end"
+    );
+}
+
+#[test]
+fn a_newer_poll_ends_the_older() {
+    let mut world = World::new(&["web"]);
+    world
+        .fleet
+        .open_poll(&mk_proxy("a"), PollId(1), world.now)
+        .unwrap();
+    world.fleet.take_effects();
+    world
+        .fleet
+        .open_poll(&mk_proxy("a"), PollId(2), world.now)
+        .unwrap();
+    assert!(
+        world.fleet.take_effects().contains(&Effect::EndPoll(PollId(1))),
+        "must end the older"
+    );
+    world.fleet.close_poll(&mk_proxy("a"), PollId(1), world.now);
+    let status = world.fleet.status(world.now);
+    assert!(
+        status.proxies.iter().all(|p| p.polling),
+        "must still have the newer one open"
+    );
+}
+
+#[test]
+fn a_poll_of_a_lower_term_is_superseded() {
+    let mut world = World::new(&["web"]);
+    world
+        .fleet
+        .open_poll(
+            &Proxy {
+                term: 2,
+                ..mk_proxy("a")
+            },
+            PollId(1),
+            world.now,
+        )
+        .unwrap();
+    let refusal = world.fleet.open_poll(&mk_proxy("a"), PollId(2), world.now);
+    assert_eq!(
+        refusal,
+        Err(PollRefusal::Superseded),
+        "must not take the place of a later relay"
+    );
+}
+
+#[test]
+fn two_incarnations_are_two_proxies() {
+    let mut world = World::new(&["web"]);
+    world
+        .fleet
+        .open_poll(&mk_proxy("a"), PollId(1), world.now)
+        .unwrap();
+    let other = Proxy {
+        incarnation: Incarnation::new("other"),
+        ..mk_proxy("a")
+    };
+    world.fleet.open_poll(&other, PollId(2), world.now).unwrap();
+    assert_eq!(
+        world.fleet.status(world.now).proxies.len(),
+        2,
+        "must be told apart"
+    );
+}
+
+#[test]
+fn proxies_are_bounded() {
+    let mut world = World::new(&["web"]);
+    for n in 0..4 {
+        world.sync(&format!("envoy-{n}"));
+    }
+    let refusal = world.fleet.open_poll(&mk_proxy("one more"), PollId(9), world.now);
+    assert_eq!(refusal, Err(PollRefusal::TooMany), "must be refused");
+    let report = mk_report("one more", 1, &[]);
+    assert_eq!(
+        world.fleet.report(&report, world.now),
+        Reported::TooMany,
+        "must be refused"
+    );
+}
+
+#[test]
+fn what_is_removed_while_ready_is_let_go_at_once() {
+    let mut world = World::new(&["web", "other"]);
+    world.wake_up("web", &["a"]);
+    let commands = world.configure(&[("other", "other.example.com")], "");
+    assert!(
+        commands.contains(&Command::Release { id: id("web") }),
+        "must be let go: {commands:?}"
+    );
+    assert!(world.published("web").is_none(), "must no longer be published");
+}
+
+#[test]
+fn what_is_removed_while_asleep_is_woken_and_published_until_it_is_up() {
+    let mut world = World::new(&["web", "other"]);
+    let commands = world.configure(&[("other", "other.example.com")], "");
+    assert!(
+        commands.contains(&start("web", 1, Cause::Retired)),
+        "must be woken: {commands:?}"
+    );
+    assert_eq!(world.state("web"), State::Waking, "must still be published");
+    world.see("web", 1, 1);
+    assert!(world.published("web").is_none(), "must be dropped once it is up");
+}
+
+#[test]
+fn what_has_lost_its_keys_to_another_is_dropped_and_not_woken() {
+    let mut world = World::new(&["web"]);
+    let commands = world.configure(&[("renamed", "web.example.com")], "");
+    assert!(
+        world.published("web").is_none(),
+        "must not be published beside the new owner"
+    );
+    assert!(
+        !commands.iter().any(|c| matches!(c, Command::Start { .. })),
+        "must not be woken: {commands:?}"
+    );
+}
+
+#[test]
+fn an_empty_start_is_published_too() {
+    let mut world = World::new(&[]);
+    assert!(world.view.is_complete(), "must answer the proxies");
+    assert_eq!(world.configure(&[], ""), [], "must do nothing");
+}

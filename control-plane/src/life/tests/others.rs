@@ -1,0 +1,111 @@
+use super::super::*;
+use super::*;
+
+#[test]
+fn others_who_set_zero_are_followed_without_a_stop() {
+    let zero = || Event::Observed(seen(0, 0, 0, 1));
+    for life in [
+        mk_ready(),
+        mk_draining(),
+        mk_life(Phase::Waking { start_at: None }),
+    ] {
+        let step = check_life(&life, zero(), &mk_facts(100), "stopping", Some(Why::SetByOthers));
+        assert_eq!(step.effects, [], "must stop nothing itself");
+    }
+    let gone = Event::Observed(seen(0, 0, 0, 0));
+    check(
+        Phase::Waking { start_at: None },
+        gone,
+        mk_facts(100),
+        "asleep",
+        Some(Why::SetByOthers),
+    );
+}
+
+#[test]
+fn suspension_leaves_it_alone_and_its_end_takes_it_as_it_is() {
+    let suspended = Facts {
+        suspend: true,
+        ..mk_facts(100)
+    };
+    for phase in [
+        Phase::Asleep,
+        Phase::Ready,
+        Phase::Draining { asked: false },
+        Phase::Waking { start_at: None },
+    ] {
+        let step = check(
+            phase,
+            Event::Tick,
+            suspended.clone(),
+            "suspended",
+            Some(Why::Suspend),
+        );
+        assert_eq!(step.effects, [], "must leave the workload alone");
+    }
+    check(
+        Phase::Stopping,
+        Event::Tick,
+        Facts {
+            suspend: true,
+            ..mk_facts(100)
+        },
+        "asleep",
+        Some(Why::Gone),
+    );
+    for (seen, to) in [
+        (seen(0, 1, 1, 1), "ready"),
+        (seen(0, 1, 0, 1), "waking"),
+        (seen(0, 0, 0, 0), "asleep"),
+    ] {
+        let life = Life {
+            seen,
+            ..mk_life(Phase::Suspended)
+        };
+        check_life(&life, Event::Tick, &mk_facts(100), to, Some(Why::Suspend));
+    }
+}
+
+#[test]
+fn what_is_removed_while_asleep_is_woken_and_then_dropped() {
+    let retired = check(
+        Phase::Asleep,
+        Event::Retire,
+        mk_facts(100),
+        "waking",
+        Some(Why::Retired),
+    );
+    assert_eq!(
+        retired.effects,
+        [Effect::Start {
+            command: 1,
+            cause: Cause::Retired
+        }],
+        "must be woken"
+    );
+    let up = check_life(
+        &retired.life,
+        Event::Observed(seen(1, 1, 1, 1)),
+        &mk_facts(101),
+        "ready",
+        Some(Why::Endpoints),
+    );
+    assert_eq!(
+        step(&up.life, Event::Tick, &mk_facts(101)).effects,
+        [Effect::Drop],
+        "must be dropped once up"
+    );
+}
+
+#[test]
+fn what_comes_back_is_no_longer_dropped() {
+    let life = Life {
+        retiring: true,
+        ..mk_ready()
+    };
+    assert_eq!(
+        step(&life, Event::Restore, &mk_facts(60)).effects,
+        [],
+        "must be kept"
+    );
+}

@@ -1,0 +1,319 @@
+use super::super::*;
+use super::*;
+
+#[test]
+fn idle_begins_a_drain_and_stops_nothing() {
+    let step = check_life(
+        &mk_ready(),
+        Event::Tick,
+        &mk_facts(200),
+        "draining",
+        Some(Why::Idle),
+    );
+    assert_eq!(step.effects, [], "must wait for the proxies");
+}
+
+#[test]
+fn idle_counts_from_the_later_of_last_use_and_ready() {
+    let used = |now, second| Facts {
+        last_use: Some(at(second)),
+        ..mk_facts(now)
+    };
+    check_life(&mk_ready(), Event::Tick, &used(109, 10), "ready", None);
+    check_life(
+        &mk_ready(),
+        Event::Tick,
+        &used(110, 10),
+        "draining",
+        Some(Why::Idle),
+    );
+    check_life(&mk_ready(), Event::Tick, &used(119, 60), "ready", None);
+    check_life(
+        &mk_ready(),
+        Event::Tick,
+        &used(120, 60),
+        "draining",
+        Some(Why::Idle),
+    );
+}
+
+#[test]
+fn no_drain_begins_while_anything_speaks_against_it() {
+    let idle = || mk_facts(500);
+    let against = [
+        ("a held request", Facts { held: 1, ..idle() }),
+        (
+            "a request in flight",
+            Facts {
+                in_flight: 1,
+                ..idle()
+            },
+        ),
+        (
+            "no live proxy",
+            Facts {
+                quorum: Quorum::NoProxy,
+                ..idle()
+            },
+        ),
+        (
+            "a silent proxy",
+            Facts {
+                quorum: Quorum::Silent,
+                ..idle()
+            },
+        ),
+        (
+            "a start just now",
+            Facts {
+                may_drain_at: at(501),
+                ..idle()
+            },
+        ),
+        (
+            "never having matched",
+            Facts {
+                matched: false,
+                ..idle()
+            },
+        ),
+        (
+            "being left to a person",
+            Facts {
+                sleeps_when_idle: false,
+                ..idle()
+            },
+        ),
+    ];
+    for (what, facts) in against {
+        let step = step(&mk_ready(), Event::Tick, &facts);
+        assert_eq!(step.moved, None, "must not drain in spite of {what}");
+    }
+}
+
+#[test]
+fn a_person_is_refused_for_the_same_reasons() {
+    let facts = || mk_facts(500);
+    let cases = [
+        (
+            Facts {
+                held: 2,
+                in_flight: 1,
+                ..facts()
+            },
+            Err(Refusal::InUse {
+                held: 2,
+                in_flight: 1,
+            }),
+        ),
+        (
+            Facts {
+                quorum: Quorum::NoProxy,
+                ..facts()
+            },
+            Err(Refusal::NoProxy),
+        ),
+        (
+            Facts {
+                quorum: Quorum::Silent,
+                ..facts()
+            },
+            Err(Refusal::Silent),
+        ),
+        (
+            Facts {
+                may_drain_at: at(501),
+                ..facts()
+            },
+            Err(Refusal::TooEarly),
+        ),
+        (
+            Facts {
+                matched: false,
+                ..facts()
+            },
+            Ok(()),
+        ),
+    ];
+    for (facts, expected) in cases {
+        assert_eq!(may_sleep(&mk_ready(), &facts), expected, "must judge {facts:?}");
+        let moved = step(&mk_ready(), Event::Sleep, &facts).moved;
+        assert_eq!(moved.is_some(), expected.is_ok(), "must do as it says");
+    }
+}
+
+#[test]
+fn a_confirmed_drain_stops_it() {
+    let step = check_life(
+        &mk_draining(),
+        Event::Tick,
+        &mk_facts(101),
+        "stopping",
+        Some(Why::Confirmed),
+    );
+    assert_eq!(step.effects, [Effect::Stop { command: 1 }], "must stop it once");
+    assert_eq!(
+        step.life.away_since,
+        at(101),
+        "must know since when an arrival is demand"
+    );
+}
+
+#[test]
+fn a_drain_turns_back_and_keeps_the_epoch() {
+    let unconfirmed = |now| Facts {
+        quorum: Quorum::Unconfirmed,
+        ..mk_facts(now)
+    };
+    let life = mk_draining();
+    let cases = [
+        (
+            Event::Tick,
+            Facts {
+                held: 1,
+                ..mk_facts(101)
+            },
+            Why::InUse,
+        ),
+        (
+            Event::Tick,
+            Facts {
+                in_flight: 1,
+                ..unconfirmed(101)
+            },
+            Why::InUse,
+        ),
+        (
+            Event::Tick,
+            Facts {
+                last_use: Some(at(99)),
+                ..mk_facts(101)
+            },
+            Why::Used,
+        ),
+        (Event::Tick, unconfirmed(110), Why::Unconfirmed),
+        (
+            Event::Tick,
+            Facts {
+                quorum: Quorum::Silent,
+                ..mk_facts(110)
+            },
+            Why::Unconfirmed,
+        ),
+        (
+            Event::Tick,
+            Facts {
+                quorum: Quorum::NoProxy,
+                ..mk_facts(110)
+            },
+            Why::Unconfirmed,
+        ),
+        (Event::Wake, unconfirmed(101), Why::Asked),
+    ];
+    for (event, facts, why) in cases {
+        let step = check_life(&life, event, &facts, "ready", Some(why));
+        assert_eq!(
+            (step.life.epoch, step.effects),
+            (life.epoch, vec![]),
+            "must have stopped nothing"
+        );
+    }
+    check_life(&life, Event::Tick, &unconfirmed(109), "draining", None);
+}
+
+#[test]
+fn a_recent_arrival_does_not_turn_a_persons_drain_back() {
+    let life = Life {
+        phase: Phase::Draining { asked: true },
+        ..mk_draining()
+    };
+    let facts = Facts {
+        last_use: Some(at(99)),
+        ..mk_facts(101)
+    };
+    check_life(&life, Event::Tick, &facts, "stopping", Some(Why::Confirmed));
+}
+
+#[test]
+fn demand_waits_while_stopping_and_then_wakes() {
+    let life = Life {
+        command: 4,
+        seen: seen(4, 0, 0, 1),
+        ..mk_life(Phase::Stopping)
+    };
+    let wanted = Facts {
+        held: 9,
+        ..mk_facts(100)
+    };
+    check_life(&life, Event::Tick, &wanted, "stopping", None);
+    let step = check_life(
+        &life,
+        Event::Observed(seen(4, 0, 0, 0)),
+        &wanted,
+        "asleep",
+        Some(Why::Gone),
+    );
+    check_life(&step.life, Event::Tick, &wanted, "waking", Some(Why::Demand));
+}
+
+#[test]
+fn stopping_ends_only_when_the_stop_was_seen_and_nothing_is_left() {
+    let life = Life {
+        command: 4,
+        seen: seen(3, 1, 1, 1),
+        ..mk_life(Phase::Stopping)
+    };
+    for unfinished in [seen(3, 0, 0, 0), seen(4, 0, 0, 1), seen(4, 0, 1, 1)] {
+        check_life(
+            &life,
+            Event::Observed(unfinished),
+            &mk_facts(100),
+            "stopping",
+            None,
+        );
+    }
+}
+
+#[test]
+fn a_wake_asked_for_while_stopping_is_kept() {
+    let life = Life {
+        command: 4,
+        seen: seen(4, 0, 0, 1),
+        ..mk_life(Phase::Stopping)
+    };
+    let asked = step(&life, Event::Wake, &mk_facts(100)).life;
+    let asleep = step(&asked, Event::Observed(seen(4, 0, 0, 0)), &mk_facts(101)).life;
+    check_life(&asleep, Event::Tick, &mk_facts(101), "waking", Some(Why::Asked));
+}
+
+#[test]
+fn nobody_waits_for_a_wake_any_more_so_it_stops() {
+    let life = mk_life(Phase::Waking { start_at: None });
+    check_life(
+        &life,
+        Event::Tick,
+        &Facts {
+            held: 1,
+            ..mk_facts(500)
+        },
+        "waking",
+        None,
+    );
+    let step = check_life(&life, Event::Tick, &mk_facts(110), "stopping", Some(Why::Idle));
+    assert_eq!(step.effects, [Effect::Stop { command: 1 }], "must stop it");
+    let unconfirmed = Facts {
+        quorum: Quorum::Unconfirmed,
+        ..mk_facts(110)
+    };
+    check_life(&life, Event::Tick, &unconfirmed, "waking", None);
+}
+
+#[test]
+fn nobody_comes_back_to_what_failed_so_it_stops() {
+    let failed = Phase::Failed {
+        reason: "x".to_owned(),
+        retry_at: at(60),
+        retry_after: Duration::ZERO,
+    };
+    check(failed, Event::Tick, mk_facts(110), "stopping", Some(Why::Idle));
+}

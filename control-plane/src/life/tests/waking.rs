@@ -1,0 +1,270 @@
+use super::super::*;
+use super::*;
+
+#[test]
+fn demand_wakes_what_is_asleep() {
+    let step = check(
+        Phase::Asleep,
+        Event::Tick,
+        Facts {
+            held: 1,
+            ..mk_facts(100)
+        },
+        "waking",
+        Some(Why::Demand),
+    );
+    assert_eq!(
+        step.effects,
+        [Effect::Start {
+            command: 1,
+            cause: Cause::Demand
+        }],
+        "must start it"
+    );
+}
+
+#[test]
+fn a_refused_arrival_is_demand_but_an_old_one_is_not() {
+    let arrived = |second| Facts {
+        last_arrival: Some(at(second)),
+        ..mk_facts(100)
+    };
+    check(
+        Phase::Asleep,
+        Event::Tick,
+        arrived(51),
+        "waking",
+        Some(Why::Demand),
+    );
+    check(Phase::Asleep, Event::Tick, arrived(50), "asleep", None);
+}
+
+#[test]
+fn replicas_set_by_others_wake_without_a_start() {
+    let life = Life {
+        seen: seen(0, 2, 0, 2),
+        ..mk_life(Phase::Asleep)
+    };
+    let step = check_life(
+        &life,
+        Event::Tick,
+        &mk_facts(100),
+        "waking",
+        Some(Why::SetByOthers),
+    );
+    assert_eq!(
+        step.effects,
+        [],
+        "must leave alone what another manager has scaled"
+    );
+}
+
+#[test]
+fn ready_endpoints_end_a_wake_and_raise_the_epoch() {
+    let life = mk_life(Phase::Waking { start_at: None });
+    let step = check_life(
+        &life,
+        Event::Observed(seen(0, 1, 1, 1)),
+        &mk_facts(100),
+        "ready",
+        Some(Why::Endpoints),
+    );
+    assert_eq!(step.life.epoch, life.epoch + 1, "must be a new epoch");
+}
+
+#[test]
+fn what_was_seen_before_the_last_command_is_ignored() {
+    let life = Life {
+        command: 3,
+        ..mk_life(Phase::Waking { start_at: None })
+    };
+    for old in [seen(2, 0, 0, 0), seen(2, 1, 1, 1)] {
+        let step = check_life(&life, Event::Observed(old), &mk_facts(100), "waking", None);
+        assert_eq!(step.life, life, "must change nothing");
+    }
+}
+
+#[test]
+fn a_failure_while_waking_is_told_with_its_reason() {
+    let life = mk_life(Phase::Waking { start_at: None });
+    let failure = Observed {
+        failure: Some("exited with status 3".to_owned()),
+        ..seen(0, 1, 0, 0)
+    };
+    let step = check_life(
+        &life,
+        Event::Observed(failure),
+        &mk_facts(100),
+        "failed",
+        Some(Why::CannotStart),
+    );
+    let expected = Phase::Failed {
+        reason: "exited with status 3".to_owned(),
+        retry_at: at(101),
+        retry_after: Duration::from_secs(1),
+    };
+    assert_eq!(
+        step.life.phase, expected,
+        "must name the reason and the first retry"
+    );
+}
+
+#[test]
+fn failed_is_retried_only_when_due_and_somebody_came() {
+    let failed = || Phase::Failed {
+        reason: "x".to_owned(),
+        retry_at: at(90),
+        retry_after: Duration::ZERO,
+    };
+    let came = |now, second| Facts {
+        last_arrival: Some(at(second)),
+        ..mk_facts(now)
+    };
+    check(failed(), Event::Tick, came(89, 60), "failed", None);
+    check(failed(), Event::Tick, came(90, 40), "failed", None);
+    check(failed(), Event::Tick, came(90, 60), "waking", Some(Why::Retry));
+    check(failed(), Event::Wake, mk_facts(60), "waking", Some(Why::Asked));
+}
+
+#[test]
+fn each_failure_waits_longer() {
+    let mut life = mk_life(Phase::Waking { start_at: None });
+    let mut waits = Vec::new();
+    for _ in 0..3 {
+        let failure = Observed {
+            failure: Some("x".to_owned()),
+            ..seen(life.command, 1, 0, 0)
+        };
+        life = step(&life, Event::Observed(failure), &mk_facts(100)).life;
+        let Phase::Failed { retry_after, .. } = life.phase else {
+            panic!("must have failed")
+        };
+        waits.push(retry_after.as_secs());
+        life = step(&life, Event::Wake, &mk_facts(100)).life;
+    }
+    assert_eq!(waits, [1, 2, 4], "must double");
+}
+
+#[test]
+fn endpoints_of_a_failed_target_make_it_ready() {
+    let failed = Phase::Failed {
+        reason: "x".to_owned(),
+        retry_at: at(90),
+        retry_after: Duration::ZERO,
+    };
+    check(
+        failed,
+        Event::Observed(seen(0, 1, 1, 1)),
+        mk_facts(60),
+        "ready",
+        Some(Why::Endpoints),
+    );
+}
+
+#[test]
+fn a_drain_of_what_has_died_turns_back_to_waking() {
+    let life = Life {
+        seen: seen(0, 1, 0, 0),
+        ..mk_draining()
+    };
+    let step = check_life(
+        &life,
+        Event::Tick,
+        &Facts {
+            held: 1,
+            ..mk_facts(101)
+        },
+        "waking",
+        Some(Why::Lost),
+    );
+    assert_eq!(
+        step.effects,
+        [Effect::Start {
+            command: 1,
+            cause: Cause::Lost
+        }],
+        "must start it again"
+    );
+}
+
+#[test]
+fn what_dies_while_ready_is_waited_for_and_started_again() {
+    let died = Observed {
+        failure: Some("killed".to_owned()),
+        ..seen(0, 1, 0, 0)
+    };
+    let first = check_life(
+        &mk_ready(),
+        Event::Observed(died),
+        &mk_facts(70),
+        "waking",
+        Some(Why::Lost),
+    );
+    assert_eq!(
+        first.effects,
+        [Effect::Start {
+            command: 1,
+            cause: Cause::Lost
+        }],
+        "must start at once"
+    );
+    let after = check_life(&first.life, Event::Tick, &mk_facts(70), "waking", None);
+    assert_eq!(
+        after.life.seen.failure, None,
+        "must not take the death for a failed start"
+    );
+}
+
+#[test]
+fn what_dies_again_and_again_is_started_later_and_later() {
+    let life = Life {
+        attempts: 1,
+        up_since: Some(at(98)),
+        ..mk_ready()
+    };
+    let lost = check_life(
+        &life,
+        Event::Observed(seen(0, 1, 0, 0)),
+        &mk_facts(100),
+        "waking",
+        Some(Why::Lost),
+    );
+    assert_eq!(lost.effects, [], "must not start at once");
+    assert_eq!(
+        deadline(&lost.life, &mk_facts(100)),
+        Some(at(101)),
+        "must start after the first wait"
+    );
+    let due = step(&lost.life, Event::Tick, &mk_facts(101));
+    assert_eq!(
+        due.effects,
+        [Effect::Start {
+            command: 1,
+            cause: Cause::Lost
+        }],
+        "must start when due"
+    );
+    let stood = Life {
+        attempts: 5,
+        up_since: Some(at(90)),
+        ..mk_ready()
+    };
+    let step = step(&stood, Event::Observed(seen(0, 1, 0, 0)), &mk_facts(100));
+    assert_eq!(step.life.attempts, 1, "must forgive what stood for long enough");
+}
+
+#[test]
+fn what_is_removed_after_it_failed_is_retried_without_anybody_coming() {
+    let failed = Phase::Failed {
+        reason: "x".to_owned(),
+        retry_at: at(90),
+        retry_after: Duration::ZERO,
+    };
+    let life = Life {
+        retiring: true,
+        ..mk_life(failed)
+    };
+    check_life(&life, Event::Tick, &mk_facts(89), "failed", None);
+    check_life(&life, Event::Tick, &mk_facts(90), "waking", Some(Why::Retry));
+    check_life(&life, Event::Tick, &mk_facts(5000), "waking", Some(Why::Retry));
+}
