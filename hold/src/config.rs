@@ -148,7 +148,18 @@ impl Config {
                     .to_owned(),
             ));
         }
-        let config: Self = serde_json::from_slice(json).map_err(|error| ConfigError(error.to_string()))?;
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        let config: Self = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+            let (path, reason) = (error.path().to_string(), error.into_inner());
+            // At the top there is no path: `.`.
+            ConfigError(match path.as_str() {
+                "." => reason.to_string(),
+                path => format!("`{path}`: {reason}"),
+            })
+        })?;
+        deserializer
+            .end()
+            .map_err(|error| ConfigError(error.to_string()))?;
         config.check()
     }
 
@@ -245,7 +256,7 @@ mod tests {
         assert!(refused(r#"{"control_plane":{"cluster":"a"},"limit":{}}"#).contains("limit"));
         assert!(
             refused(r#"{"control_plane":{"cluster":"a"},"startup":{"wait":"2"}}"#)
-                .contains("`2` is not a duration")
+                .contains("`startup.wait`: `2` is not a duration")
         );
         assert!(
             refused(r#"{"control_plane":{"cluster":"a"},"limits":{"requests":0}}"#)
