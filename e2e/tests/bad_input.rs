@@ -165,7 +165,9 @@ async fn a_token_that_does_not_match_is_one_line_and_is_never_shown() {
     let control = control
         .start(dir.path(), &targets[0].document().to_string())
         .await;
-    let envoy = EnvoyBuilder::new(control.port(), &targets).env("HOLDFAST_TOKEN", "wrong-one");
+    let envoy = EnvoyBuilder::new(control.port(), &targets)
+        .setting("control_plane.token_env", "HOLDFAST_TOKEN")
+        .env("HOLDFAST_TOKEN", "wrong-one");
     let envoy = envoy.start(dir.path()).await;
 
     let line = the_only_line(envoy.process(), "401").await;
@@ -203,7 +205,11 @@ async fn a_token_that_matches_lets_the_filter_in() {
     let stack = Stack::builder()
         .target(Target::http("web"))
         .control(|control| control.env("HOLDFAST_TOKEN", "right-one"))
-        .envoy(|envoy| envoy.env("HOLDFAST_TOKEN", "right-one"))
+        .envoy(|envoy| {
+            envoy
+                .setting("control_plane.token_env", "HOLDFAST_TOKEN")
+                .env("HOLDFAST_TOKEN", "right-one")
+        })
         .start()
         .await;
 
