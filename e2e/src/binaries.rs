@@ -5,7 +5,7 @@
 //!
 //! | variable | what | otherwise |
 //! |---|---|---|
-//! | `HOLDFAST_BIN_DIR` | folder of `control-plane` and `upstream` | `cargo build` |
+//! | `HOLDFAST_BIN_DIR` | folder of `control-plane`, `upstream`, `examples/grpc-echo` | `cargo build` |
 //! | `HOLDFAST_WASM` | the filter | `cargo xtask dist` |
 //! | `HOLDFAST_WASM_TEST` | the filter with the feature `test-panic` | `cargo xtask dist --test-panic` |
 //! | `ENVOY_BIN` | Envoy 1.40 | `cargo xtask tools envoy` |
@@ -27,6 +27,11 @@ pub fn control_plane() -> PathBuf {
 /// The workload.
 pub fn upstream() -> PathBuf {
     bin_dir().join("upstream")
+}
+
+/// The gRPC client for people: the example `grpc-echo`.
+pub fn grpc_echo() -> PathBuf {
+    bin_dir().join("examples/grpc-echo")
 }
 
 /// The filter as it ships.
@@ -63,7 +68,7 @@ fn bin_dir() -> &'static Path {
             .ancestors()
             .find(|dir| dir.join("build").is_dir() && dir.join("deps").is_dir());
         let profile = profile.expect("tests run from a target directory");
-        eprintln!("e2e: HOLDFAST_BIN_DIR is not set: building control-plane and upstream");
+        eprintln!("e2e: HOLDFAST_BIN_DIR is not set: building control-plane, upstream and grpc-echo");
         let mut cargo = cargo();
         cargo.args([
             "build",

@@ -29,21 +29,23 @@ expect() {
   printf '%-4s %-52s %s\n' "$2" "$3" "$code"
 }
 
-# until_held HOST: waits until the control plane lists HOST among those with requests held.
+# until_held NAME: waits until the control plane knows of a request that is held for that target.
 until_held() {
   for _ in $(seq 200); do
-    if curl --silent "$CONTROL/" | grep --quiet "\"$1\""; then return; fi
+    if curl --silent "$CONTROL/v1/targets/default/$1" | grep --quiet '"held":[1-9]'; then return; fi
     sleep 0.05
   done
-  fail "$1 is not among the hosts held: $(curl --silent "$CONTROL/")"
+  fail "no request is held for $1: $(curl --silent "$CONTROL/v1/targets")"
 }
 
 # hold_and_wake HOST COMMAND...: runs COMMAND while HOST sleeps, and wakes HOST once it is held.
 hold_and_wake() {
   local host=$1; shift
+  # It toggles, and everything is at zero when the control plane starts: so up first, then down.
+  expect 200 POST "/poke-scale-up?host=$host"
   expect 200 POST "/set-scaled-to-zero?host=$host"
   "$@" >"$out/answer" & local call=$!
-  until_held "$host"
+  until_held "${host%%.*}"
   printf '     %s is held: GET / answers %s\n' "$host" "$(curl --silent "$CONTROL/")"
   kill -0 "$call" 2>/dev/null || fail "the request to $host did not wait"
   expect 200 POST "/poke-scale-up?host=$host"
@@ -51,6 +53,8 @@ hold_and_wake() {
   printf '     answered: %s\n' "$(tr -d '\n' <"$out/answer")"
 }
 
+# The hosts whose requests are held.
+expect 200 GET /
 expect 400 POST /poke-scale-up
 expect 404 POST "/poke-scale-up?host=nobody.example.com"
 expect 405 GET "/poke-scale-up?host=http.example.com"
