@@ -20,7 +20,7 @@ async fn a_person_says_what_sleeps() {
     let mut script = Command::new(binaries::root().join("local-envoy/demo/manual.sh"));
     script.env("CONTROL", format!("http://127.0.0.1:{}", stack.control.port()));
     script.env("ENVOY", format!("127.0.0.1:{}", stack.envoy.port()));
-    script.env("GRPC_CLIENT", grpc_client());
+    script.env("GRPC_CLIENT", binaries::grpc_echo());
     let out = tokio::task::spawn_blocking(move || script.output().unwrap())
         .await
         .unwrap();
@@ -41,12 +41,4 @@ async fn a_person_says_what_sleeps() {
         said.contains("answered: hello (from process"),
         "gRPC must be answered: {said}"
     );
-}
-
-/// The example `grpc-echo`, which cargo builds with the tests: target/<profile>/examples beside target/<profile>/deps.
-fn grpc_client() -> std::path::PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let client = test.ancestors().nth(2).unwrap().join("examples/grpc-echo");
-    assert!(client.is_file(), "{} must have been built", client.display());
-    client
 }

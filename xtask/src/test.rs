@@ -148,14 +148,14 @@ impl Parts {
     pub(crate) fn build() -> anyhow::Result<Self> {
         let envoy = tools::envoy()?;
         let wasm = dist::filter()?;
-        check(&mut cargo([
-            "build",
-            "--release",
-            "--bins",
+        let args = ["build", "--release", "--bins", "--example", "grpc-echo"];
+        check(cargo(args).args([
             "--package",
             "control-plane",
             "--package",
             "upstream",
+            "--package",
+            "e2e",
         ]))?;
         Ok(Self {
             envoy,
