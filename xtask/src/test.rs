@@ -23,7 +23,7 @@ pub(crate) struct Test {
 enum Rung {
     /// Unit, property, golden and table tests of all crates
     Native,
-    /// The tests of `hold` and `protocol` as WebAssembly, under Node
+    /// The tests of `hold` as WebAssembly, under Node
     Wasm,
     /// The real filter in the real Envoy
     E2e,
