@@ -81,7 +81,7 @@ pub struct ServeArgs {
     /// A proxy reports at least this often; after three without a word it counts as silent.
     #[arg(
         long,
-        env = "HOLDFAST_HEARTBEAT",
+        env = "HOLDFAST_HEARTBEAT", value_parser = interval,
         value_name = "DURATION",
         default_value = "5s"
     )]
@@ -105,7 +105,7 @@ pub struct ServeArgs {
     /// Wait before the first retry of a workload that cannot start; doubled after each failure.
     #[arg(
         long,
-        env = "HOLDFAST_RETRY_INITIAL",
+        env = "HOLDFAST_RETRY_INITIAL", value_parser = interval,
         value_name = "DURATION",
         default_value = "1s"
     )]
@@ -113,7 +113,7 @@ pub struct ServeArgs {
     /// Longest wait before a retry.
     #[arg(
         long,
-        env = "HOLDFAST_RETRY_MAX",
+        env = "HOLDFAST_RETRY_MAX", value_parser = interval,
         value_name = "DURATION",
         default_value = "1m"
     )]
@@ -150,6 +150,15 @@ struct SuperviseArgs {
     /// Program and arguments.
     #[arg(last = true, required = true)]
     command: Vec<String>,
+}
+
+/// A span that something is repeated in: never so short that it would spin.
+fn interval(text: &str) -> Result<Span, String> {
+    let span: Span = text.parse()?;
+    if span.get() < Duration::from_millis(10) {
+        return Err(format!("{text:?} is too short: write 10ms or more"));
+    }
+    Ok(span)
 }
 
 /// Value of `--test-delay`.

@@ -30,6 +30,9 @@ use crate::view::View;
 /// Two estimates of an arrival that are closer than this are the same one: network and scheduling move them.
 const ARRIVAL_JITTER: std::time::Duration = std::time::Duration::from_millis(100);
 
+/// How long the proxies have to confirm that they hold, before what they would pass into is stopped.
+const LAST_WORD: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// Serves until SIGTERM or SIGINT.
 pub(crate) fn run(args: ServeArgs) -> ExitCode {
     if let Err(refusal) = logs::start(args.log_format, &args.log) {
@@ -95,6 +98,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         sleeps_when_idle: backend != BackendKind::Manual,
         arrival_jitter: ARRIVAL_JITTER,
         seed: random(),
+        workloads_end_with_us: backend == BackendKind::Local,
     };
     let app = |fleet| App {
         fleet,
@@ -172,15 +176,17 @@ async fn operate<B: Backend>(
     info!(event = "listening", address = %listener.local_addr()?, targets = specs.len(), "listening");
     let metrics = app.metrics.clone();
     let mut server = tokio::spawn(server::serve(listener, router(app), metrics, stop.clone()));
-    let mut follower = tokio::spawn(follow(file, specs, fleet));
+    let mut follower = tokio::spawn(follow(file, specs, fleet.clone()));
     let outcome = tokio::select! {
         signal = signalled() => signal.map(|name| info!(event = "stopping_all", "{name}: shutting down")),
         ended = &mut actor => return Err(anyhow!("the fleet ended unexpectedly: {:?}", ended.err())),
         ended = &mut server => Err(anyhow!("the server ended unexpectedly: {:?}", ended.err())),
         ended = &mut follower => Err(anyhow!("the targets file is no longer watched: {ended:?}")),
     };
-    stop.cancel();
     follower.abort();
+    // A proxy that has not confirmed has been told all the same.
+    let _ = tokio::time::timeout(LAST_WORD, fleet.close()).await;
+    stop.cancel();
     if !server.is_finished()
         && let Err(e) = server.await
     {

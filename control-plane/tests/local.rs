@@ -276,3 +276,42 @@ fn a_script_without_permission_is_named() {
     let reason = plane.event("failed", "reason");
     assert!(reason.contains("Permission denied"), "must say why: {reason}");
 }
+
+#[test]
+fn one_that_is_removed_while_it_runs_goes_on_and_is_known_again() {
+    let web = document("web", &listener(free_port(), ""), "");
+    let other = document("other", &listener(free_port(), ""), "");
+    let both = format!("{web}---\n{other}");
+    let plane = ControlPlane::start(&both, &[]);
+    plane.report(1, &Value::Null, WANTED);
+    let pid: i32 = plane.event("started", "pid").parse().unwrap();
+    plane.line("ready");
+    std::fs::write(plane.targets_file(), &other).unwrap();
+    plane.line("dropped");
+    assert!(runs(pid), "must be left alone");
+    std::fs::write(plane.targets_file(), &both).unwrap();
+    plane.until_state("web", "ready");
+    assert!(runs(pid), "must be the same process");
+}
+
+#[test]
+fn one_that_is_removed_while_asleep_is_woken_first() {
+    let web = document("web", &listener(free_port(), ""), "");
+    let other = document("other", &listener(free_port(), ""), "");
+    let plane = ControlPlane::start(&format!("{web}---\n{other}"), &[]);
+    std::fs::write(plane.targets_file(), &other).unwrap();
+    assert_eq!(plane.line("waking")["why"], "retired", "must be woken");
+    plane.line("ready");
+    assert_eq!(
+        plane.line("dropped")["target"],
+        "default/web",
+        "must be let go once it is up"
+    );
+}
+
+#[test]
+fn autostart_starts_it_with_the_control_plane() {
+    let process = listener(free_port(), "").replace("stopGrace", "autostart: true, stopGrace");
+    let plane = ControlPlane::start(&document("web", &process, ""), &[]);
+    plane.line("ready");
+}

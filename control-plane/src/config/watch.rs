@@ -27,6 +27,8 @@ pub async fn follow(
 ) -> notify::Result<()> {
     let (_watcher, mut events) = watch_directory(&directory(&file.path))?;
     let mut last_refusal = None;
+    // An edit between the caller's reading and the start of the watch would be missed.
+    events.mark_changed();
     loop {
         tokio::select! {
             event = events.changed() => if event.is_err() { return Ok(()) },

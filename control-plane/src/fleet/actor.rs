@@ -46,6 +46,7 @@ pub fn new<B: Backend>(
         view,
         polls: BTreeMap::new(),
         backend,
+        closing: None,
     };
     (handle, actor.run(messages, stop))
 }
@@ -58,6 +59,8 @@ struct Actor<B> {
     /// The open polls: at most one for each proxy, so they are bounded as proxies are.
     polls: BTreeMap<PollId, CancellationToken>,
     backend: B,
+    /// Who waits for the proxies to know that the control plane shuts down.
+    closing: Option<oneshot::Sender<()>>,
 }
 
 impl<B: Backend> Actor<B> {
@@ -80,6 +83,11 @@ impl<B: Backend> Actor<B> {
                 () = timeout => self.fleet.handle_timeout(self.clock.now()),
             }
             self.carry_out();
+            if self.fleet.is_closed()
+                && let Some(reply) = self.closing.take()
+            {
+                answer(reply, ());
+            }
         }
     }
 
@@ -108,6 +116,10 @@ impl<B: Backend> Actor<B> {
                     self.command(Command::Toggle { id });
                 }
                 answer(reply, if known { Ok(()) } else { Err(WishRefusal::Unknown) });
+            }
+            Message::Close(reply) => {
+                self.fleet.close();
+                self.closing = Some(reply);
             }
             Message::Status(reply) => answer(reply, self.fleet.status(now)),
         }

@@ -16,6 +16,9 @@ impl Fleet {
     /// Steps one life until nothing moves, publishing after each step: a drain must have its own revision before
     /// anybody is asked whether it is confirmed.
     pub(super) fn advance(&mut self, id: &TargetId, event: Event, now: Time) {
+        if self.closing {
+            return;
+        }
         let mut event = event;
         for _ in 0..MAX_STEPS {
             let jitter = self.jitter();
@@ -43,9 +46,9 @@ impl Fleet {
         }
     }
 
-    fn publish_if_changed(&mut self, id: &TargetId) {
+    pub(super) fn publish_if_changed(&mut self, id: &TargetId) {
         let Some(entry) = self.targets.get(id) else { return };
-        let target = entry.wire();
+        let target = entry.wire(self.closing && self.settings.workloads_end_with_us);
         if *entry.published == target {
             return;
         }

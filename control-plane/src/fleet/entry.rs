@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use protocol::{Target, TargetId};
+use protocol::{State, Target, TargetId};
 
 use super::Settings;
 use super::proxies::Proxies;
@@ -83,9 +83,17 @@ impl Entry {
         }
     }
 
-    /// What the proxies should be told now.
-    pub(super) fn wire(&self) -> Target {
-        wire(&self.spec, &self.keys, &self.life)
+    /// What the proxies should be told now; while `closing`, that nothing is there to be passed into.
+    pub(super) fn wire(&self, closing: bool) -> Target {
+        let target = wire(&self.spec, &self.keys, &self.life);
+        match (closing, target.state) {
+            (true, State::Ready | State::Draining | State::Waking | State::Suspended) => Target {
+                state: State::Asleep,
+                ready_endpoints: 0,
+                ..target
+            },
+            _ => target,
+        }
     }
 
     /// Takes in a report's arrival.

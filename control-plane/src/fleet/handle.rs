@@ -36,6 +36,8 @@ pub(super) enum Message {
     Sleep(TargetId, oneshot::Sender<Result<(), WishRefusal>>),
     /// A person's wish, with the manual backend.
     Toggle(TargetId, oneshot::Sender<Result<(), WishRefusal>>),
+    /// The control plane shuts down; answered once the proxies know.
+    Close(oneshot::Sender<()>),
     /// What there is to see.
     Status(oneshot::Sender<Status>),
 }
@@ -110,6 +112,11 @@ impl FleetHandle {
     /// Turns a target that is up off and one that is not on (manual backend).
     pub async fn toggle(&self, id: TargetId) -> Result<Result<(), WishRefusal>, Gone> {
         self.ask(|reply| Message::Toggle(id, reply)).await
+    }
+
+    /// Tells the proxies that the control plane shuts down; returns once they have confirmed it.
+    pub async fn close(&self) -> Result<(), Gone> {
+        self.ask(Message::Close).await
     }
 
     /// What there is to see.

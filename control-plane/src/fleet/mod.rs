@@ -58,6 +58,8 @@ pub struct Settings {
     pub arrival_jitter: Duration,
     /// Seeds the spread of retries.
     pub seed: u64,
+    /// True where workloads end with the control plane.
+    pub workloads_end_with_us: bool,
 }
 
 /// All targets and all proxies.
@@ -70,6 +72,8 @@ pub struct Fleet {
     proxies: Proxies,
     effects: Vec<Effect>,
     random: u64,
+    /// The control plane shuts down: lives stand still.
+    closing: bool,
 }
 
 /// Why a poll was not taken as the proxy's one open poll.
@@ -102,6 +106,7 @@ impl Fleet {
             effects: Vec::new(),
             // The generator must not begin at zero.
             random: settings.seed | 1,
+            closing: false,
             settings,
         }
     }
@@ -165,6 +170,24 @@ impl Fleet {
         entry.matched = true;
         self.advance(id, Event::Sleep, now);
         Ok(())
+    }
+
+    /// The control plane shuts down: lives stand still, and where workloads end with it, the proxies are told to hold
+    /// what would pass into them.
+    pub fn close(&mut self) {
+        self.closing = true;
+        if self.settings.workloads_end_with_us {
+            let ids: Vec<_> = self.targets.keys().cloned().collect();
+            for id in ids {
+                self.publish_if_changed(&id);
+            }
+        }
+    }
+
+    /// True if every proxy that speaks has confirmed what [`Self::close`] told it.
+    pub fn is_closed(&self) -> bool {
+        let told = self.proxies.iter().filter(|(_, state)| !state.silent);
+        self.closing && told.into_iter().all(|(_, state)| state.applied >= self.n)
     }
 
     /// The life of one target.

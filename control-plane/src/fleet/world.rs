@@ -43,6 +43,7 @@ impl World {
             sleeps_when_idle: true,
             arrival_jitter: Duration::from_millis(100),
             seed: 1,
+            workloads_end_with_us: true,
         });
         let now = Time::new(Duration::from_secs(3600));
         let mut world = Self {

@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use auth::Token;
 use problem::{Error, Kind};
 
-/// Largest body taken, in bytes. A report of [`report::MAX_TARGETS`] targets with long names fits.
+/// Largest body taken, in bytes. A report of the most targets with long names fits.
 pub const MAX_BODY: usize = 2 << 20;
 /// Longest wait of one poll, whatever the proxy asks for.
 pub const MAX_WAIT: Duration = Duration::from_secs(60);

@@ -17,14 +17,17 @@ use crate::metrics::Metrics;
 
 /// Most connections at once; beyond it the listener waits. Each proxy needs two or three.
 pub const MAX_CONNECTIONS: usize = 4096;
-/// A client that takes longer for its request's headers is cut off.
-const HEADER_PATIENCE: Duration = Duration::from_secs(10);
+/// A client that takes longer for its request's headers is cut off. It counts while a kept-alive connection is unused,
+/// too, so it is longer than a proxy leaves one alone: closing it under a report would lose the report.
+const HEADER_PATIENCE: Duration = Duration::from_secs(300);
+/// Between two questions whether the other end of an h2 connection is still there.
+const PING: Duration = Duration::from_secs(20);
 /// Streams of one h2 connection.
 const MAX_STREAMS: u32 = 256;
 /// How long answers under way may take once `stop` is cancelled.
 const FAREWELL: Duration = Duration::from_secs(3);
 
-/// Serves until `stop` is cancelled, then lets what is under way end, for [`FAREWELL`] at most.
+/// Serves until `stop` is cancelled, then lets what is under way end, for three seconds at most.
 pub async fn serve(listener: TcpListener, router: Router, metrics: Metrics, stop: CancellationToken) {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
@@ -83,7 +86,8 @@ fn connection(
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS);
+        .max_concurrent_streams(MAX_STREAMS)
+        .keep_alive_interval(PING);
     builder
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .into_owned()

@@ -154,3 +154,21 @@ fn an_empty_start_is_published_too() {
     assert!(world.view.is_complete(), "must answer the proxies");
     assert_eq!(world.configure(&[], ""), [], "must do nothing");
 }
+
+#[test]
+fn a_shutdown_tells_the_proxies_to_hold_and_wakes_nothing() {
+    let mut world = World::new(&["web"]);
+    world.wake_up("web", &["a"]);
+    world.fleet.close();
+    world.settle();
+    assert_eq!(world.state("web"), State::Asleep, "must no longer be passed into");
+    assert!(!world.fleet.is_closed(), "must wait for the proxy");
+    let n = world.view.revision().n;
+    assert_eq!(world.confirm("a", n), [], "must stop nothing itself");
+    assert!(world.fleet.is_closed(), "must be done once it is confirmed");
+    assert_eq!(
+        world.report("a", 900, &[("web", 1, 0, Some(0))]),
+        [],
+        "must wake nothing any more"
+    );
+}

@@ -54,6 +54,7 @@ impl Server {
             sleeps_when_idle: false,
             arrival_jitter: Duration::from_millis(100),
             seed: 1,
+            workloads_end_with_us: true,
         };
         let end = CancellationToken::new();
         let (fleet, actor) = actor::new(settings, clock, metrics.clone(), |_| Manual::default(), end);
