@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::Value;
 
-use crate::{Client, Process, Reply, binaries, eventually, free_port};
+use crate::{Client, Events, Process, Reply, binaries, eventually, free_port};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 /// The longest that [`Control::wait_for`] waits.
@@ -106,6 +106,11 @@ impl Control {
     /// What it has printed.
     pub fn log(&self) -> String {
         self.process().log()
+    }
+
+    /// What it says has happened. Needs `--log-format json`.
+    pub fn events(&self) -> Events {
+        Events::of(&self.log)
     }
 
     /// A client of its port.

@@ -1,0 +1,94 @@
+//! What the control plane says has happened, read from its log. Needs `--log-format json`.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::Deserialize;
+
+/// How often a log is looked at for something new.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// One event. Which fields are there depends on what happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Event {
+    /// What happened: the phase that a target entered, or `confirmed`, `started`, `terminating`, ...
+    pub event: String,
+    /// Wall clock of this machine.
+    pub unix_ms: u64,
+    /// The target, in full.
+    pub target: String,
+    /// The proxy, as the control plane writes it.
+    pub proxy: String,
+    /// The phase that was left.
+    pub from: String,
+    /// Why it was left.
+    pub why: String,
+    /// Of the process that was started.
+    pub pid: i32,
+}
+
+/// All events up to the last [`Events::read`], oldest first.
+pub struct Events {
+    log: PathBuf,
+    offset: u64,
+    /// Read so far.
+    pub seen: Vec<Event>,
+}
+
+impl Events {
+    pub(crate) fn of(log: &Path) -> Self {
+        let mut events = Self {
+            log: log.to_owned(),
+            offset: 0,
+            seen: Vec::new(),
+        };
+        events.read();
+        events
+    }
+
+    /// Takes in what was written since.
+    pub fn read(&mut self) {
+        let mut file = File::open(&self.log).unwrap();
+        file.seek(SeekFrom::Start(self.offset)).unwrap();
+        let mut new = Vec::new();
+        file.read_to_end(&mut new).unwrap();
+        // The last line may be half written.
+        let whole = new
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |end| end + 1);
+        self.offset += whole as u64;
+        let lines = new[..whole].split(|byte| *byte == b'\n');
+        let events = lines.filter_map(|line| serde_json::from_slice::<Event>(line).ok());
+        self.seen.extend(events.filter(|event| event.unix_ms > 0));
+    }
+
+    /// How many there are of this kind.
+    pub fn count(&self, event: &str) -> usize {
+        self.seen.iter().filter(|seen| seen.event == event).count()
+    }
+
+    /// Waits for one of this kind that has not been read yet, for `within` at most. False: there was none.
+    pub async fn next(&mut self, event: &str, within: Duration) -> bool {
+        self.read();
+        let old = self.seen.len();
+        let until = tokio::time::Instant::now() + within;
+        while tokio::time::Instant::now() < until {
+            self.read();
+            if self.seen[old..].iter().any(|seen| seen.event == event) {
+                return true;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        false
+    }
+}
+
+/// Now, on the clock of [`Event::unix_ms`].
+pub fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    u64::try_from(now.as_millis()).unwrap()
+}

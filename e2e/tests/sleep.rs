@@ -1,0 +1,206 @@
+//! Nobody uses a target: it is put to sleep step by step, and whoever comes meanwhile loses nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use e2e::{Client, Event, Events, Pending, Stack, StackBuilder, Target, both_relays, holds_for, unix_ms};
+
+const SECOND: Duration = Duration::from_secs(1);
+const TARGET: &str = "default/web";
+/// Sleeps in [`both_relays`]' long test. `HOLDFAST_CYCLES` asks for another number.
+const CYCLES: usize = 60;
+/// Requests that must have begun in each phase of the way down.
+const LANDED: usize = 5;
+
+both_relays! {
+    async fn an_idle_target_goes_step_by_step_and_its_process_is_gone(stack: StackBuilder) {
+        let stack = mk_stack(stack, "300ms", "").await;
+        assert_eq!(stack.client("web").get("/hello").send().await.status, 200);
+        let pid = pid_of(&stack.control.events());
+        assert!(is_alive(pid), "its process must run while it is used");
+
+        stack.control.wait_for("web", "asleep").await;
+
+        let events = stack.control.events();
+        let phases = ["waking", "ready", "draining", "stopping", "asleep"];
+        let path: Vec<_> = events.seen.iter().filter(|event| phases.contains(&event.event.as_str())).collect();
+        let names: Vec<_> = path.iter().map(|event| event.event.as_str()).collect();
+        assert_eq!(names, phases, "must take every step once and in this order");
+        assert_eq!((path[2].why.as_str(), path[3].why.as_str()), ("idle", "confirmed"), "{path:?}");
+        assert!(path[2].unix_ms >= path[1].unix_ms + 300, "must be idle for 300 ms first: {path:?}");
+        assert!(!is_alive(pid), "its process must be gone when it is asleep");
+        assert!(stack.journal("web").after_sigterm().is_empty(), "nothing must have reached it after its SIGTERM");
+    }
+
+    async fn an_open_websocket_keeps_its_target_up(stack: StackBuilder) {
+        let stack = mk_stack(stack, "200ms", "").await;
+        let mut socket = stack.websocket("web").await.unwrap();
+        assert_eq!(socket.echo("one").await.unwrap(), "one");
+
+        holds_for("it is up", SECOND * 3, || async {
+            matches!(stack.control.state("web").await.as_str(), "ready" | "draining")
+        })
+        .await;
+
+        assert_eq!(socket.echo("two").await.unwrap(), "two", "the WebSocket must still be open");
+        assert_eq!(stack.control.events().count("stopping"), 0, "an open WebSocket is use");
+        socket.close().await.unwrap();
+        stack.control.wait_for("web", "asleep").await;
+    }
+
+    async fn whoever_comes_while_it_falls_asleep_is_answered_once(stack: StackBuilder) {
+        let delays = "draining=60ms,stopping=60ms,asleep=40ms,ready=10ms";
+        let stack = mk_stack(stack, "150ms", delays).await;
+        let cycles = std::env::var("HOLDFAST_CYCLES").map_or(CYCLES, |text| text.parse().unwrap());
+        let mut load = Load::new(&stack).await;
+
+        while load.events.count("asleep") < cycles {
+            load.turn().await;
+        }
+
+        let landed = landed(&load.events.seen, &load.sent);
+        println!("{} requests, {cycles} cycles, landed in {landed:?}", load.sent.len());
+        load.all_answered(&stack).await;
+        for phase in ["draining", "confirmed", "stopping"] {
+            let count = landed.get(phase).copied().unwrap_or(0);
+            assert!(count >= LANDED, "{count} requests only began in {phase}: the run proves nothing: {landed:?}");
+        }
+    }
+}
+
+async fn mk_stack(stack: StackBuilder, idle: &str, delays: &'static str) -> Stack {
+    let quick = [
+        "--log-format",
+        "json",
+        "--heartbeat",
+        "200ms",
+        "--lease-duration",
+        "50ms",
+    ];
+    let control = move |control: e2e::ControlBuilder| control.args(quick).args(["--test-delay", delays]);
+    stack
+        .target(Target::http("web").idle(idle))
+        .control(control)
+        .start()
+        .await
+}
+
+/// Bursts of requests whose pauses lie around the idle time, and some that aim at a step of the way down.
+struct Load {
+    events: Events,
+    /// Two connections over HTTP/2, likely of different workers, and a new connection each time.
+    clients: Vec<Client>,
+    /// When each request was sent; its index is its id.
+    sent: Vec<u64>,
+    pending: Vec<Pending>,
+    turns: usize,
+    random: u64,
+}
+
+impl Load {
+    /// What a burst waits for before it begins; every other one waits for a time.
+    const AIMS: [&str; 6] = [
+        "draining",
+        "terminating",
+        "confirmed",
+        "stopping",
+        "draining",
+        "reaped",
+    ];
+
+    async fn new(stack: &Stack) -> Self {
+        let client = stack.client("web");
+        Self {
+            events: stack.control.events(),
+            clients: vec![client.http2().await, client.http2().await, client],
+            sent: Vec::new(),
+            pending: Vec::new(),
+            turns: 0,
+            random: unix_ms() | 1,
+        }
+    }
+
+    /// One pause and one burst.
+    async fn turn(&mut self) {
+        self.turns += 1;
+        if self.turns == 1 {
+            // Somebody has to come first.
+        } else if self.turns.is_multiple_of(2) {
+            // The idle time, and what comes before and after it until the workload is gone.
+            let pause = 100 + self.below(250);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        } else {
+            let aim = Self::AIMS[self.turns / 2 % Self::AIMS.len()];
+            assert!(
+                self.events.next(aim, SECOND * 10).await,
+                "it must get to {aim} when nobody comes"
+            );
+        }
+        for _ in 0..=self.below(4) {
+            let client = &self.clients[self.sent.len() % self.clients.len()];
+            let call = client.get(&format!("/hello?id={}", self.sent.len()));
+            self.sent.push(unix_ms());
+            self.pending.push(call.spawn());
+            let gap = self.below(3);
+            tokio::time::sleep(Duration::from_millis(gap)).await;
+        }
+        self.events.read();
+    }
+
+    /// Every request was answered with 200 by the workload, which saw each exactly once and none too late.
+    async fn all_answered(self, stack: &Stack) {
+        for (id, call) in self.pending.into_iter().enumerate() {
+            let reply = call.reply().await;
+            assert_eq!(
+                reply.status, 200,
+                "request {id}, sent at {}: {reply:?}",
+                self.sent[id]
+            );
+        }
+        let journal = stack.journal("web");
+        let mut seen = BTreeMap::<String, usize>::new();
+        for request in journal.requests() {
+            *seen.entry(request.id.clone().unwrap_or_default()).or_default() += 1;
+        }
+        let once = (0..self.sent.len()).map(|id| (id.to_string(), 1)).collect();
+        assert_eq!(seen, once, "the workload must have seen each exactly once");
+        let late = journal.after_sigterm();
+        assert!(late.is_empty(), "nothing must begin after SIGTERM: {late:?}");
+    }
+
+    /// Xorshift: a spread, no secrets.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % bound
+    }
+}
+
+/// How many requests were sent in each step. `draining` lasts until the last confirm, `confirmed` from then until the
+/// decision to stop, `stopping` until asleep.
+fn landed(events: &[Event], sent: &[u64]) -> BTreeMap<String, usize> {
+    let steps = ["asleep", "waking", "ready", "draining", "confirmed", "stopping"];
+    let marks: Vec<_> = events
+        .iter()
+        .filter(|event| event.target == TARGET && steps.contains(&event.event.as_str()))
+        .collect();
+    let mut landed = BTreeMap::new();
+    for at in sent {
+        // Of the first mark's own millisecond nobody knows on which side of it the request was sent.
+        let after = marks.partition_point(|mark| mark.unix_ms < *at);
+        if let Some(mark) = after.checked_sub(1).and_then(|last| marks.get(last)) {
+            *landed.entry(mark.event.clone()).or_default() += 1;
+        }
+    }
+    landed
+}
+
+fn pid_of(events: &Events) -> i32 {
+    let started = events.seen.iter().rfind(|event| event.event == "started");
+    started.expect("a process was started").pid
+}
+
+fn is_alive(pid: i32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
