@@ -41,6 +41,7 @@ impl Stream {
                 authority = Some(text);
                 ix
             }
+            Found::NoCluster => return Action::Continue,
             Found::ControlPlane | Found::Nothing => None,
         };
         match target {

@@ -295,7 +295,7 @@ impl World {
         let ix = match self.gate.find_cluster(&name) {
             Found::Target(ix) => Some(ix),
             Found::AskHost => self.gate.find_host(b"nobody"),
-            Found::Nothing => None,
+            Found::NoCluster | Found::Nothing => None,
             Found::ControlPlane => panic!("no request here is for the control plane"),
         };
         if let Some(ticket) = ix.and_then(|ix| self.gate.pass(ix, &name)) {

@@ -62,7 +62,7 @@ impl Gate {
         match self.find_cluster(cluster) {
             Found::Target(ix) => Some(ix),
             Found::AskHost => self.find_host(authority),
-            Found::ControlPlane | Found::Nothing => None,
+            Found::NoCluster | Found::ControlPlane | Found::Nothing => None,
         }
     }
 

@@ -16,6 +16,8 @@ use crate::{Reply, Slot, StartupThen, StreamId, Time};
 pub enum Found {
     /// The control plane's own cluster.
     ControlPlane,
+    /// None: the route is a redirect or a direct response. Envoy answers by itself, so there is nothing to wait for.
+    NoCluster,
     /// A target.
     Target(TargetIx),
     /// No target by cluster; some are found by host.
@@ -72,6 +74,9 @@ pub struct Answered {
 impl Gate {
     /// Looks a cluster up. Allocates nothing.
     pub fn find_cluster(&self, cluster: &[u8]) -> Found {
+        if cluster.is_empty() {
+            return Found::NoCluster;
+        }
         if *cluster == *self.config.control_plane.cluster.as_bytes() {
             return Found::ControlPlane;
         }

@@ -34,6 +34,7 @@ pub(super) struct Link {
     /// `None` if a former relay had already lost the control plane.
     last_heard: Option<Time>,
     last_sync: Option<Time>,
+    /// A relay of this Envoy has synced: the control plane knows the proxy, and may be told at once.
     ever_synced: bool,
     syncing: bool,
     next_sync: Time,
@@ -50,12 +51,12 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(now: Time, lost: bool) -> Self {
+    pub(super) fn new(now: Time, known: bool, lost: bool) -> Self {
         Self {
             heartbeat: Duration::from_secs(1),
             last_heard: (!lost).then_some(now),
             last_sync: None,
-            ever_synced: false,
+            ever_synced: known,
             syncing: false,
             next_sync: now,
             sync_failures: 0,

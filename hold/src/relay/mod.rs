@@ -102,12 +102,13 @@ impl Relay {
             incarnation: start.incarnation,
             term: start.term,
         };
+        let known = start.head.as_ref().is_some_and(|head| head.known);
         let lost = start.head.as_ref().is_some_and(|head| head.lost);
         Self {
             catalogue: Catalogue::new(start.term, start.head, start.slots),
             proxy,
             rows: Rows::default(),
-            link: Link::new(now, lost),
+            link: Link::new(now, known, lost),
             out: VecDeque::new(),
             warnings: VecDeque::new(),
             forget_after: Duration::from_secs(600),

@@ -376,6 +376,11 @@ fn a_new_relay_writes_every_slot_again() {
     );
     assert!(heir.head.version > s.head.version && heir.head.term == 2);
     assert!(heir.head.known, "gates must not fall back to knowing nothing");
+    heir.row(A, heir.head.version, vec![held(1, 1)]);
+    assert!(
+        heir.report().is_some(),
+        "must report at once: its first poll may stay open for long"
+    );
 }
 
 #[test]
