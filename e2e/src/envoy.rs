@@ -69,6 +69,11 @@ impl EnvoyBuilder {
         self
     }
 
+    /// Port of the control plane that its cluster leads to.
+    pub fn control_port(&self) -> u16 {
+        self.config.control_port
+    }
+
     /// Another build of the filter: [`binaries::wasm_test`].
     #[must_use]
     pub fn wasm(mut self, path: &Path) -> Self {
