@@ -67,7 +67,7 @@ impl Stream {
             content_length: &host::request_header("content-length"),
             end_of_stream,
         };
-        let Some(verdict) = station.with_gate(|gate| gate.arrive(now, target, &request)) else {
+        let Some(verdict) = station.with_gate(|gate| gate.arrive(now, self.id, target, &request)) else {
             return Action::Continue;
         };
         let action = match verdict {

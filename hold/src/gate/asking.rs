@@ -17,7 +17,7 @@ impl Gate {
             entry.stance == Stance::Serve
                 && !entry.needs_no_confirm()
                 && !matches!(entry.target.confirm, Confirm::Off { .. })
-                && entry.asks_from(self.me.id).is_some_and(|from| from <= now)
+                && entry.asks_from(self.me.id) <= now
                 && entry
                     .routes
                     .iter()
@@ -38,7 +38,7 @@ impl Gate {
             if entry.stance != Stance::Serve || entry.needs_no_confirm() {
                 continue;
             }
-            if entry.asks_from(me).is_none_or(|from| from > now) {
+            if entry.asks_from(me) > now {
                 continue;
             }
             let (path, timeout_ms) = match &entry.target.confirm {

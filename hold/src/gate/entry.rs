@@ -119,6 +119,8 @@ impl Entry {
     pub(super) fn update(&mut self, now: Time, me: GateId, record: &SlotRecord, target: Target, lost: bool) {
         if target.epoch != self.target.epoch {
             self.forget_checks();
+            // It has been away in between, seen or not: it serves anew.
+            self.stance = Stance::Hold;
         }
         self.target = target;
         self.prober = record.prober;
@@ -164,6 +166,7 @@ impl Entry {
     }
 
     fn forget_checks(&mut self) {
+        self.trusted = None;
         self.proven_here = None;
         for route in &mut self.routes {
             route.check = Check::Unasked;
@@ -175,16 +178,36 @@ impl Entry {
         self.trusted == Some(self.target.epoch)
     }
 
-    /// From when this gate may ask through its clusters; `None` while another one asks for all, because answers that
-    /// are no count towards the ejection of the host, over all workers together.
-    pub(super) fn asks_from(&self, me: GateId) -> Option<Time> {
+    /// From when this gate may ask through its clusters: later while another one asks for all, because answers that are
+    /// no count towards the ejection of the host, over all workers together.
+    pub(super) fn asks_from(&self, me: GateId) -> Time {
         match self.prober {
             _ if self.proven == Some(self.target.epoch) || self.proven_here == Some(self.target.epoch) => {
-                Some(Time::ZERO)
+                Time::ZERO
             }
-            Some(prober) => (prober == me).then_some(Time::ZERO),
-            None => Some(self.serving_since + UNTOLD),
+            Some(prober) if prober == me => Time::ZERO,
+            // One that has had no yes for so long may be asking through a cluster that leads nowhere.
+            Some(_) => self.serving_since + self.gives_up_after(),
+            None => self.serving_since + UNTOLD,
         }
+    }
+
+    fn gives_up_after(&self) -> Duration {
+        match self.target.confirm {
+            Confirm::Http { give_up_ms, .. } | Confirm::Grpc { give_up_ms, .. } => {
+                Duration::from_millis(give_up_ms).max(UNTOLD)
+            }
+            Confirm::Off { .. } => UNTOLD,
+        }
+    }
+
+    /// True if a request by this cluster would have to queue behind others.
+    pub(super) fn has_line_for(&self, cluster: &[u8]) -> bool {
+        self.held > 0
+            && self
+                .routes
+                .iter()
+                .any(|route| !route.line.is_empty() && *route.cluster == *cluster)
     }
 
     /// True if a request by this cluster would pass now, were nobody waiting.

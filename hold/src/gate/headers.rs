@@ -70,6 +70,13 @@ impl Owned {
         self.body.charge(entry.target.hold.unknown_body, buffer_limit)
     }
 
+    /// What its target charges it if it was taken in before the first snapshot: never more than it was charged then, so
+    /// that the Envoy's ledger is given back what was taken.
+    pub(super) fn charge_after_early(&self, entry: &Entry, buffer_limit: u64) -> u64 {
+        self.body_charge(entry, buffer_limit)
+            .min(self.body_charge_early(buffer_limit))
+    }
+
     /// What it is charged before the first snapshot.
     pub(super) fn body_charge_early(&self, buffer_limit: u64) -> u64 {
         self.body.charge(PENDING_UNKNOWN_BODY, buffer_limit)

@@ -59,6 +59,10 @@ enum Stream {
         waited: Time,
         window: Option<u32>,
     },
+    /// Let through before the first snapshot, without being held.
+    Passed {
+        target: Option<TargetIx>,
+    },
     /// Told no.
     Refused {
         waited: Time,
@@ -106,6 +110,10 @@ pub struct Gate {
     /// Held streams whose deadline has passed.
     expired: VecDeque<StreamId>,
     pending: BTreeMap<u64, StreamId>,
+    /// Let through before the first snapshot, and not ended: it will say what they are for.
+    early: FixedMap<StreamId, headers::Owned>,
+    /// Removed targets whose last stream has not ended.
+    retired: Vec<TargetIx>,
     /// Targets that hold something: their timers are looked at.
     waiting: BTreeSet<TargetIx>,
     /// Targets whose lines may move.
@@ -146,6 +154,8 @@ impl Gate {
             in_line: 0,
             expired: VecDeque::new(),
             pending: BTreeMap::new(),
+            early: FixedMap::default(),
+            retired: Vec::new(),
             waiting: BTreeSet::new(),
             work: VecDeque::new(),
             active: Vec::new(),
@@ -323,6 +333,7 @@ impl Gate {
         if spent && let Some(place) = self.entries.get_mut(ix.0 as usize) {
             *place = None;
             self.free.push(ix);
+            self.retired.retain(|other| *other != ix);
             self.active.retain(|other| *other != ix);
             self.work.retain(|other| *other != ix);
             self.waiting.remove(&ix);

@@ -316,7 +316,7 @@ impl World {
             content_length: length.as_bytes(),
             ..Request::default()
         };
-        match self.gate.arrive(self.now, ix, &request) {
+        match self.gate.arrive(self.now, stream, ix, &request) {
             Verdict::Pass(ticket) => self.note(stream, ticket, Fate::Passed),
             Verdict::Refuse(_) => self.note(stream, Ticket::Free, Fate::Refused),
             Verdict::Hold(claim) => self.claim(stream, claim, ix.map(|_| target), cluster),
@@ -419,7 +419,7 @@ impl World {
         for _ in 0..=2 * self.fates.len() + 1 {
             let Some(command) = self.gate.poll_command(self.now) else {
                 assert!(
-                    !self.gate.has_work(),
+                    !self.gate.has_work(self.now),
                     "must have no work once it says nothing more"
                 );
                 return;
@@ -543,7 +543,9 @@ impl World {
             && self.gate.pending.is_empty()
             && self.gate.waiting.is_empty()
             && self.gate.work.is_empty()
-            && self.gate.owing.is_empty();
+            && self.gate.owing.is_empty()
+            && self.gate.early.is_empty()
+            && self.gate.retired.is_empty();
         assert!(empty, "with nothing held all maps must be empty: {:?}", self.gate);
         let idle = self
             .gate

@@ -1,7 +1,5 @@
 //! Requests that wait for the first snapshot: what becomes of them when it comes, or does not.
 
-use protocol::State;
-
 use crate::gate::entry::Stance;
 use crate::gate::release::Command;
 use crate::gate::request::bound_refusal;
@@ -24,7 +22,9 @@ impl Gate {
         let refusal = match (granted, found) {
             (Ok(()), Some(ix)) => {
                 let charge = self.entry(ix).map_or(0, |entry| {
-                    pending.request.body_charge(entry, self.config.buffer_limit)
+                    pending
+                        .request
+                        .charge_after_early(entry, self.config.buffer_limit)
                 });
                 self.pending_back.1 += bytes.saturating_sub(charge);
                 let entered = self.enter_line(
@@ -66,26 +66,19 @@ impl Gate {
         }
     }
 
-    pub(super) fn may_settle_pending(&self) -> bool {
-        self.known
-            && self
-                .pending
-                .iter()
-                .any(|(_, stream)| match self.streams.get(stream) {
-                    Some(Stream::Pending(pending)) => !pending.claiming,
-                    _ => false,
-                })
-    }
-
-    /// What becomes of the first request that waits for the first snapshot.
-    pub(super) fn settle_pending(&mut self, now: Time) -> Option<Command> {
+    /// The first request that waits for the first snapshot and need not wait any more.
+    pub(super) fn next_pending(&self, now: Time) -> Option<StreamId> {
         let over = now >= self.started + self.config.startup.wait;
         if !self.known && (!over || self.config.startup.then == StartupThen::Hold) {
             return None;
         }
-        let stream = self.pending.values().copied().find(
-            |stream| matches!(self.streams.get(stream), Some(Stream::Pending(pending)) if !pending.claiming),
-        )?;
+        let is_due = |stream: &StreamId| matches!(self.streams.get(stream), Some(Stream::Pending(pending)) if !pending.claiming);
+        self.pending.values().copied().find(is_due)
+    }
+
+    /// What becomes of that request.
+    pub(super) fn settle_pending(&mut self, now: Time) -> Option<Command> {
+        let stream = self.next_pending(now)?;
         let Some(Stream::Pending(pending)) = self.streams.get(&stream) else {
             return None;
         };
@@ -102,12 +95,16 @@ impl Gate {
             entry.target.hold.max_requests,
             entry.target.hold.max_bytes,
         );
-        let bytes = pending.request.body_charge(entry, self.config.buffer_limit);
-        let ignored = entry.ignores(&pending.request);
-        let open = entry.held == 0 && entry.is_open_for(Some(now), &pending.request.cluster);
-        let counted = !entry.retired && entry.target.state != State::Suspended && !ignored;
+        let bytes = pending
+            .request
+            .charge_after_early(entry, self.config.buffer_limit);
+        let ignored = entry.ignores(&pending.request.path, &pending.request.user_agent);
+        let serves = matches!(entry.stance, Stance::Serve | Stance::Pass);
+        let cluster = &pending.request.cluster;
+        let open = !entry.has_line_for(cluster) && entry.is_open_for(Some(now), cluster);
+        let counted = !entry.retired && !ignored;
         match entry.stance {
-            _ if open => self.end_pending(now, stream, counted.then_some(ix), None),
+            _ if open || (ignored && serves) => self.end_pending(now, stream, counted.then_some(ix), None),
             _ if ignored => self.end_pending(now, stream, None, Some(Refusal::Ignored)),
             Stance::Refuse(refusal) => {
                 if let Some(entry) = self.entry_mut(ix) {
@@ -160,6 +157,9 @@ impl Gate {
             ));
         }
         self.counts.released += 1;
+        if !self.known {
+            self.early.insert(stream, pending.request);
+        }
         if let Some(ix) = target {
             if let Some(entry) = self.entry_mut(ix) {
                 entry.in_flight += 1;
@@ -176,5 +176,24 @@ impl Gate {
             },
         );
         Some(Command::Resume(stream))
+    }
+
+    /// The first snapshot says what those are for that were let through before it: from now on they are in flight.
+    pub(super) fn settle_early(&mut self) {
+        for (stream, request) in std::mem::take(&mut self.early) {
+            let Some(ix) = self.find(&request.cluster, &request.authority) else {
+                continue;
+            };
+            let Some(Stream::Resumed { target, .. } | Stream::Passed { target }) =
+                self.streams.get_mut(&stream)
+            else {
+                continue;
+            };
+            *target = Some(ix);
+            if let Some(entry) = self.entry_mut(ix) {
+                entry.in_flight += 1;
+            }
+            self.touch(ix);
+        }
     }
 }

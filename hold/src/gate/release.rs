@@ -1,7 +1,7 @@
 //! From held to resumed, refused or gone. At most one decision a call, so that the shell may end its callback in between
 //! and nothing that happened meanwhile is overlooked.
 
-use protocol::{Confirm, State};
+use protocol::Confirm;
 
 use crate::gate::confirm::Check;
 use crate::gate::entry::{Stance, Window};
@@ -64,8 +64,8 @@ impl Gate {
     }
 
     /// True if [`Gate::poll_command`] may have more to say at this time.
-    pub fn has_work(&self) -> bool {
-        !self.work.is_empty() || !self.expired.is_empty() || self.may_settle_pending()
+    pub fn has_work(&self, now: Time) -> bool {
+        !self.work.is_empty() || !self.expired.is_empty() || self.next_pending(now).is_some()
     }
 
     /// The first answer's headers are on their way to the client. `Some` if the request had been held.
@@ -83,7 +83,7 @@ impl Gate {
                 Some(answered)
             }
             Stream::Refused { waited } => Some(Answered { waited: *waited }),
-            Stream::Pending(_) | Stream::Held(_) => None,
+            Stream::Pending(_) | Stream::Held(_) | Stream::Passed { .. } => None,
         }
     }
 
@@ -92,7 +92,7 @@ impl Gate {
         match ticket {
             Ticket::Free => {}
             Ticket::Passed(ix) => self.flight_ended(ix),
-            Ticket::Known => match self.streams.remove(&stream) {
+            Ticket::Known => match self.forget_stream(stream) {
                 Some(Stream::Held(held)) => {
                     self.leave_line(stream, &held);
                     self.counts.gone += 1;
@@ -115,7 +115,13 @@ impl Gate {
                     }
                     self.flight_ended(ix);
                 }
-                Some(Stream::Resumed { target: None, .. } | Stream::Refused { .. }) | None => {}
+                Some(Stream::Passed { target: Some(ix) }) => self.flight_ended(ix),
+                Some(
+                    Stream::Resumed { target: None, .. }
+                    | Stream::Passed { target: None }
+                    | Stream::Refused { .. },
+                )
+                | None => {}
             },
         }
     }
@@ -171,7 +177,7 @@ impl Gate {
                     Confirm::Off { settle_ms } => Some(entry.settles_at(settle_ms)).filter(|at| *at > now),
                     _ => None,
                 };
-                let from = entry.asks_from(self.me.id).filter(|_| !entry.needs_no_confirm());
+                let from = (!entry.needs_no_confirm()).then(|| entry.asks_from(self.me.id));
                 let asks = entry
                     .routes
                     .iter()
@@ -203,7 +209,7 @@ impl Gate {
                 }
                 window = Some(entry.window.generation);
             }
-            if !entry.retired && entry.target.state != State::Suspended {
+            if !entry.retired {
                 entry.in_flight += 1;
                 target = Some(ix);
             }
@@ -252,6 +258,11 @@ impl Gate {
         if entry.held == 0 {
             self.waiting.remove(&held.target);
         }
+    }
+
+    fn forget_stream(&mut self, stream: StreamId) -> Option<Stream> {
+        self.early.remove(&stream);
+        self.streams.remove(&stream)
     }
 
     fn flight_ended(&mut self, ix: TargetIx) {

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use protocol::State;
-
 use crate::gate::entry::{Entry, Stance};
 use crate::gate::headers::{Owned, Request, is_grpc};
 use crate::gate::{Gate, Held, Pending, Stream, TargetIx};
@@ -61,6 +59,8 @@ pub struct Claim {
     pub bytes: u64,
     target: Option<TargetIx>,
     grpc: bool,
+    /// There was no arrival for a while: should it be refused, the relay is told at once.
+    news: bool,
     request: Owned,
 }
 
@@ -114,7 +114,7 @@ impl Gate {
     pub fn pass(&mut self, ix: TargetIx, cluster: &[u8]) -> Option<Ticket> {
         let entry = self.entries.get_mut(ix.0 as usize)?.as_mut()?;
         if entry.stance != Stance::Serve
-            || entry.held > 0
+            || entry.has_line_for(cluster)
             || !entry.target.ignore.is_empty()
             || !entry.is_open_for(None, cluster)
         {
@@ -131,24 +131,34 @@ impl Gate {
     }
 
     /// The cold path. `target` is what the lookups found.
-    pub fn arrive(&mut self, now: Time, target: Option<TargetIx>, request: &Request<'_>) -> Verdict {
+    pub fn arrive(
+        &mut self,
+        now: Time,
+        stream: StreamId,
+        target: Option<TargetIx>,
+        request: &Request<'_>,
+    ) -> Verdict {
         if *request.cluster == *self.config.control_plane.cluster.as_bytes() {
             return self.refuse(Refusal::ControlPlaneRoute, is_grpc(request.content_type), None);
         }
         if !self.known {
-            return self.arrive_early(now, request);
+            return self.arrive_early(now, stream, request);
         }
         let Some(ix) = target else {
             return Verdict::Pass(Ticket::Free);
         };
-        self.judge(now, ix, Owned::new(request))
+        self.judge(now, ix, request)
     }
 
-    fn arrive_early(&mut self, now: Time, request: &Request<'_>) -> Verdict {
+    fn arrive_early(&mut self, now: Time, stream: StreamId, request: &Request<'_>) -> Verdict {
         let grpc = is_grpc(request.content_type);
         if now >= self.started + self.config.startup.wait {
             match self.config.startup.then {
-                StartupThen::Pass => return Verdict::Pass(Ticket::Free),
+                StartupThen::Pass => {
+                    self.early.insert(stream, Owned::new(request));
+                    self.streams.insert(stream, Stream::Passed { target: None });
+                    return Verdict::Pass(Ticket::Known);
+                }
                 StartupThen::Refuse => return self.refuse(Refusal::NoSnapshot, grpc, None),
                 StartupThen::Hold => {}
             }
@@ -161,30 +171,31 @@ impl Gate {
             bytes: request.body_charge_early(self.config.buffer_limit),
             target: None,
             grpc,
+            news: false,
             request,
         })
     }
 
     /// What becomes of a request of a known target that is not let through by the warm path.
-    fn judge(&mut self, now: Time, ix: TargetIx, request: Owned) -> Verdict {
+    fn judge(&mut self, now: Time, ix: TargetIx, request: &Request<'_>) -> Verdict {
         let buffer_limit = self.config.buffer_limit;
         let Some(entry) = self.entry_mut(ix) else {
             return Verdict::Pass(Ticket::Free);
         };
-        if entry.retired || entry.target.state == State::Suspended {
+        if entry.retired {
             return Verdict::Pass(Ticket::Free);
         }
-        let passes = entry.held == 0 && entry.is_open_for(Some(now), &request.cluster);
-        if entry.ignores(&request) {
-            return if passes {
+        if entry.ignores(request.path, request.user_agent) {
+            return if matches!(entry.stance, Stance::Serve | Stance::Pass) {
                 Verdict::Pass(Ticket::Free)
             } else {
-                self.refuse(Refusal::Ignored, request.grpc, Some(ix))
+                self.refuse(Refusal::Ignored, is_grpc(request.content_type), Some(ix))
             };
         }
+        let passes = !entry.has_line_for(request.cluster) && entry.is_open_for(Some(now), request.cluster);
         entry.settle(now);
         entry.arrived = false;
-        let first_in_a_while = entry
+        let news = entry
             .last_arrival
             .is_none_or(|at| now.saturating_sub(at) > ARRIVAL_NEWS);
         entry.last_arrival = Some(now);
@@ -193,30 +204,25 @@ impl Gate {
             self.touch(ix);
             return Verdict::Pass(Ticket::Passed(ix));
         }
-        let stance = entry.stance;
-        let hold = &entry.target.hold;
-        let claim = (
-            entry.slot,
-            hold.max_requests,
-            hold.max_bytes,
-            request.body_charge(entry, buffer_limit),
-        );
-        self.touch(ix);
-        if let Stance::Refuse(refusal) = stance {
+        if let Stance::Refuse(refusal) = entry.stance {
             // A refused arrival is demand too: else a failed target would never be tried again.
-            self.row_urgent |= first_in_a_while;
-            return self.refuse(refusal, request.grpc, Some(ix));
+            self.row_urgent |= news;
+            self.touch(ix);
+            return self.refuse(refusal, is_grpc(request.content_type), Some(ix));
         }
-        let (slot, max_requests, max_bytes, bytes) = claim;
-        Verdict::Hold(Claim {
-            slot: Some(slot),
-            max_requests,
-            max_bytes,
-            bytes,
+        let request = Owned::new(request);
+        let claim = Claim {
+            slot: Some(entry.slot),
+            max_requests: entry.target.hold.max_requests,
+            max_bytes: entry.target.hold.max_bytes,
+            bytes: request.body_charge(entry, buffer_limit),
             target: Some(ix),
             grpc: request.grpc,
+            news,
             request,
-        })
+        };
+        self.touch(ix);
+        Verdict::Hold(claim)
     }
 
     fn refuse(&mut self, refusal: Refusal, grpc: bool, ix: Option<TargetIx>) -> Verdict {
@@ -259,11 +265,7 @@ impl Gate {
     /// A bound was reached: the request is refused.
     pub fn deny(&mut self, claim: &Claim, bound: Bound, of_envoy: bool) -> Reply {
         let refusal = bound_refusal(bound, of_envoy);
-        if let Some(ix) = claim.target
-            && self.entry(ix).is_some_and(|entry| entry.held == 0)
-        {
-            self.row_urgent = true;
-        }
+        self.row_urgent |= claim.news;
         self.counts.refused(refusal);
         self.reply(refusal, claim.grpc, claim.target)
     }
@@ -341,21 +343,17 @@ pub(super) fn bound_refusal(bound: Bound, of_envoy: bool) -> Refusal {
 }
 
 impl Entry {
-    pub(super) fn ignores(&self, request: &Owned) -> bool {
+    pub(super) fn ignores(&self, path: &[u8], user_agent: &[u8]) -> bool {
         let ignore = &self.target.ignore;
         if ignore.is_empty() {
             return false;
         }
-        let path = request
-            .path
-            .split(|byte| *byte == b'?')
-            .next()
-            .unwrap_or_default();
+        let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
         ignore.paths.iter().any(|ignored| *ignored.as_bytes() == *path)
             || ignore
                 .user_agents
                 .iter()
-                .any(|ignored| request.user_agent.starts_with(ignored.as_bytes()))
+                .any(|ignored| user_agent.starts_with(ignored.as_bytes()))
     }
 }
 

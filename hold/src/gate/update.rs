@@ -78,6 +78,9 @@ impl Gate {
             self.take_stances(now);
         }
         self.known |= head.known;
+        if first && self.known {
+            self.settle_early();
+        }
         self.version = Some(head.version);
         self.row_changed = true;
         // The warm path must not allocate when it notes that a target is in use.
@@ -108,16 +111,18 @@ impl Gate {
             self.table.add(ix, &target);
         }
         let drains = target.state == State::Draining && entry.target.state != State::Draining;
-        if first && target.state == State::Ready {
-            entry.trusted = Some(target.epoch);
-        }
+        let trusted = (first && target.state == State::Ready).then_some(target.epoch);
         entry.update(now, me, &record, target, lost);
+        entry.trusted = trusted.or(entry.trusted);
         // The control plane waits for word of a drain.
         self.row_urgent |= drains;
         self.queue(ix);
     }
 
     fn insert(&mut self, slot: Slot, target: &protocol::Target) -> TargetIx {
+        if let Some(ix) = self.revive(slot, target) {
+            return ix;
+        }
         let at = self.free.pop().map_or(self.entries.len(), |ix| ix.0 as usize);
         let ix = TargetIx(u32::try_from(at).unwrap_or(u32::MAX));
         let entry = Entry::new(slot, target.clone());
@@ -130,6 +135,25 @@ impl Gate {
         ix
     }
 
+    /// A target that was removed and is back: its streams of before are its own again. Not while credits of its former
+    /// slot are out.
+    fn revive(&mut self, slot: Slot, target: &protocol::Target) -> Option<TargetIx> {
+        let is_back = |ix: &TargetIx| {
+            self.entry(*ix)
+                .is_some_and(|entry| entry.target.id == target.id && entry.held == 0 && entry.back.0 == 0)
+        };
+        let ix = self.retired.iter().copied().find(is_back)?;
+        self.retired.retain(|other| *other != ix);
+        let entry = self.entry_mut(ix)?;
+        entry.slot = slot;
+        entry.retired = false;
+        entry.stance = crate::gate::entry::Stance::Hold;
+        entry.target = target.clone();
+        self.by_slot.insert(slot, ix);
+        self.table.add(ix, target);
+        Some(ix)
+    }
+
     fn retire(&mut self, slot: Slot) {
         let Some(ix) = self.by_slot.remove(&slot) else {
             return;
@@ -138,6 +162,7 @@ impl Gate {
             entry.retire();
             self.table.remove(ix, &entry.target);
         }
+        self.retired.push(ix);
         self.queue(ix);
         self.drop_if_spent(ix);
     }
