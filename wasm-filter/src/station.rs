@@ -233,7 +233,7 @@ impl Station {
             };
             self.carry_out(now, command);
         }
-        if self.with_gate(|gate| gate.has_work(now)).unwrap_or(false) {
+        if self.with_gate(|gate| gate.has_work()).unwrap_or(false) {
             self.ring_self();
         }
     }
@@ -294,7 +294,7 @@ impl Station {
     pub(crate) fn leave_to_root(&self, now: Time) {
         self.settle(now);
         if self
-            .with_gate(|gate| gate.has_work(now) || gate.wants_root(now))
+            .with_gate(|gate| gate.has_work() || gate.wants_root(now))
             .unwrap_or(false)
         {
             self.ring_self();
@@ -348,8 +348,7 @@ impl Station {
         }
     }
 
-    /// The root context ends well: after its last stream. True if the proxy's last word is on its way, so that the root
-    /// must wait for its answer.
+    /// The root context ends well: after its last stream. True if it was the last, so that the proxy is to be signed off.
     pub(crate) fn sign_off(&self) -> bool {
         let Some(place) = self.place.take() else {
             return false;
@@ -362,7 +361,7 @@ impl Station {
             }
         }
         self.gate.replace(None);
-        shared::leave(place.member) == Some(0) && calls::leave(self)
+        shared::leave(place.member) == Some(0)
     }
 
     /// True once the root context has ended.
