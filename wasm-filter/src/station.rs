@@ -233,7 +233,7 @@ impl Station {
             };
             self.carry_out(now, command);
         }
-        if self.with_gate(|gate| gate.has_work()).unwrap_or(false) {
+        if self.with_gate(|gate| gate.has_work(now)).unwrap_or(false) {
             self.ring_self();
         }
     }
@@ -294,7 +294,7 @@ impl Station {
     pub(crate) fn leave_to_root(&self, now: Time) {
         self.settle(now);
         if self
-            .with_gate(|gate| gate.has_work() || gate.wants_root(now))
+            .with_gate(|gate| gate.has_work(now) || gate.wants_root(now))
             .unwrap_or(false)
         {
             self.ring_self();
