@@ -22,6 +22,7 @@
 pub mod binaries;
 mod body;
 mod control;
+mod door;
 mod envoy;
 mod envoy_config;
 mod eventually;
@@ -38,6 +39,7 @@ mod websocket;
 
 pub use body::{Progress, Upload};
 pub use control::{Control, ControlBuilder, sum_of_samples};
+pub use door::Door;
 pub use envoy::{Envoy, EnvoyBuilder};
 pub use eventually::{eventually, holds_for};
 pub use events::{Event, Events, unix_ms};

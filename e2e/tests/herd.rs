@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use e2e::{Client, Journal, Pending, Reply, Stack, Target, both_relays, eventually, free_port};
+use e2e::{Client, Door, Journal, Pending, Reply, Stack, Target, both_relays, eventually};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use upstream::Request;
 
@@ -18,7 +17,7 @@ const CROWD: usize = 10_000;
 
 both_relays! {
     async fn ten_thousand_are_held_and_answered_within_envoys_default_circuit_breakers(stack: StackBuilder) {
-        let (web, door) = behind_a_door(Target::http("web").spec("hold.maxRequests", CROWD));
+        let (web, door) = Door::before(Target::http("web").spec("hold.maxRequests", CROWD));
         let stack = stack.target(web).envoy(|envoy| envoy.log_level("wasm:info")).start().await;
         let connections = connect(&stack, CROWD / STREAMS).await;
 
@@ -47,7 +46,7 @@ both_relays! {
     }
 
     async fn one_worker_releases_in_order_of_arrival(stack: StackBuilder) {
-        let (web, door) = behind_a_door(Target::http("web").spec("release.concurrencyPerEndpoint", 1));
+        let (web, door) = Door::before(Target::http("web").spec("release.concurrencyPerEndpoint", 1));
         let stack = stack.target(web).envoy(|envoy| envoy.workers(1).log_level("wasm:info")).start().await;
         let connections = connect(&stack, 3).await;
 
@@ -66,25 +65,6 @@ both_relays! {
         let order = ids(&stack.journal("web"));
         assert!(order.iter().copied().eq(0..3 * STREAMS), "must arrive in the order in which they came: {order:?}");
     }
-}
-
-/// The port that the control plane takes for the workload's readiness. The workload itself listens long before.
-struct Door(u16);
-
-impl Door {
-    async fn open(&self) -> TcpListener {
-        TcpListener::bind(("127.0.0.1", self.0)).await.unwrap()
-    }
-}
-
-/// A target that becomes ready when the test says so.
-fn behind_a_door(target: Target) -> (Target, Door) {
-    let door = free_port();
-    let target = target
-        .spec("workload.process.ready.tcp.port", door)
-        .spec("workload.process.startTimeout", "5m")
-        .spec("hold.timeout", "4m");
-    (target, Door(door))
 }
 
 async fn connect(stack: &Stack, connections: usize) -> Vec<Client> {
