@@ -1,7 +1,8 @@
-//! A server under test: its own process group, its output in a file, killed when the handle is dropped.
+//! A server under test: its own process group, its output in a file, killed when the handle is dropped. A server that
+//! crashed fails the test.
 
 use std::fs::File;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{LazyLock, Mutex, mpsc};
@@ -116,9 +117,15 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        let by_itself = self.exited();
         // The control plane stops its workloads when it is asked to end; nothing else needs the time.
         self.stop(Duration::from_secs(3));
         let _ = killpg(self.pid, Signal::SIGKILL);
+        if let Some(status) = by_itself.filter(crashed)
+            && !std::thread::panicking()
+        {
+            panic!("{} crashed: {status}\n{}", self.name, self.log_tail());
+        }
         if std::thread::panicking() {
             eprintln!(
                 "--- {} ({}) ---\n{}\n---",
@@ -128,6 +135,11 @@ impl Drop for Process {
             );
         }
     }
+}
+
+/// SIGILL, SIGABRT, SIGBUS, SIGSEGV: nothing that the harness sends.
+fn crashed(status: &ExitStatus) -> bool {
+    [4, 6, 7, 11].map(Some).contains(&status.signal())
 }
 
 /// Starts every child from one thread that lives as long as this process: Linux sends the death signal when the

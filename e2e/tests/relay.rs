@@ -66,7 +66,11 @@ async fn check_takeover(singleton: bool) {
         reply.status, 200,
         "a sleeping workload must be woken by way of the new relay: {reply:?}"
     );
-    assert!(reply.took < SECOND * 5, "and soon: the new relay must report at once, not after {:?}", reply.took);
+    assert!(
+        reply.took < SECOND * 5,
+        "and soon: the new relay must report at once, not after {:?}",
+        reply.took
+    );
     assert_eq!(stack.journal("cold").starts(), 1, "and only once");
 }
 
