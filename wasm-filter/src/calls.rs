@@ -1,14 +1,12 @@
 //! Requests that the module itself sends: sync, report, confirm. From the root only.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hold::{ConfirmCall, ConfirmToken, Lease, Outcome, SyncFailure, Time, keys};
-use protocol::{REPORT_PATH, Report, Reporter, SYNC_PATH, SyncRequest};
+use hold::{ConfirmCall, ConfirmToken, Outcome, SyncFailure, Time};
+use protocol::{REPORT_PATH, Report, SYNC_PATH, SyncRequest};
 use serde::Serialize;
 
 use crate::host::{self, NotSent};
-use crate::shared;
 use crate::station::Station;
 
 /// What an answer is an answer to. `term` is that of the relay that asked.
@@ -89,33 +87,6 @@ pub(crate) fn report(station: &Station, now: Time, report: &Report) {
         station.metrics.report(false);
         station.with_relay(|relay| relay.report_answered(now, false));
     }
-}
-
-/// The proxy's last word, from its last root context. False if it could not be sent.
-pub(crate) fn leave(station: &Station) -> bool {
-    let Some(incarnation) = shared::incarnation() else {
-        return false;
-    };
-    let term = shared::get::<Lease>(keys::LEASE).0.map_or(0, |lease| lease.term) + 1;
-    let proxy = Reporter {
-        id: host::node_id(),
-        incarnation,
-        term,
-        seq: 1,
-    };
-    let report = Report {
-        proxy,
-        applied: None,
-        targets: BTreeMap::new(),
-        leaving: true,
-    };
-    post(
-        station,
-        REPORT_PATH,
-        &report,
-        station.config.control_plane.timeout,
-        Call::Report { term },
-    )
 }
 
 fn post(station: &Station, path: &str, body: &impl Serialize, timeout: Duration, call: Call) -> bool {

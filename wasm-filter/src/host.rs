@@ -139,11 +139,6 @@ pub(crate) fn refuse(stream: StreamId, reply: &Reply, root: u32) -> bool {
     known
 }
 
-/// The root context that asked for time at its end needs no more.
-pub(crate) fn done() {
-    let _ = hostcalls::done();
-}
-
 /// Answers the current stream.
 pub(crate) fn answer(reply: &Reply) {
     let retry_after = reply.retry_after.to_string();

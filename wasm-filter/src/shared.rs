@@ -42,14 +42,10 @@ pub(crate) fn join(gate: bool) -> Option<Member> {
     change_members(|members| (true, members.join(nonce, gate)))
 }
 
-/// Takes a root context off the list. How many are left, if it was on it.
-pub(crate) fn leave(member: Member) -> Option<usize> {
-    let left = change_members(|members| {
-        let left = members.leave(member);
-        (left, left.then_some(members.live.len()))
-    });
+/// Takes a root context off the list.
+pub(crate) fn leave(member: Member) {
+    change_members(|members| (members.leave(member), ()));
     host::shared_put(&keys::row(member.id), b"");
-    left.flatten()
 }
 
 pub(crate) fn members() -> Members {

@@ -348,11 +348,9 @@ impl Station {
         }
     }
 
-    /// The root context ends well: after its last stream. True if it was the last, so that the proxy is to be signed off.
-    pub(crate) fn sign_off(&self) -> bool {
-        let Some(place) = self.place.take() else {
-            return false;
-        };
+    /// The root context ends well: after its last stream.
+    pub(crate) fn sign_off(&self) {
+        let Some(place) = self.place.take() else { return };
         self.ended.set(true);
         if self.relaying.take().is_some() {
             let (lease, number) = shared::get::<hold::Lease>(keys::LEASE);
@@ -361,7 +359,7 @@ impl Station {
             }
         }
         self.gate.replace(None);
-        shared::leave(place.member) == Some(0)
+        shared::leave(place.member);
     }
 
     /// True once the root context has ended.
