@@ -10,6 +10,8 @@ pub struct Candidate {
     /// Term and beat at the last look, if there has been one.
     seen: Option<Option<(u64, u64)>>,
     unchanged: u32,
+    /// The owner has been seen to beat.
+    beaten: bool,
 }
 
 /// What to do at this tick.
@@ -35,6 +37,7 @@ impl Candidate {
             preferred,
             seen: None,
             unchanged: 0,
+            beaten: false,
         }
     }
 
@@ -46,7 +49,7 @@ impl Candidate {
     /// True if the owner has beaten lately. The queue of a dead VM must not be rung: Envoy may deliver the message to
     /// another context of the VM that took its place.
     pub fn owner_is_fresh(&self) -> bool {
-        self.unchanged < 2
+        self.beaten && self.unchanged < 2
     }
 
     /// Looks at the lease as it stands in shared data.
@@ -62,6 +65,7 @@ impl Candidate {
         if now == self.seen {
             self.unchanged = self.unchanged.saturating_add(1);
         } else {
+            self.beaten = self.seen.is_some();
             self.seen = now;
             self.unchanged = 0;
         }

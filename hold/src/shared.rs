@@ -148,6 +148,10 @@ pub struct SlotRecord {
     pub prober: Option<GateId>,
     /// The epoch in which some gate has had a yes: now every gate may ask.
     pub proven: Option<u64>,
+    /// The epoch that needs no confirm, because the target was ready in the first snapshot of this Envoy. Kept here, so
+    /// that a gate that comes later does not take what has just become ready for it.
+    #[serde(default)]
+    pub trusted: Option<u64>,
 }
 
 /// What one gate tells the relay.

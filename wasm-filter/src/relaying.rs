@@ -1,6 +1,7 @@
 //! The relay's part of a station: the lease, the rows, the publications.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use hold::{
     GateId, Head, Lease, LeaseStep, Members, Relay, RelayCommand, RelayStart, Row, Slot, SlotRecord, Time,
@@ -11,6 +12,9 @@ use crate::calls;
 use crate::host;
 use crate::shared;
 use crate::station::Station;
+
+/// How long a gate may be silent before it is taken for dead, and never fewer than 100 ticks.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// The relay and the compare-and-swap numbers of all that it alone writes.
 #[derive(Debug)]
@@ -34,10 +38,17 @@ impl Station {
         let (lease, number) = shared::get::<Lease>(keys::LEASE);
         let step = self.with_candidate(|candidate| candidate.tick(lease.as_ref()));
         match step {
-            Some(LeaseStep::Beat(lease)) if shared::cas(keys::LEASE, &lease, number) => {
-                if self.relaying.borrow().is_none() {
+            Some(LeaseStep::Beat(lease)) if self.relaying.borrow().is_none() => {
+                // Ours, but a write of ours has failed: a new term, so that what is reported in it counts as newer.
+                let lease = Lease {
+                    term: lease.term + 1,
+                    ..lease
+                };
+                if shared::cas(keys::LEASE, &lease, number) {
                     self.become_relay(now, lease.term);
                 }
+            }
+            Some(LeaseStep::Beat(lease)) if shared::cas(keys::LEASE, &lease, number) => {
                 self.with_relay(|relay| relay.tick(now));
             }
             Some(LeaseStep::Take(lease)) if shared::cas(keys::LEASE, &lease, number) => {
@@ -49,7 +60,7 @@ impl Station {
 
     fn step_down(&self) {
         if self.relaying.take().is_some() {
-            host::warn("holdfast: another VM has taken over the relay");
+            host::warn("holdfast: this root context is no longer the relay");
         }
     }
 
@@ -60,8 +71,12 @@ impl Station {
         let (head, head_number) = shared::get::<Head>(keys::HEAD);
         let mut slots = Vec::new();
         let mut numbers = BTreeMap::new();
-        for slot in (0..head.as_ref().map_or(0, |head| head.slots)).map(Slot) {
+        // Past the head's own count as well: a relay that stepped down between slot and head has left slots there.
+        for slot in (0..).map(Slot) {
             let (record, number) = shared::slot(slot);
+            if number == host::CREATE && slot.0 >= head.as_ref().map_or(0, |head| head.slots) {
+                break;
+            }
             numbers.insert(slot, number);
             slots.push((slot, record));
         }
@@ -78,6 +93,7 @@ impl Station {
                 id: host::node_id(),
                 incarnation,
                 term,
+                silent_ticks: self.silent_ticks(),
                 head,
                 slots,
             },
@@ -91,6 +107,11 @@ impl Station {
             rows: BTreeMap::new(),
             members: None,
         }));
+    }
+
+    fn silent_ticks(&self) -> u32 {
+        let ticks = SILENCE.as_millis() / self.config.ticks.period.as_millis().max(1);
+        u32::try_from(ticks).unwrap_or(u32::MAX).max(100)
     }
 
     pub(crate) fn with_relay<T>(&self, f: impl FnOnce(&mut Relay) -> T) -> Option<T> {

@@ -122,6 +122,7 @@ impl Entry {
             // It has been away in between, seen or not: it serves anew.
             self.stance = Stance::Hold;
         }
+        self.trusted = record.trusted.or(self.trusted);
         self.target = target;
         self.prober = record.prober;
         self.proven = record.proven;

@@ -61,7 +61,7 @@ impl Gate {
         let mut seen = BTreeSet::new();
         for (slot, record) in slots {
             seen.insert(slot);
-            self.apply_slot(now, slot, record, first && head.known);
+            self.apply_slot(now, slot, record);
         }
         if full {
             let gone: Vec<Slot> = self
@@ -88,7 +88,7 @@ impl Gate {
             .reserve(self.entries.len().saturating_sub(self.active.len()));
     }
 
-    fn apply_slot(&mut self, now: Time, slot: Slot, mut record: SlotRecord, first: bool) {
+    fn apply_slot(&mut self, now: Time, slot: Slot, mut record: SlotRecord) {
         let Some(target) = record.target.take() else {
             return self.retire(slot);
         };
@@ -111,9 +111,7 @@ impl Gate {
             self.table.add(ix, &target);
         }
         let drains = target.state == State::Draining && entry.target.state != State::Draining;
-        let trusted = (first && target.state == State::Ready).then_some(target.epoch);
         entry.update(now, me, &record, target, lost);
-        entry.trusted = trusted.or(entry.trusted);
         // The control plane waits for word of a drain.
         self.row_urgent |= drains;
         self.queue(ix);

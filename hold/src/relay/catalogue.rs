@@ -36,13 +36,17 @@ impl Catalogue {
         let newest = slots.iter().map(|(_, record)| record.version).max().unwrap_or(0);
         this.head.version = this.head.version.max(newest);
         this.head.term = term;
+        // The first poll must not wait: it asks for a full snapshot, and nothing counts as applied until that is there.
+        this.head.revision = None;
         this.head_dirty = true;
         for (slot, record) in slots {
+            this.head.slots = this.head.slots.max(slot.0 + 1);
             match &record.target {
                 Some(target) => {
                     if target.state == State::Draining {
-                        // Which revision said so is not known; none that this relay has reported.
-                        this.draining.insert(slot, u64::MAX);
+                        // Which revision said so is not known, nor whether a former relay has confirmed it: while the
+                        // control plane is away it holds, because the workload may be stopping.
+                        this.draining.insert(slot, 0);
                     }
                     this.by_id.insert(target.id.clone(), slot);
                 }
@@ -56,7 +60,12 @@ impl Catalogue {
         this
     }
 
-    pub(super) fn take_in(&mut self, response: SyncResponse) {
+    /// Takes in the answer to a sync that asked for what came after `asked`. A delta to a revision that no longer stands
+    /// (it was dropped because the control plane was lost) is left alone: the next poll asks for a full snapshot.
+    pub(super) fn take_in(&mut self, asked: Option<&Revision>, response: SyncResponse) {
+        if !response.full && (asked.is_none() || asked != self.head.revision.as_ref()) {
+            return;
+        }
         let SyncResponse {
             revision,
             full,
@@ -75,8 +84,9 @@ impl Catalogue {
             gone.iter().for_each(|id| self.remove(id));
         }
         removed.iter().for_each(|id| self.remove(id));
+        let first = !self.head.known;
         for target in targets {
-            self.upsert(target, revision.n);
+            self.upsert(target, revision.n, first);
         }
         if self.head.revision.as_ref() != Some(&revision) || !self.head.known {
             self.head.revision = Some(revision);
@@ -85,7 +95,7 @@ impl Catalogue {
         }
     }
 
-    fn upsert(&mut self, target: Target, revision: u64) {
+    fn upsert(&mut self, target: Target, revision: u64, first: bool) {
         let slot = match self.by_id.get(&target.id) {
             Some(slot) => *slot,
             None => self.move_in(&target.id),
@@ -116,9 +126,23 @@ impl Catalogue {
             }
             (true, true) => {}
         }
+        let resized = record
+            .target
+            .as_ref()
+            .is_none_or(|old| old.ready_endpoints != target.ready_endpoints || old.release != target.release);
+        if resized {
+            // Split anew, by the gates that still hold something.
+            record.shares.clear();
+        }
         if target.state != State::Ready {
             record.shares.clear();
             record.prober = None;
+        }
+        if first && target.state == State::Ready {
+            record.trusted = Some(target.epoch);
+        } else if !matches!(target.state, State::Ready | State::Draining) {
+            // Epochs begin anew with the control plane: the same number may come again.
+            record.trusted = None;
         }
         record.target = Some(target);
         self.dirty.insert(slot);
@@ -148,7 +172,7 @@ impl Catalogue {
 
     /// Takes from the rows how the release is split, who asks first, and whether anybody has had a yes.
     pub(super) fn follow(&mut self, rows: &Rows) {
-        for (slot, parts) in rows.parts() {
+        for (slot, parts) in rows.parts(|slot, applied| self.tenant(slot, applied).is_some()) {
             let Some(record) = self.slots.get_mut(&slot) else {
                 continue;
             };
@@ -308,11 +332,15 @@ fn follow_parts(record: &mut SlotRecord, parts: &[Part]) -> bool {
             record.proven = Some(target.epoch);
             changed = true;
         } else if !matches!(target.confirm, Confirm::Off { .. }) {
-            let waits = |gate: GateId| parts.iter().any(|part| part.gate == gate && part.held > 0);
+            let waits = |gate: GateId| {
+                parts
+                    .iter()
+                    .any(|part| part.gate == gate && part.held > 0 && part.alive)
+            };
             if record.prober.is_none_or(|prober| !waits(prober)) {
                 let next = parts
                     .iter()
-                    .filter(|part| part.held > 0)
+                    .filter(|part| part.held > 0 && part.alive)
                     .max_by_key(|part| part.held)
                     .map(|part| part.gate);
                 changed |= next.is_some() && next != record.prober;
@@ -341,15 +369,17 @@ fn follow_parts(record: &mut SlotRecord, parts: &[Part]) -> bool {
     let somebody_has_none = parts
         .iter()
         .any(|part| part.held > 0 && share_of(part.gate).is_none());
-    // Split anew when somebody came, or when those who are done hold half of it.
-    if somebody_has_none || shared.saturating_mul(2) < total {
+    let fair = |part: &Part| (total.saturating_mul(u64::from(part.held)) / held).max(1);
+    let somebody_has_little = parts.iter().any(|part| {
+        part.held > 0 && share_of(part.gate).is_some_and(|share| fair(part) > share.saturating_mul(2))
+    });
+    // Split anew when somebody came, when somebody has less than half of what is fair, or when those who are done hold
+    // half of it all.
+    if somebody_has_none || somebody_has_little || shared.saturating_mul(2) < total {
         let shares: Vec<(GateId, u32)> = parts
             .iter()
             .filter(|part| part.held > 0)
-            .map(|part| {
-                let share = (total.saturating_mul(u64::from(part.held)) / held).max(1);
-                (part.gate, u32::try_from(share).unwrap_or(u32::MAX))
-            })
+            .map(|part| (part.gate, u32::try_from(fair(part)).unwrap_or(u32::MAX)))
             .collect();
         if shares != record.shares {
             record.shares = shares;

@@ -145,7 +145,7 @@ impl Link {
         let urgent = (draining && applied_news)
             || targets
                 .iter()
-                .any(|(id, usage)| self.is_urgent(state_of(id), usage, self.last_targets.get(id)));
+                .any(|(id, usage)| self.is_urgent(now, state_of(id), usage, self.last_targets.get(id)));
         let gap = if urgent {
             Duration::ZERO
         } else if applied_news || self.is_news(targets) {
@@ -165,20 +165,22 @@ impl Link {
     }
 
     /// Demand on a target that is not ready, which the last report did not show.
-    fn is_urgent(&self, state: Option<State>, usage: &Usage, last: Option<&Usage>) -> bool {
+    fn is_urgent(&self, now: Time, state: Option<State>, usage: &Usage, last: Option<&Usage>) -> bool {
         let last = last.copied().unwrap_or_default();
         match state {
             None | Some(State::Ready | State::Suspended) => false,
             Some(State::Draining) => {
                 (usage.held > 0 && last.held == 0) || (usage.in_flight > 0 && last.in_flight == 0)
             }
-            // A refused arrival is demand too; its age falls when there is a new one.
+            // A refused arrival is demand too: at once if the last one that was reported is older by a second or more.
             Some(State::Failed | State::Asleep | State::Waking) => {
+                let known = last
+                    .idle_ms
+                    .map(|idle| now.saturating_sub(self.report_sent) + Duration::from_millis(idle));
+                let arrived =
+                    |idle: u64| known.is_none_or(|known| known >= Duration::from_millis(idle) + REPORT_GAP);
                 (usage.held > 0 && last.held == 0)
-                    || (usage.held == 0
-                        && usage
-                            .idle_ms
-                            .is_some_and(|idle| idle < 1_000 && last.idle_ms.is_none_or(|last| idle < last)))
+                    || usage.idle_ms.is_some_and(|idle| idle < 1_000 && arrived(idle))
             }
         }
     }
@@ -222,9 +224,15 @@ impl Link {
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         let sync = (!self.syncing).then_some(self.next_sync);
-        let report = (!self.reporting && self.report_failures > 0).then_some(self.next_report);
-        let heartbeat = (!self.reporting).then_some(self.report_sent + self.heartbeat);
-        sync.into_iter().chain(report).chain(heartbeat).min()
+        let next = self.report_sent + self.heartbeat;
+        let report = (!self.reporting && self.ever_synced).then(|| {
+            if self.report_failures > 0 {
+                next.min(self.next_report.max(self.report_sent))
+            } else {
+                next
+            }
+        });
+        sync.into_iter().chain(report).min()
     }
 }
 

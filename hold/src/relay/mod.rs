@@ -32,6 +32,10 @@ pub struct RelayStart {
     pub incarnation: Incarnation,
     /// Of the lease.
     pub term: u64,
+    /// Ticks of the relay without a beat of its row, after which a gate is taken for dead. Ten seconds: a worker thread
+    /// that stands still for so long while the relay's runs is not seen short of a dead VM, and until then the gate blocks
+    /// drains, because it may pass requests.
+    pub silent_ticks: u32,
     /// As it stood in shared data, if it did.
     pub head: Option<Head>,
     /// As they stood in shared data.
@@ -88,6 +92,8 @@ pub struct Relay {
     catalogue: Catalogue,
     rows: Rows,
     link: Link,
+    /// What the sync that is on its way asked for.
+    asked: Option<Revision>,
     out: VecDeque<Command>,
     warnings: VecDeque<String>,
     forget_after: Duration,
@@ -107,8 +113,9 @@ impl Relay {
         Self {
             catalogue: Catalogue::new(start.term, start.head, start.slots),
             proxy,
-            rows: Rows::default(),
+            rows: Rows::new(start.silent_ticks),
             link: Link::new(now, known, lost),
+            asked: None,
             out: VecDeque::new(),
             warnings: VecDeque::new(),
             forget_after: Duration::from_secs(600),
@@ -156,7 +163,7 @@ impl Relay {
                 self.forget_after = Duration::from_millis(response.forget_after_ms);
                 let heartbeat = Duration::from_millis(response.heartbeat_ms.max(1));
                 self.link.sync_succeeded(now, heartbeat);
-                self.catalogue.take_in(response);
+                self.catalogue.take_in(self.asked.as_ref(), response);
             }
             Err(failure) => {
                 if let Some(warning) = self.link.sync_failed(now, failure) {
@@ -193,9 +200,10 @@ impl Relay {
             return Some(command);
         }
         let wait_ms = self.link.poll_sync(now)?;
+        self.asked = self.catalogue.revision();
         let request = SyncRequest {
             proxy: self.proxy.clone(),
-            since: self.catalogue.revision(),
+            since: self.asked.clone(),
             wait_ms,
         };
         Some(Command::Sync { request })

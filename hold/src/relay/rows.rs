@@ -9,11 +9,6 @@ use crate::relay::Gauges;
 use crate::relay::catalogue::Catalogue;
 use crate::{GateId, Member, Members, Row, Time};
 
-/// Ticks of the relay without a beat of the row, after which its gate is taken for dead: ten seconds at the default
-/// period. A worker thread that stands still for so long while the relay's thread runs is not seen short of a dead VM;
-/// a stopped process stops both. Until then the gate blocks drains, because it may pass requests.
-const SILENT_TICKS: u32 = 100;
-
 #[derive(Debug)]
 struct Known {
     member: Member,
@@ -22,10 +17,19 @@ struct Known {
     read: Time,
     quiet_ticks: u32,
     silent_since: Option<Time>,
+    /// Its beat has been seen to change: it lives, and its arrivals are news.
+    beaten: bool,
 }
 
-#[derive(Debug, Default)]
+impl Known {
+    fn is_fresh(&self) -> bool {
+        self.quiet_ticks <= 2 * Row::BEAT_TICKS
+    }
+}
+
+#[derive(Debug)]
 pub(super) struct Rows {
+    silent_ticks: u32,
     known: BTreeMap<GateId, Known>,
 }
 
@@ -35,9 +39,18 @@ pub(super) struct Part {
     pub(super) gate: GateId,
     pub(super) held: u32,
     pub(super) proven: Option<u64>,
+    /// It has beaten lately.
+    pub(super) alive: bool,
 }
 
 impl Rows {
+    pub(super) fn new(silent_ticks: u32) -> Self {
+        Self {
+            silent_ticks,
+            known: BTreeMap::new(),
+        }
+    }
+
     pub(super) fn members(&mut self, now: Time, members: &Members) {
         self.known.retain(|_, known| members.contains(known.member));
         for member in members.live.iter().filter(|member| member.gate) {
@@ -47,6 +60,7 @@ impl Rows {
                 read: now,
                 quiet_ticks: 0,
                 silent_since: None,
+                beaten: false,
             });
         }
     }
@@ -58,12 +72,14 @@ impl Rows {
         if let Some(known) = self.known.get_mut(&member.id)
             && known.member == member
         {
+            // A row that is read again without a new beat is no news, and its ages go on counting from before.
             if known.row.as_ref().is_none_or(|old| old.beat != row.beat) {
+                known.beaten |= known.row.is_some();
                 known.quiet_ticks = 0;
                 known.silent_since = None;
+                known.read = now;
             }
             known.row = Some(row);
-            known.read = now;
         }
     }
 
@@ -72,7 +88,7 @@ impl Rows {
     pub(super) fn fresh(&self) -> Vec<Member> {
         self.known
             .values()
-            .filter(|known| known.quiet_ticks <= 2 * Row::BEAT_TICKS)
+            .filter(|known| known.beaten && known.is_fresh())
             .map(|known| known.member)
             .collect()
     }
@@ -82,7 +98,7 @@ impl Rows {
         let mut silent = Vec::new();
         for known in self.known.values_mut() {
             known.quiet_ticks = known.quiet_ticks.saturating_add(1);
-            if known.quiet_ticks >= SILENT_TICKS && known.silent_since.is_none() {
+            if known.quiet_ticks >= self.silent_ticks && known.silent_since.is_none() {
                 known.silent_since = Some(now);
                 silent.push(known.member);
             }
@@ -139,7 +155,7 @@ impl Rows {
                 let idle = entry
                     .idle_ms
                     .map(|idle| idle.saturating_add(since_read))
-                    .filter(|idle| Duration::from_millis(*idle) <= recent);
+                    .filter(|idle| known.beaten && Duration::from_millis(*idle) <= recent);
                 if held == 0 && entry.in_flight == 0 && idle.is_none() {
                     continue;
                 }
@@ -156,15 +172,20 @@ impl Rows {
     }
 
     /// Every live gate's part in every target that it lists, by slot.
-    pub(super) fn parts(&self) -> BTreeMap<crate::Slot, Vec<Part>> {
+    pub(super) fn parts(
+        &self,
+        is_tenant: impl Fn(crate::Slot, u64) -> bool,
+    ) -> BTreeMap<crate::Slot, Vec<Part>> {
         let mut out: BTreeMap<crate::Slot, Vec<Part>> = BTreeMap::new();
         for known in self.known.values().filter(|known| known.silent_since.is_none()) {
-            for entry in known.row.iter().flat_map(|row| &row.entries) {
-                if entry.held > 0 || entry.proven.is_some() {
+            let Some(row) = &known.row else { continue };
+            for entry in &row.entries {
+                if (entry.held > 0 || entry.proven.is_some()) && is_tenant(entry.slot, row.applied) {
                     out.entry(entry.slot).or_default().push(Part {
                         gate: known.member.id,
                         held: entry.held,
                         proven: entry.proven,
+                        alive: known.quiet_ticks <= 2 * Row::BEAT_TICKS,
                     });
                 }
             }

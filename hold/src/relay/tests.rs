@@ -45,6 +45,7 @@ impl Scenario {
             term: 1,
             head: None,
             slots: Vec::new(),
+            silent_ticks: 100,
         };
         Self::with(start, Duration::from_secs(1))
     }
@@ -282,6 +283,20 @@ fn the_prober_is_replaced_when_it_holds_nothing_more() {
 }
 
 #[test]
+fn the_prober_is_replaced_when_its_vm_has_died() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Waking)]);
+    s.row(A, s.head.version, vec![held(0, 30)]);
+    s.row(B, s.head.version, vec![held(0, 1)]);
+    for _ in 0..=2 * crate::Row::BEAT_TICKS {
+        s.relay.tick(s.now);
+    }
+    s.row(B, s.head.version, vec![held(0, 1)]);
+    s.snapshot(2, vec![target("a", State::Ready)]);
+    assert_eq!(s.record("a").prober, Some(B.id), "a dead gate must not be waited for");
+}
+
+#[test]
 fn a_drain_that_cannot_have_been_seen_confirmed_is_taken_back_when_the_control_plane_is_lost() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Ready)]);
@@ -366,6 +381,7 @@ fn a_new_relay_writes_every_slot_again() {
         term: 2,
         head: Some(s.head.clone()),
         slots: s.slots.clone(),
+        silent_ticks: 100,
     };
     let mut heir = Scenario::with(start, Duration::from_secs(9));
     heir.run();
@@ -412,4 +428,72 @@ fn a_long_list_of_changes_is_cut_between_versions() {
         s.head.floor, s.head.version,
         "a gate that knows nothing must read everything"
     );
+}
+
+#[test]
+fn an_answer_to_a_poll_from_before_the_loss_confirms_nothing() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Ready), target("b", State::Asleep)]);
+    s.row(A, s.head.version, vec![]);
+    s.row(B, s.head.version, vec![]);
+    s.snapshot(2, vec![target("a", State::Draining), target("b", State::Asleep)]);
+    s.now += HEARTBEAT * 3;
+    s.run();
+    assert_eq!(
+        s.record("a").target.as_ref().unwrap().state,
+        State::Ready,
+        "the drain must have been taken back"
+    );
+    let delta = SyncResponse {
+        revision: revision(3),
+        full: false,
+        targets: vec![target("b", State::Waking)],
+        removed: Vec::new(),
+        heartbeat_ms: 1_000,
+        forget_after_ms: 60_000,
+    };
+    s.relay.sync_answered(s.now, Ok(delta));
+    s.run();
+    s.row(A, s.head.version, vec![]);
+    s.row(B, s.head.version, vec![]);
+    s.later();
+    assert_eq!(
+        s.report().unwrap().applied,
+        None,
+        "the gates let it pass: nothing may say that they hold"
+    );
+    assert_eq!(
+        s.syncs.last().unwrap().since,
+        None,
+        "must ask for a full snapshot"
+    );
+}
+
+#[test]
+fn an_heir_keeps_a_drain_that_may_have_been_confirmed() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Draining)]);
+    let start = RelayStart {
+        id: "envoy".to_owned(),
+        incarnation: Incarnation::new("i"),
+        term: 2,
+        silent_ticks: 100,
+        head: Some(s.head.clone()),
+        slots: s.slots.clone(),
+    };
+    let mut heir = Scenario::with(start, Duration::from_secs(9));
+    heir.run();
+    heir.now += HEARTBEAT * 3;
+    heir.run();
+    assert!(heir.head.lost);
+    assert_eq!(heir.record("a").target.as_ref().unwrap().state, State::Draining);
+}
+
+#[test]
+fn an_heir_rings_only_gates_that_it_has_seen_to_beat() {
+    let mut s = Scenario::new();
+    s.row(A, 0, vec![]);
+    assert_eq!(s.relay.gates_to_ring(), [], "the row may be a dead gate's");
+    s.row(A, 0, vec![]);
+    assert_eq!(s.relay.gates_to_ring(), [A]);
 }
