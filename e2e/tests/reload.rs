@@ -22,6 +22,9 @@ both_relays! {
 
         reload(&mut stack, |envoy| envoy).await;
 
+        for _ in 0..20 {
+            assert_eq!(stack.client("web").get("/hello").send().await.status, 200, "new connections must be served");
+        }
         held.push(many.get("/hello").spawn());
         eventually("a fifth is held", SECOND * 5, || async { stack.held("cold").await == 5 }).await;
         let sixth = many.get("/hello").send().await;
@@ -29,9 +32,6 @@ both_relays! {
         assert_eq!(sixth.problem().kind, "urn:holdfast:envoy-requests");
         assert_eq!(socket.echo("still here").await.unwrap(), "still here", "streams must stay open");
         assert!(events.chunk().await.unwrap().is_some(), "events must go on");
-        for _ in 0..20 {
-            assert_eq!(stack.client("web").get("/hello").send().await.status, 200, "new connections must be served");
-        }
         let _open = door.open().await;
         for call in held {
             let reply = call.reply().await;
