@@ -101,7 +101,7 @@ async fn own_envoy(plugin: Option<String>) -> Stack {
         filter["typed_config"]["config"]["configuration"]["value"] = json!(text);
     }
     let (relay, cluster) = (yaml("# bootstrap_extensions:"), yaml("# clusters:")[0].clone());
-    let settings = yaml("# http_connection_manager:");
+    let (listener, settings) = (yaml("# listener:"), yaml("# http_connection_manager:"));
     let router = json!({"name": "envoy.filters.http.router", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}});
     let password = json!({"name": "envoy.filters.http.basic_auth", "typed_config": {
@@ -114,6 +114,10 @@ async fn own_envoy(plugin: Option<String>) -> Stack {
             let envoy = envoy.patch(HTTP_FILTERS, json!([password, filter, router])).patch("/bootstrap_extensions", relay);
             let settings = settings.as_object().unwrap().clone();
             let envoy = settings.into_iter().fold(envoy, |envoy, (name, value)| envoy.hcm(&name, value));
+            let fields = listener.as_object().unwrap().clone().into_iter();
+            let envoy = fields.fold(envoy, |envoy, (name, value)| {
+                envoy.patch(&format!("/static_resources/listeners/0/{name}"), value)
+            });
             let port = envoy.control_port();
             let mut cluster = cluster;
             cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]

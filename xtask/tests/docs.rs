@@ -58,6 +58,12 @@ fn every_path_in_the_architecture_exists() {
 }
 
 #[test]
+fn every_path_in_the_readme_exists() {
+    check_paths("README.md");
+    check_paths("CONTRIBUTING.md");
+}
+
+#[test]
 fn the_decisions_know_no_host_runtime_or_cluster() {
     let manifest = read("hold/Cargo.toml");
     let dependencies = manifest
