@@ -293,7 +293,11 @@ fn the_prober_is_replaced_when_its_vm_has_died() {
     }
     s.row(B, s.head.version, vec![held(0, 1)]);
     s.snapshot(2, vec![target("a", State::Ready)]);
-    assert_eq!(s.record("a").prober, Some(B.id), "a dead gate must not be waited for");
+    assert_eq!(
+        s.record("a").prober,
+        Some(B.id),
+        "a dead gate must not be waited for"
+    );
 }
 
 #[test]
