@@ -105,6 +105,11 @@ impl Stack {
         StackBuilder::default()
     }
 
+    /// True if there is a target of that name.
+    pub fn has_target(&self, name: &str) -> bool {
+        self.targets.iter().any(|target| target.name == name)
+    }
+
     /// The target of that name.
     pub fn target(&self, name: &str) -> &Target {
         self.targets
