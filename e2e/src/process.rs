@@ -117,13 +117,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let by_itself = self.exited();
         // The control plane stops its workloads when it is asked to end; nothing else needs the time.
-        self.stop(Duration::from_secs(3));
+        let status = self.stop(Duration::from_secs(3));
         let _ = killpg(self.pid, Signal::SIGKILL);
-        if let Some(status) = by_itself.filter(crashed)
-            && !std::thread::panicking()
-        {
+        if crashed(&status) && !std::thread::panicking() {
             panic!("{} crashed: {status}\n{}", self.name, self.log_tail());
         }
         if std::thread::panicking() {

@@ -148,7 +148,7 @@ pub(crate) fn answered(station: &Station, now: Time, token: u32, body_size: usiz
 }
 
 /// Answers made by Envoy lack this header; answers of the upstream have it, whatever their status.
-fn is_of_upstream() -> bool {
+pub(crate) fn is_of_upstream() -> bool {
     host::call_header("x-envoy-upstream-service-time").is_some()
 }
 

@@ -32,7 +32,9 @@ impl Context for Root {
         if let Some(station) = &self.station {
             let now = station.now();
             calls::answered(station, now, token, body_size, trailers);
-            if !station.has_ended() {
+            // At Envoy's own end the open calls are cancelled after the clusters have gone: one more would crash it. So
+            // what follows from an answer that Envoy made itself waits for the next tick; at the end there is none.
+            if calls::is_of_upstream() && !station.has_ended() {
                 station.run(now);
             }
         }

@@ -114,7 +114,7 @@ impl Stream {
             None
         };
         let reply = match denied {
-            Some((bound, of_envoy)) => station.with_gate(|gate| gate.deny(&claim, bound, of_envoy)),
+            Some((bound, of_envoy)) => station.with_gate(|gate| gate.deny(now, &claim, bound, of_envoy)),
             None => match station.with_gate(|gate| gate.hold(now, self.id, claim)) {
                 Some(Ok(ticket)) => {
                     self.ticket = ticket;

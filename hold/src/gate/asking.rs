@@ -5,66 +5,68 @@ use std::time::Duration;
 
 use protocol::Confirm;
 
-use crate::Time;
-use crate::gate::Gate;
 use crate::gate::confirm::{self, Check, ConfirmCall, ConfirmToken, Outcome, Tries};
-use crate::gate::entry::Stance;
+use crate::gate::entry::{Entry, Route, Stance};
+use crate::gate::{Gate, TargetIx};
+use crate::{GateId, Time};
 
 impl Gate {
     /// True if a root callback would have a question to send at this time: a stream callback may not send it.
     pub fn wants_root(&self, now: Time) -> bool {
-        self.waiting.iter().filter_map(|ix| self.entry(*ix)).any(|entry| {
-            entry.stance == Stance::Serve
-                && !entry.needs_no_confirm()
-                && !matches!(entry.target.confirm, Confirm::Off { .. })
-                && entry.asks_from(self.me.id) <= now
-                && entry
-                    .routes
-                    .iter()
-                    .any(|route| !route.line.is_empty() && route.check == Check::Unasked)
-        })
+        !self.asks.is_empty()
+            || self.waiting.iter().filter_map(|ix| self.entry(*ix)).any(|entry| {
+                entry.may_ask(now, self.me.id)
+                    && entry
+                        .routes
+                        .iter()
+                        .any(|route| !route.line.is_empty() && route.check == Check::Unasked)
+            })
     }
 
     /// The next question to send through a cluster.
     pub fn poll_confirm(&mut self, now: Time) -> Option<ConfirmCall> {
+        if let Some(call) = self.asks.pop_front() {
+            return Some(call);
+        }
         let me = self.me.id;
         let token = ConfirmToken(self.next_token);
-        let waiting = &self.waiting;
-        let entries = &mut self.entries;
-        for ix in waiting {
-            let Some(entry) = entries.get_mut(ix.0 as usize).and_then(Option::as_mut) else {
+        for ix in &self.waiting {
+            let Some(entry) = self.entries.get_mut(ix.0 as usize).and_then(Option::as_mut) else {
                 continue;
             };
-            if entry.stance != Stance::Serve || entry.needs_no_confirm() {
+            if !entry.may_ask(now, me) {
                 continue;
             }
-            if entry.asks_from(me) > now {
-                continue;
-            }
-            let (path, timeout_ms) = match &entry.target.confirm {
-                Confirm::Off { .. } => continue,
-                Confirm::Http { path, timeout_ms, .. } => (Some(path), *timeout_ms),
-                Confirm::Grpc { timeout_ms, .. } => (None, *timeout_ms),
-            };
-            for route in &mut entry.routes {
-                let tries = match route.check {
-                    _ if route.line.is_empty() => continue,
-                    Check::Unasked => Tries::new(now),
-                    Check::Waiting { again, tries } if again <= now => tries,
-                    Check::Waiting { .. } | Check::Asking { .. } | Check::Yes => continue,
-                };
-                route.check = Check::Asking { token, tries };
+            let confirm = &entry.target.confirm;
+            let mut lines = entry.routes.iter_mut().filter(|route| !route.line.is_empty());
+            if let Some(call) = lines.find_map(|route| question(route, confirm, now, token)) {
                 self.next_token += 1;
-                return Some(ConfirmCall {
-                    token,
-                    cluster: route.cluster.to_vec(),
-                    authority: route.authority.to_vec(),
-                    path: path.cloned(),
-                    timeout: Duration::from_millis(timeout_ms),
-                });
+                return Some(call);
             }
         }
         None
+    }
+
+    /// Asks for a request that could not even be held: were nobody to ask, a worker with no place left would refuse
+    /// requests of a target that is ready. One question at a time for each route, so at most as many as there are routes.
+    pub(super) fn ask_for_denied(&mut self, now: Time, ix: TargetIx, cluster: &[u8], authority: &[u8]) {
+        let me = self.me.id;
+        let token = ConfirmToken(self.next_token);
+        let Some(entry) = self.entry_mut(ix) else { return };
+        if !entry.may_ask(now, me) {
+            return;
+        }
+        let Some(at) = entry.route_for(cluster, authority) else {
+            return;
+        };
+        let confirm = entry.target.confirm.clone();
+        let Some(route) = entry.routes.get_mut(usize::from(at)) else {
+            return;
+        };
+        if let Some(call) = question(route, &confirm, now, token) {
+            self.next_token += 1;
+            self.asks.push_back(call);
+        }
     }
 
     /// What came of a question. An answer to one that was asked in an earlier epoch changes nothing.
@@ -126,5 +128,114 @@ impl Gate {
                 }
             }
         }
+    }
+}
+
+impl Entry {
+    /// True if this gate may send questions for this target at this time.
+    fn may_ask(&self, now: Time, me: GateId) -> bool {
+        self.stance == Stance::Serve
+            && !self.needs_no_confirm()
+            && !matches!(self.target.confirm, Confirm::Off { .. })
+            && self.asks_from(me) <= now
+    }
+}
+
+/// The question to send through this route, if one is due: from now on it is being asked.
+fn question(route: &mut Route, confirm: &Confirm, now: Time, token: ConfirmToken) -> Option<ConfirmCall> {
+    let (path, timeout_ms) = match confirm {
+        Confirm::Off { .. } => return None,
+        Confirm::Http { path, timeout_ms, .. } => (Some(path), *timeout_ms),
+        Confirm::Grpc { timeout_ms, .. } => (None, *timeout_ms),
+    };
+    let tries = match route.check {
+        Check::Unasked => Tries::new(now),
+        Check::Waiting { again, tries } if again <= now => tries,
+        Check::Waiting { .. } | Check::Asking { .. } | Check::Yes => return None,
+    };
+    route.check = Check::Asking { token, tries };
+    Some(ConfirmCall {
+        token,
+        cluster: route.cluster.to_vec(),
+        authority: route.authority.to_vec(),
+        path: path.cloned(),
+        timeout: Duration::from_millis(timeout_ms),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::State;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use crate::gate::testing::mk_target;
+    use crate::gate::{Found, Request, Update, Verdict};
+    use crate::{Bound, Config, Head, Member, Slot, SlotRecord, StreamId};
+
+    use super::*;
+
+    #[test]
+    fn a_worker_without_a_place_left_asks_all_the_same() {
+        let me = Member {
+            id: GateId(1),
+            nonce: 7,
+            gate: true,
+        };
+        let mut gate = Gate::new(
+            Config::parse(br#"{"control_plane":{"cluster":"cp"}}"#).unwrap(),
+            me,
+            Time::ZERO,
+        );
+        let mut target = mk_target("web");
+        target.state = State::Ready;
+        target.epoch = 1;
+        let record = SlotRecord {
+            target: Some(target),
+            proven: Some(1),
+            ..SlotRecord::default()
+        };
+        let head = Head {
+            version: 1,
+            known: true,
+            slots: 1,
+            ..Head::default()
+        };
+        gate.apply(
+            Time::ZERO,
+            Update {
+                head,
+                full: true,
+                slots: vec![(Slot(0), record)],
+            },
+        );
+        let Found::Target(ix) = gate.find_cluster(b"web") else {
+            panic!("must be found")
+        };
+        let request = Request {
+            cluster: b"web",
+            authority: b"a",
+            ..Request::default()
+        };
+
+        for stream in 1..100 {
+            let Verdict::Hold(claim) = gate.arrive(Time::ZERO, StreamId(stream), Some(ix), &request) else {
+                panic!("must want to hold it")
+            };
+            gate.deny(Time::ZERO, &claim, Bound::Requests, true);
+        }
+
+        assert!(gate.wants_root(Time::ZERO), "must have a question to send");
+        let call = gate.poll_confirm(Time::ZERO).expect("must ask");
+        assert_eq!(gate.poll_confirm(Time::ZERO), None, "once for all of them");
+        gate.confirmed(
+            Time::ZERO,
+            call.token,
+            Outcome::Answered {
+                status: 200,
+                grpc_status: None,
+            },
+        );
+        assert!(gate.pass(ix, b"web").is_some(), "must pass from now on");
     }
 }

@@ -122,6 +122,8 @@ pub struct Gate {
     active: Vec<TargetIx>,
     /// Targets with credits to give back; a target may stand here twice.
     owing: Vec<TargetIx>,
+    /// Questions for requests that were not even held, to be sent by the root.
+    asks: VecDeque<ConfirmCall>,
     next_order: u64,
     next_token: u64,
     pending_back: (u32, u64),
@@ -160,6 +162,7 @@ impl Gate {
             work: VecDeque::new(),
             active: Vec::new(),
             owing: Vec::new(),
+            asks: VecDeque::new(),
             next_order: 0,
             next_token: 0,
             pending_back: (0, 0),

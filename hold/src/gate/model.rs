@@ -347,7 +347,7 @@ impl World {
             },
         };
         if let Some((bound, of_envoy)) = denied {
-            self.gate.deny(&claim, bound, of_envoy);
+            self.gate.deny(self.now, &claim, bound, of_envoy);
             self.note(stream, Ticket::Free, Fate::Refused);
             return;
         }

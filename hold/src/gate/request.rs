@@ -263,7 +263,10 @@ impl Gate {
     }
 
     /// A bound was reached: the request is refused.
-    pub fn deny(&mut self, claim: &Claim, bound: Bound, of_envoy: bool) -> Reply {
+    pub fn deny(&mut self, now: Time, claim: &Claim, bound: Bound, of_envoy: bool) -> Reply {
+        if let Some(ix) = claim.target {
+            self.ask_for_denied(now, ix, &claim.request.cluster, &claim.request.authority);
+        }
         let refusal = bound_refusal(bound, of_envoy);
         self.row_urgent |= claim.news;
         self.counts.refused(refusal);
