@@ -56,7 +56,7 @@ both_relays! {
     }
 
     async fn a_process_that_dies_is_waited_for(stack: StackBuilder) {
-        let stack = stack.target(Target::http("web").upstream(["--start-delay", "1s"])).start().await;
+        let stack = stack.target(Target::http("web").upstream(["--start-delay", "3s"])).start().await;
         let first = stack.client("web").get("/hello").send().await;
         let pid = first.header("x-upstream-pid").expect("it must say who it is").parse().unwrap();
 
@@ -74,13 +74,13 @@ both_relays! {
     }
 }
 
-/// Envoy knows that nothing is ready, in every worker: each request from now on is held.
+/// Envoy knows that nothing is ready: the relay has published it, and a request is held.
 async fn unready(stack: &Stack) {
     eventually("Envoy knows that it is gone", SECOND * 5, || async {
         stack.envoy.stat("wasmcustom.holdfast.targets_ready").await == 0
     })
     .await;
-    eventually("every gate holds", SECOND * 5, || async {
+    eventually("a gate holds", SECOND * 5, || async {
         let probe = stack.client("web").get("/hello").spawn();
         let held = stack.held("web").await > 0;
         probe.leave().await;
