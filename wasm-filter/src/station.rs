@@ -110,19 +110,7 @@ impl Station {
         if self.place.borrow().is_some() || self.ended.get() {
             return;
         }
-        let Some(member) = shared::join(!self.config.service) else {
-            return;
-        };
-        host::shared_put(&keys::bell(member.id), b"");
-        let Some(queue) = host::queue_register(&keys::queue(member.id)) else {
-            return;
-        };
-        let candidate = Candidate::new(member, self.config.service);
-        self.place.replace(Some(Place {
-            member,
-            queue,
-            candidate,
-        }));
+        let Some(member) = self.take_place() else { return };
         if self.config.service {
             return;
         }
@@ -132,6 +120,20 @@ impl Station {
         shared::put_row(member.id, &row);
         self.gate.replace(Some(gate));
         self.look(now);
+    }
+
+    /// Joins the members and opens the queue.
+    fn take_place(&self) -> Option<Member> {
+        let member = shared::join(!self.config.service)?;
+        host::shared_put(&keys::bell(member.id), b"");
+        let queue = host::queue_register(&keys::queue(member.id))?;
+        let candidate = Candidate::new(member, self.config.service);
+        self.place.replace(Some(Place {
+            member,
+            queue,
+            candidate,
+        }));
+        Some(member)
     }
 
     /// Brings the gate up to what is published.
@@ -201,19 +203,7 @@ impl Station {
         }
         host::warn("holdfast: this gate was forgotten; it registers again");
         self.relaying.replace(None);
-        let Some(member) = shared::join(!self.config.service) else {
-            return;
-        };
-        host::shared_put(&keys::bell(member.id), b"");
-        let Some(queue) = host::queue_register(&keys::queue(member.id)) else {
-            return;
-        };
-        let candidate = Candidate::new(member, self.config.service);
-        self.place.replace(Some(Place {
-            member,
-            queue,
-            candidate,
-        }));
+        let Some(member) = self.take_place() else { return };
         self.with_gate(|gate| gate.rename(member));
         self.write_row(now);
     }

@@ -245,17 +245,10 @@ impl Entry {
 
     /// The next held request that may be released now: the first in line of all open routes.
     pub(super) fn next_release(&self, now: Time) -> Option<StreamId> {
-        let first = |routes: &mut dyn Iterator<Item = &Route>| {
-            routes
-                .filter_map(|route| route.line.first_key_value())
-                .min_by_key(|(order, _)| **order)
-                .map(|(_, stream)| *stream)
-        };
         match self.stance {
-            Stance::Pass => first(&mut self.routes.iter()),
-            Stance::Serve if self.window.is_open() => first(
-                &mut self
-                    .routes
+            Stance::Pass => self.first_in_line(),
+            Stance::Serve if self.window.is_open() => first_of(
+                self.routes
                     .iter()
                     .filter(|route| self.is_open_for(Some(now), &route.cluster)),
             ),
@@ -265,11 +258,7 @@ impl Entry {
 
     /// The first in line of all routes.
     pub(super) fn first_in_line(&self) -> Option<StreamId> {
-        self.routes
-            .iter()
-            .filter_map(|route| route.line.first_key_value())
-            .min_by_key(|(order, _)| **order)
-            .map(|(_, stream)| *stream)
+        first_of(self.routes.iter())
     }
 
     /// The route of a cluster, made if there is room.
@@ -299,4 +288,12 @@ impl Entry {
         self.routes.push(route);
         u16::try_from(self.routes.len() - 1).ok()
     }
+}
+
+/// The first to arrive of those who are first in the lines of these routes.
+fn first_of<'a>(routes: impl Iterator<Item = &'a Route>) -> Option<StreamId> {
+    routes
+        .filter_map(|route| route.line.first_key_value())
+        .min_by_key(|(order, _)| **order)
+        .map(|(_, stream)| *stream)
 }

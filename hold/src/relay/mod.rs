@@ -246,11 +246,6 @@ impl Relay {
         self.warnings.pop_front()
     }
 
-    /// The revision that stands in shared data.
-    pub fn revision(&self) -> Option<Revision> {
-        self.catalogue.revision()
-    }
-
     fn watch_loss(&mut self, now: Time) {
         let lost = self.link.is_lost(now);
         if lost != self.catalogue.lost() {
