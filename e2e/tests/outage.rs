@@ -79,6 +79,40 @@ both_relays! {
     }
 }
 
+/// It knows no target, so it goes by `startup.then`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_envoy_that_starts_meanwhile_may_hold_or_refuse() {
+    for then in ["hold", "refuse"] {
+        let stack = Stack::builder().envoy(move |envoy| {
+            envoy
+                .setting("startup.wait", "300ms")
+                .setting("startup.then", then)
+        });
+        let (mut stack, _workloads) = start(stack, [Target::http("warm"), Target::http("cold")]).await;
+        stack.synced(1).await;
+        stack.control.kill();
+        stack.envoy.restart().await;
+
+        let call = stack.client("cold").get("/hello").spawn();
+
+        if then == "refuse" {
+            let reply = call.reply().await;
+            assert_eq!(reply.status, 503, "{reply:?}");
+            assert_eq!(reply.problem().kind, "urn:holdfast:no-snapshot");
+            continue;
+        }
+        // Five heartbeats, and five times the wait.
+        holds_for("it is held on", SECOND * 3 / 2, || async { !call.is_finished() }).await;
+        stack.control.restart().await;
+        poke(&stack, "cold").await;
+        assert_eq!(
+            call.reply().await.status,
+            200,
+            "must be released once the control plane is back"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_put_to_sleep_before_two_leases_after_a_start() {
     let stack = Stack::builder()
