@@ -9,6 +9,7 @@ pub mod backend;
 pub mod config;
 pub mod fleet;
 pub mod http;
+pub mod kubernetes;
 pub mod life;
 mod logs;
 pub mod metrics;

@@ -166,7 +166,9 @@ async fn operate<B: Backend>(
     } = running;
     let (fleet, stop) = (app.fleet.clone(), app.stop.clone());
     let mut actor = tokio::spawn(actor);
-    fleet.configure(specs.clone()).await?;
+    fleet
+        .configure(specs.iter().cloned().map(Into::into).collect())
+        .await?;
     // The file has been read: nobody need be told to come back.
     fleet
         .view()
@@ -208,7 +210,7 @@ async fn follow(file: TargetsFile, specs: Vec<ScaleTarget>, fleet: FleetHandle) 
     loop {
         tokio::select! {
             ended = &mut watching => return Ok(ended?),
-            Some(specs) = changed.recv() => fleet.configure(specs).await?,
+            Some(specs) = changed.recv() => fleet.configure(specs.into_iter().map(Into::into).collect()).await?,
         }
     }
 }

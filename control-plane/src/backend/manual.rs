@@ -48,7 +48,7 @@ impl Backend for Manual {
                 command,
                 cause: Cause::Person | Cause::Retired,
             } => (id, Number { command, replicas: 1 }),
-            Command::Stop { id, command } => (id, Number { command, replicas: 0 }),
+            Command::Stop { id, command, .. } => (id, Number { command, replicas: 0 }),
             Command::Toggle { id } => {
                 let before = self.workloads.get(&id).copied().unwrap_or_default();
                 (
@@ -68,6 +68,7 @@ impl Backend for Manual {
             ready: replicas,
             left: replicas,
             failure: None,
+            set_by: None,
         };
         vec![Sighting { id, seen }]
     }

@@ -1,7 +1,7 @@
 //! The seam to what runs workloads: a backend takes [`Command`]s and tells what it sees as [`Sighting`]s.
 //!
 //! It decides nothing: when something is started or stopped is decided by a target's life. `local` runs processes,
-//! `manual` leaves everything to a person; Kubernetes is to be a third.
+//! `manual` leaves everything to a person; [`crate::kubernetes`] scales what runs in a cluster.
 
 pub mod local;
 pub mod manual;
@@ -38,6 +38,9 @@ pub enum Command {
         id: TargetId,
         /// Number to be told in sightings once carried out.
         command: u64,
+        /// Replicas when it was decided. If others are found, they stand: the command is told as carried out, with
+        /// what is seen.
+        from: u32,
     },
     /// It is no longer ours. The workload is left as it is.
     Release {

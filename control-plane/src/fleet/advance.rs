@@ -73,7 +73,7 @@ impl Fleet {
         let id = id.clone();
         let command = match effect {
             life::Effect::Start { command, cause } => Command::Start { id, command, cause },
-            life::Effect::Stop { command } => Command::Stop { id, command },
+            life::Effect::Stop { command, from } => Command::Stop { id, command, from },
             life::Effect::Drop => {
                 self.drop_target(&id);
                 return true;

@@ -31,6 +31,8 @@ pub(super) struct Entry {
     pub(super) published: Arc<Target>,
     /// Revision since which the proxies have been told not to let requests pass.
     pub(super) held_since: u64,
+    /// What a person should know about its document.
+    pub(super) conditions: Vec<super::Condition>,
     /// When it must be stepped again.
     pub(super) deadline: Option<Time>,
 }
@@ -52,6 +54,7 @@ impl Entry {
             wake_began: None,
             published,
             held_since: n,
+            conditions: Vec::new(),
             deadline: None,
         }
     }

@@ -7,16 +7,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::proxies::PollId;
-use super::{PollRefusal, Reported, Status, WishRefusal};
+use super::{Configured, PollRefusal, Reported, Status, WishRefusal};
 use crate::backend::Sighting;
-use crate::config::ScaleTarget;
 use crate::view::View;
 
 /// What is said to the actor.
 #[derive(Debug)]
 pub(super) enum Message {
     /// A new configuration.
-    Configure(Vec<ScaleTarget>),
+    Configure(Vec<Configured>),
     /// The backend saw something.
     Observe(Sighting),
     /// A report, and where its outcome goes.
@@ -62,7 +61,7 @@ impl FleetHandle {
     }
 
     /// Takes a whole new configuration.
-    pub async fn configure(&self, targets: Vec<ScaleTarget>) -> Result<(), Gone> {
+    pub async fn configure(&self, targets: Vec<Configured>) -> Result<(), Gone> {
         self.messages
             .send(Message::Configure(targets))
             .await

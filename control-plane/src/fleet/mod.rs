@@ -28,6 +28,7 @@ use std::time::Duration;
 use protocol::{Proxy, TargetId};
 use thiserror::Error;
 
+pub use configure::Configured;
 pub use effects::{Effect, Note};
 pub use handle::{FleetHandle, Gone, PollGuard};
 pub use report::Reported;

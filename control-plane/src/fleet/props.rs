@@ -276,6 +276,7 @@ impl Play {
             ready: up,
             left: up,
             failure: None,
+            set_by: None,
         })
     }
 
@@ -290,6 +291,7 @@ impl Play {
             ready: 0,
             left: 0,
             failure,
+            set_by: None,
         })
     }
 

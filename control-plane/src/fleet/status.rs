@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use protocol::TargetId;
 use serde::Serialize;
 
@@ -49,13 +51,13 @@ pub struct TargetStatus {
 }
 
 /// Something a person should know about a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Condition {
     /// In one word.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// In one sentence.
-    pub message: &'static str,
+    pub message: Cow<'static, str>,
 }
 
 /// One proxy.
@@ -79,11 +81,13 @@ pub struct ProxyStatus {
 
 const NEVER_MATCHED: Condition = Condition {
     kind: "NeverMatched",
-    message: "no live proxy has matched a request to it since its match keys last changed, so it is not put to sleep: traffic may be passing by another way",
+    message: Cow::Borrowed(
+        "no live proxy has matched a request to it since its match keys last changed, so it is not put to sleep: traffic may be passing by another way",
+    ),
 };
 const RETIRING: Condition = Condition {
     kind: "Retiring",
-    message: "it was removed from the configuration and is dropped once it is up",
+    message: Cow::Borrowed("it was removed from the configuration and is dropped once it is up"),
 };
 
 impl Fleet {
@@ -113,9 +117,9 @@ impl Fleet {
                 hosts: entry.published.hosts.clone(),
                 clusters: entry.published.clusters.clone(),
                 conditions: conditions
-                    .iter()
-                    .filter(|(there, _)| *there)
-                    .map(|(_, one)| *one)
+                    .into_iter()
+                    .filter_map(|(there, one)| there.then_some(one))
+                    .chain(entry.conditions.iter().cloned())
                     .collect(),
             }
         });

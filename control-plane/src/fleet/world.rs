@@ -70,7 +70,7 @@ impl World {
     pub(crate) fn configure(&mut self, targets: &[(&str, &str)], spec: &str) -> Vec<Command> {
         let specs = targets
             .iter()
-            .map(|(name, host)| mk_spec(name, host, spec))
+            .map(|(name, host)| mk_spec(name, host, spec).into())
             .collect();
         self.fleet.configure(specs, self.now);
         let mut commands = self.settle();
@@ -165,6 +165,7 @@ impl World {
             ready,
             left,
             failure: None,
+            set_by: None,
         };
         self.fleet.observe(&id(name), seen, self.now);
         self.settle()

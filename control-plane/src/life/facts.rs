@@ -73,6 +73,8 @@ pub struct Observed {
     pub left: u32,
     /// Why it cannot start, for people.
     pub failure: Option<String>,
+    /// Who set the replicas last, if it was not us and is known.
+    pub set_by: Option<String>,
 }
 
 /// What holds for every target.

@@ -168,6 +168,8 @@ pub enum Effect {
     Stop {
         /// Number of this command.
         command: u64,
+        /// Replicas when it was decided: if somebody else has set others since, theirs stand.
+        from: u32,
     },
     /// Forget the target and leave its workload as it is.
     Drop,

@@ -47,7 +47,7 @@ fn check(before: &Life, event: &Event, facts: &Facts, taken: &Step) -> Result<()
     );
     for effect in &taken.effects {
         match effect {
-            Effect::Stop { command } => {
+            Effect::Stop { command, .. } => {
                 prop_assert_eq!(*command, after.command, "must number its commands");
                 prop_assert_eq!(
                     facts.quorum,
@@ -181,6 +181,7 @@ impl Turn {
                     ready: ready.min(left),
                     left,
                     failure: failed.then(|| "it broke".to_owned()),
+                    set_by: None,
                 })
             }
             10 => Event::Wake,

@@ -239,6 +239,7 @@ impl Turn<'_> {
         self.life.command += 1;
         self.effects.push(Effect::Stop {
             command: self.life.command,
+            from: self.life.seen.replicas,
         });
         self.leave(Phase::Stopping, why);
     }

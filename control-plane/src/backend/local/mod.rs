@@ -133,7 +133,7 @@ impl Backend for Local {
                 command,
                 cause: _,
             } => self.want(&id, command, true),
-            Command::Stop { id, command } => self.want(&id, command, false),
+            Command::Stop { id, command, .. } => self.want(&id, command, false),
             Command::Release { id } => {
                 if let Some(slot) = self.workers.get_mut(&id) {
                     slot.released = true;

@@ -232,6 +232,7 @@ impl Worker {
             ready,
             left,
             failure,
+            set_by: None,
         };
         // A fleet that is gone has nothing to be told.
         let _ = self

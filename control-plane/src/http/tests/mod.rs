@@ -59,7 +59,8 @@ impl Server {
         let end = CancellationToken::new();
         let (fleet, actor) = actor::new(settings, clock, metrics.clone(), |_| Manual::default(), end);
         tokio::spawn(actor);
-        let specs = ["api", "web"].map(|name| world::mk_spec(name, &format!("{name}.example.com"), ""));
+        let specs =
+            ["api", "web"].map(|name| world::mk_spec(name, &format!("{name}.example.com"), "").into());
         fleet.configure(specs.into()).await.unwrap();
         fleet.view().wait_for(View::is_complete).await.unwrap();
         let stop = CancellationToken::new();

@@ -151,7 +151,11 @@ fn a_confirmed_drain_stops_it() {
         "stopping",
         Some(Why::Confirmed),
     );
-    assert_eq!(step.effects, [Effect::Stop { command: 1 }], "must stop it once");
+    assert_eq!(
+        step.effects,
+        [Effect::Stop { command: 1, from: 1 }],
+        "must stop it once"
+    );
     assert_eq!(
         step.life.away_since,
         at(101),
@@ -300,7 +304,11 @@ fn nobody_waits_for_a_wake_any_more_so_it_stops() {
         None,
     );
     let step = check_life(&life, Event::Tick, &mk_facts(110), "stopping", Some(Why::Idle));
-    assert_eq!(step.effects, [Effect::Stop { command: 1 }], "must stop it");
+    assert_eq!(
+        step.effects,
+        [Effect::Stop { command: 1, from: 1 }],
+        "must stop it"
+    );
     let unconfirmed = Facts {
         quorum: Quorum::Unconfirmed,
         ..mk_facts(110)

@@ -1,0 +1,1 @@
+//! The `ScaleTarget` custom resource: schema, printer columns, status.

@@ -1,0 +1,1 @@
+//! Events on ScaleTargets, rate-limited.

@@ -1,0 +1,14 @@
+//! Targets as custom resources, workloads as whatever in a cluster has a scale subresource.
+//!
+//! Watches fill an in-memory index; what follows from it is decided by pure functions ([`discovery`], `observe`), and
+//! written by one module for each thing written. In the steady state it asks the API server for nothing.
+
+pub mod crd;
+pub mod discovery;
+pub mod events;
+pub mod failure;
+pub mod lease;
+pub mod observe;
+pub mod resource;
+pub mod scale;
+pub mod status;
