@@ -224,6 +224,7 @@ pub(crate) fn stop(name: &str, command: u64) -> Command {
     Command::Stop {
         id: id(name),
         command,
+        from: 1,
     }
 }
 
