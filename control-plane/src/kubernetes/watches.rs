@@ -92,7 +92,9 @@ where
                         in_full(&error)
                     );
                 }
-                std::mem::replace(&mut wait, (wait * 2).min(RETRY_MAX))
+                let pause = wait;
+                wait = (wait * 2).min(RETRY_MAX);
+                pause
             }
         };
         tokio::time::sleep(pause).await;
