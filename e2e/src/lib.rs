@@ -30,6 +30,7 @@ mod eventually;
 pub mod grpc;
 mod http_client;
 mod journal;
+pub mod kube;
 mod ports;
 mod process;
 mod relays;
