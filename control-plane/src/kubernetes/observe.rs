@@ -1,1 +1,0 @@
-//! Reduces objects of the API to the few facts that a life is judged by.
