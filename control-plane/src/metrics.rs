@@ -125,12 +125,12 @@ impl Metrics {
         match (from, to) {
             ("stopping", "asleep") => drop(self.sleeps.inc()),
             (_, "failed") => drop(self.failures.inc()),
-            ("draining", "ready" | "waking") => {
-                self.drains_abandoned
-                    .get_or_create(&[("reason", why.name())])
-                    .inc();
-            }
             _ => {}
+        }
+        if matches!((from, to), ("draining", "ready" | "waking")) || why == Why::Abandoned {
+            self.drains_abandoned
+                .get_or_create(&[("reason", why.name())])
+                .inc();
         }
     }
 

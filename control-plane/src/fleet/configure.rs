@@ -6,7 +6,7 @@ use protocol::TargetId;
 use super::{Condition, Effect, Entry, Fleet};
 use crate::backend::Command;
 use crate::config::{MatchKeys, ScaleTarget, Workload};
-use crate::life::{Event, Observed};
+use crate::life::{Event, Life, Observed};
 use crate::time::Time;
 use crate::view::Publication;
 
@@ -33,90 +33,109 @@ impl From<ScaleTarget> for Configured {
 }
 
 impl Fleet {
-    /// Takes the whole configuration. New targets begin asleep; what is no longer in it retires. The first call
-    /// publishes even an empty configuration: from then on the proxies are answered.
+    /// Takes the whole configuration. A new target begins in the phase that fits what is seen of it, else asleep; what
+    /// is no longer in it retires; what has not changed costs a comparison. The first call publishes even an empty
+    /// configuration: from then on the proxies are answered.
     pub fn configure(&mut self, configured: Vec<Configured>, now: Time) {
         let first = self.n == 0;
-        let n = self.next_revision();
-        let ids: BTreeSet<TargetId> = configured.iter().map(|one| one.spec.id.clone()).collect();
-        let claimed = claims(&configured);
+        let missing = self.missing(&configured);
+        let claimed = claims(&configured, &missing);
         let mut events = Vec::new();
-        let mut publication = Publication {
-            n,
-            ..Publication::default()
-        };
-        for Configured {
-            spec,
-            seen,
-            conditions,
-        } in configured
-        {
-            let spec = Arc::new(spec);
-            let id = spec.id.clone();
-            match self.targets.get_mut(&id) {
-                None => {
-                    let mut entry = Entry::new(Arc::clone(&spec), (!first).then_some(now), now, n);
-                    entry.life.seen = seen.unwrap_or_default();
-                    entry.conditions = conditions;
-                    publication.changed.push(Arc::clone(&entry.published));
-                    self.targets.insert(id.clone(), entry);
-                    events.push((
-                        id,
-                        if autostart(&spec) {
-                            Event::Wake
-                        } else {
-                            Event::Tick
-                        },
-                    ));
-                }
-                Some(entry) => {
-                    if entry.keys != spec.keys {
-                        entry.keys.clone_from(&spec.keys);
-                        entry.keys_changed = Some(now);
-                        entry.matched = false;
-                    }
-                    entry.spec = Arc::clone(&spec);
-                    entry.conditions = conditions;
-                    events.push((
-                        id,
-                        if entry.life.retiring {
-                            Event::Restore
-                        } else {
-                            Event::Tick
-                        },
-                    ));
-                }
+        let mut found = Vec::new();
+        for one in configured {
+            let id = one.spec.id.clone();
+            if self.targets.contains_key(&id) {
+                events.extend(self.change(&id, one, now).map(|event| (id, event)));
+                continue;
             }
-            self.effects.push(Effect::Backend(Command::Adopt { spec }));
+            let event = if autostart(&one.spec) {
+                Event::Wake
+            } else {
+                Event::Tick
+            };
+            found.push(self.found(&id, one, first, now));
+            events.push((id, event));
         }
-        if first || !publication.changed.is_empty() {
-            self.publish(publication);
+        if first || !found.is_empty() {
+            let n = self.next_revision();
+            self.publish(Publication {
+                n,
+                changed: found,
+                removed: Vec::new(),
+            });
         }
-        self.retire_all_but(&ids, &claimed, &mut events);
+        self.retire(missing, &claimed, &mut events);
         for (id, event) in events {
             self.advance(&id, event, now);
         }
     }
 
-    fn retire_all_but(
-        &mut self,
-        ids: &BTreeSet<TargetId>,
-        claimed: &MatchKeys,
-        events: &mut Vec<(TargetId, Event)>,
-    ) {
-        let missing: Vec<_> = self
-            .targets
-            .keys()
-            .filter(|id| !ids.contains(*id))
-            .cloned()
-            .collect();
+    /// Takes a new target in, in the phase that fits what is seen. Returns what is to be published of it: before that
+    /// nobody may be told of it.
+    fn found(&mut self, id: &TargetId, one: Configured, first: bool, now: Time) -> Arc<protocol::Target> {
+        let Configured {
+            spec,
+            seen,
+            conditions,
+        } = one;
+        let jitter = self.jitter();
+        let spec = Arc::new(spec);
+        // The revision that `configure` publishes it under: none comes between.
+        let n = self.n + 1;
+        let mut entry = Entry::new(Arc::clone(&spec), (!first).then_some(now), now, n);
+        entry.conditions = conditions;
+        if let Some(seen) = seen {
+            let facts = entry.facts(id, &self.proxies, &self.settings, jitter, now);
+            entry.begin(Life::found(seen, &facts));
+        }
+        let published = Arc::clone(&entry.published);
+        self.targets.insert(id.clone(), entry);
+        self.effects.push(Effect::Backend(Command::Adopt { spec }));
+        published
+    }
+
+    /// What is to be done about a target that is known; nothing if its document is the same. Conditions are shown to
+    /// people only: the proxies are not told.
+    fn change(&mut self, id: &TargetId, one: Configured, now: Time) -> Option<Event> {
+        let Configured {
+            spec,
+            seen: _,
+            conditions,
+        } = one;
+        let entry = self.targets.get_mut(id)?;
+        entry.conditions = conditions;
+        let retiring = entry.life.retiring;
+        if *entry.spec == spec && !retiring {
+            return None;
+        }
+        let spec = Arc::new(spec);
+        if entry.keys != spec.keys {
+            entry.keys.clone_from(&spec.keys);
+            entry.keys_changed = Some(now);
+            entry.matched = false;
+        }
+        entry.spec = Arc::clone(&spec);
+        self.effects.push(Effect::Backend(Command::Adopt { spec }));
+        Some(if retiring { Event::Restore } else { Event::Tick })
+    }
+
+    /// Targets that are known and no longer configured.
+    fn missing(&self, configured: &[Configured]) -> Vec<TargetId> {
+        let ids: BTreeSet<&TargetId> = configured.iter().map(|one| &one.spec.id).collect();
+        let known = self.targets.keys();
+        known.filter(|id| !ids.contains(id)).cloned().collect()
+    }
+
+    fn retire(&mut self, missing: Vec<TargetId>, claimed: &MatchKeys, events: &mut Vec<(TargetId, Event)>) {
         for id in missing {
             let Some(entry) = self.targets.get_mut(&id) else {
                 continue;
             };
             // A request must not have two owners: what a present target claims is its own.
-            entry.keys.hosts.retain(|key| !claimed.hosts.contains(key));
-            entry.keys.clusters.retain(|key| !claimed.clusters.contains(key));
+            let free_host = |key: &_| claimed.hosts.binary_search(key).is_err();
+            let free_cluster = |key: &_| claimed.clusters.binary_search(key).is_err();
+            entry.keys.hosts.retain(free_host);
+            entry.keys.clusters.retain(free_cluster);
             if entry.keys.is_empty() {
                 self.drop_target(&id);
             } else {
@@ -126,7 +145,11 @@ impl Fleet {
     }
 }
 
-fn claims(configured: &[Configured]) -> MatchKeys {
+/// Every key of the configured targets; none if nothing is missing, for then nobody asks.
+fn claims(configured: &[Configured], missing: &[TargetId]) -> MatchKeys {
+    if missing.is_empty() {
+        return MatchKeys::default();
+    }
     let specs = || configured.iter().map(|one| &one.spec);
     let hosts = specs().flat_map(|spec| spec.keys.hosts.iter().cloned());
     let clusters = specs().flat_map(|spec| spec.keys.clusters.iter().cloned());

@@ -59,6 +59,12 @@ impl Entry {
         }
     }
 
+    /// Makes `life` its life, before anything was published of it.
+    pub(super) fn begin(&mut self, life: Life) {
+        self.published = Arc::new(wire(&self.spec, &self.keys, &life));
+        self.life = life;
+    }
+
     /// What its life is judged by.
     pub(super) fn facts(
         &self,

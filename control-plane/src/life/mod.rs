@@ -4,6 +4,7 @@
 //! step. The caller steps with [`Event::Tick`] until nothing changes ([`Step::moved`]), and again at [`deadline`].
 
 mod backoff;
+mod beginning;
 mod deadline;
 mod facts;
 mod sleep;
@@ -89,6 +90,8 @@ pub enum Phase {
     Draining {
         /// By a person, not because it was idle.
         asked: bool,
+        /// Replicas when it began: if somebody sets others meanwhile, theirs stand.
+        from: u32,
     },
     /// On its way to zero.
     Stopping,
@@ -168,7 +171,8 @@ pub enum Effect {
     Stop {
         /// Number of this command.
         command: u64,
-        /// Replicas when it was decided: if somebody else has set others since, theirs stand.
+        /// Replicas when the drain began, or when it was decided if there was none: if somebody else has set others
+        /// since, theirs stand.
         from: u32,
     },
     /// Forget the target and leave its workload as it is.
@@ -226,6 +230,8 @@ pub enum Why {
     Used,
     /// Not every live proxy confirmed in time.
     Unconfirmed,
+    /// The stop found that somebody else had set other replicas: they stand.
+    Abandoned,
     /// Nothing is left.
     Gone,
     /// The back-off is over and somebody came.
@@ -251,6 +257,7 @@ impl Why {
             Self::InUse => "in_use",
             Self::Used => "used",
             Self::Unconfirmed => "unconfirmed",
+            Self::Abandoned => "abandoned",
             Self::Gone => "gone",
             Self::Retry => "retry",
             Self::Suspend => "suspend",

@@ -47,7 +47,14 @@ fn check(before: &Life, event: &Event, facts: &Facts, taken: &Step) -> Result<()
     );
     for effect in &taken.effects {
         match effect {
-            Effect::Stop { command, .. } => {
+            Effect::Stop { command, from } => {
+                if let Phase::Draining { from: begun, .. } = before.phase {
+                    prop_assert_eq!(*from, begun, "must name the replicas that the drain began with");
+                    prop_assert!(
+                        after.seen.replicas == begun || !before.obeyed(),
+                        "must not stop what somebody else has scaled meanwhile"
+                    );
+                }
                 prop_assert_eq!(*command, after.command, "must number its commands");
                 prop_assert_eq!(
                     facts.quorum,
@@ -103,7 +110,7 @@ fn check(before: &Life, event: &Event, facts: &Facts, taken: &Step) -> Result<()
                 "must be gone before it is asleep"
             );
         }
-        ("stopping", "stopping" | "waking") => {}
+        ("stopping", "stopping" | "waking" | "ready") => {}
         ("stopping", _) => prop_assert!(false, "must not leave stopping for {to}"),
         ("failed", "waking") if *event == Event::Tick => {
             let came = before.retiring || facts.demand(before.since);
@@ -202,7 +209,7 @@ fn turn() -> impl Strategy<Value = Turn> {
     let count = || prop_oneof![3 => Just(0u64), 1 => 1u64..3];
     let seconds = |range: std::ops::Range<u64>| range.prop_map(Duration::from_secs);
     let seen = (
-        0u32..2,
+        0u32..4,
         0u32..2,
         0u32..2,
         prop::bool::weighted(0.2),

@@ -6,6 +6,7 @@ use crate::time::Time;
 pub fn step(life: &Life, event: Event, facts: &Facts) -> Step {
     let mut turn = Turn {
         life: life.clone(),
+        had_obeyed: life.obeyed(),
         effects: Vec::new(),
         moved: None,
         facts,
@@ -33,6 +34,8 @@ pub fn step(life: &Life, event: Event, facts: &Facts) -> Step {
 /// A life while it is stepped.
 struct Turn<'a> {
     life: Life,
+    /// The last command was known to be carried out before this step.
+    had_obeyed: bool,
     effects: Vec<Effect>,
     moved: Option<Why>,
     facts: &'a Facts,
@@ -63,8 +66,8 @@ impl Turn<'_> {
             return;
         }
         match self.life.phase {
-            Phase::Ready => self.enter(Phase::Draining { asked: true }, Why::Asked),
-            Phase::Waking { .. } | Phase::Failed { .. } => self.stop(Why::Asked),
+            Phase::Ready => self.drain(true, Why::Asked),
+            Phase::Waking { .. } | Phase::Failed { .. } => self.stop(self.life.seen.replicas, Why::Asked),
             Phase::Stopping => self.life.wake_asked = false,
             Phase::Asleep | Phase::Draining { .. } | Phase::Suspended => {}
         }
@@ -79,7 +82,7 @@ impl Turn<'_> {
             Phase::Asleep => self.settle_asleep(),
             Phase::Waking { start_at } => self.settle_waking(start_at),
             Phase::Ready => self.settle_ready(),
-            Phase::Draining { asked } => self.settle_draining(asked),
+            Phase::Draining { asked, from } => self.settle_draining(asked, from),
             Phase::Stopping => self.settle_stopping(),
             Phase::Failed { retry_at, .. } => self.settle_failed(retry_at),
             Phase::Suspended => self.settle_suspended(),
@@ -116,7 +119,7 @@ impl Turn<'_> {
             return self.leave(phase, Why::SetByOthers);
         }
         if idle(&self.life, self.facts) {
-            self.stop(Why::Idle);
+            self.stop(self.life.seen.replicas, Why::Idle);
         } else if start_at.is_some_and(|at| self.facts.now >= at) {
             self.life.phase = Phase::Waking { start_at: None };
             self.command_start(Cause::Lost);
@@ -131,16 +134,18 @@ impl Turn<'_> {
         } else if self.life.retiring {
             self.effects.push(Effect::Drop);
         } else if idle(&self.life, self.facts) {
-            self.enter(Phase::Draining { asked: false }, Why::Idle);
+            self.drain(false, Why::Idle);
         }
     }
 
-    fn settle_draining(&mut self, asked: bool) {
+    fn settle_draining(&mut self, asked: bool, from: u32) {
         let Facts { now, policy, .. } = *self.facts;
         let begun = self.life.since;
         let idle_until = self.facts.last_use.map(|used| used + self.facts.idle_after);
         if self.set_to_zero() {
             self.leave(Phase::Stopping, Why::SetByOthers);
+        } else if self.life.obeyed() && self.life.seen.replicas != from {
+            self.turn_back(Why::SetByOthers);
         } else if self.life.retiring {
             self.turn_back(Why::Retired);
         } else if self.facts.busy() {
@@ -148,7 +153,7 @@ impl Turn<'_> {
         } else if !asked && idle_until.is_some_and(|until| until > now) {
             self.turn_back(Why::Used);
         } else if may_stop(self.facts).is_ok() && now >= begun + policy.drain_pause {
-            self.stop(Why::Confirmed);
+            self.stop(from, Why::Confirmed);
         } else if now >= begun + policy.drain_timeout {
             self.turn_back(Why::Unconfirmed);
         }
@@ -159,7 +164,12 @@ impl Turn<'_> {
             return;
         }
         if self.life.seen.replicas > 0 {
-            self.enter(Phase::Waking { start_at: None }, Why::SetByOthers);
+            let why = if self.had_obeyed {
+                Why::SetByOthers
+            } else {
+                Why::Abandoned
+            };
+            self.return_to_service(why);
         } else if self.life.seen.left == 0 {
             // It has lived to its end: what failed before is forgiven.
             self.life.attempts = 0;
@@ -174,7 +184,7 @@ impl Turn<'_> {
         } else if wanted && self.facts.now >= retry_at {
             self.start(Cause::Retry, Why::Retry);
         } else if idle(&self.life, self.facts) {
-            self.stop(Why::Idle);
+            self.stop(self.life.seen.replicas, Why::Idle);
         }
     }
 
@@ -235,13 +245,28 @@ impl Turn<'_> {
         });
     }
 
-    fn stop(&mut self, why: Why) {
+    fn drain(&mut self, asked: bool, why: Why) {
+        let from = self.life.seen.replicas;
+        self.enter(Phase::Draining { asked, from }, why);
+    }
+
+    fn stop(&mut self, from: u32, why: Why) {
         self.life.command += 1;
         self.effects.push(Effect::Stop {
             command: self.life.command,
-            from: self.life.seen.replicas,
+            from,
         });
         self.leave(Phase::Stopping, why);
+    }
+
+    /// Somebody else wants it up while it was to be stopped. Whether the endpoints are those from before is not known:
+    /// an epoch begins.
+    fn return_to_service(&mut self, why: Why) {
+        if self.is_up() {
+            self.enter_ready(why);
+        } else {
+            self.enter(Phase::Waking { start_at: None }, why);
+        }
     }
 
     /// A drain is given up. The epoch stands: nothing was stopped.

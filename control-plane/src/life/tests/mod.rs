@@ -1,5 +1,6 @@
 //! Facts about one life, step by step.
 
+mod beginning;
 mod others;
 mod sleeping;
 mod waking;
@@ -68,7 +69,10 @@ pub(super) fn mk_ready() -> Life {
 pub(super) fn mk_draining() -> Life {
     Life {
         since: at(100),
-        ..mk_life(Phase::Draining { asked: false })
+        ..mk_life(Phase::Draining {
+            asked: false,
+            from: 1,
+        })
     }
 }
 

@@ -31,7 +31,10 @@ fn suspension_leaves_it_alone_and_its_end_takes_it_as_it_is() {
     for phase in [
         Phase::Asleep,
         Phase::Ready,
-        Phase::Draining { asked: false },
+        Phase::Draining {
+            asked: false,
+            from: 1,
+        },
         Phase::Waking { start_at: None },
     ] {
         let step = check(

@@ -228,7 +228,7 @@ fn a_drain_turns_back_and_keeps_the_epoch() {
 #[test]
 fn a_recent_arrival_does_not_turn_a_persons_drain_back() {
     let life = Life {
-        phase: Phase::Draining { asked: true },
+        phase: Phase::Draining { asked: true, from: 1 },
         ..mk_draining()
     };
     let facts = Facts {
@@ -258,6 +258,92 @@ fn demand_waits_while_stopping_and_then_wakes() {
         Some(Why::Gone),
     );
     check_life(&step.life, Event::Tick, &wanted, "waking", Some(Why::Demand));
+}
+
+#[test]
+fn a_drain_ends_when_somebody_else_scales_meanwhile() {
+    for replicas in [2, 5] {
+        let scaled = Event::Observed(seen(0, replicas, 1, replicas));
+        let step = check_life(
+            &mk_draining(),
+            scaled,
+            &mk_facts(101),
+            "ready",
+            Some(Why::SetByOthers),
+        );
+        assert_eq!(
+            (step.effects, step.life.epoch),
+            (vec![], mk_draining().epoch),
+            "must let theirs stand, in the same epoch"
+        );
+        check_life(&step.life, Event::Tick, &mk_facts(160), "ready", None);
+        check_life(
+            &step.life,
+            Event::Tick,
+            &mk_facts(161),
+            "draining",
+            Some(Why::Idle),
+        );
+    }
+}
+
+#[test]
+fn a_stop_names_the_replicas_that_the_drain_began_with() {
+    let life = Life {
+        seen: seen(0, 3, 3, 3),
+        ..mk_ready()
+    };
+    let drained = step(&life, Event::Tick, &mk_facts(200)).life;
+    let stopped = step(&drained, Event::Tick, &mk_facts(201));
+    assert_eq!(
+        stopped.effects,
+        [Effect::Stop { command: 1, from: 3 }],
+        "must stop three and no other number"
+    );
+}
+
+#[test]
+fn an_abandoned_stop_returns_to_service_at_once() {
+    let life = Life {
+        command: 4,
+        seen: seen(3, 1, 1, 1),
+        ..mk_life(Phase::Stopping)
+    };
+    let back = check_life(
+        &life,
+        Event::Observed(seen(4, 5, 1, 5)),
+        &mk_facts(100),
+        "ready",
+        Some(Why::Abandoned),
+    );
+    assert_eq!(
+        (back.life.epoch, back.effects),
+        (life.epoch + 1, vec![]),
+        "must be confirmed anew: whose endpoints they are is not known"
+    );
+    check_life(
+        &life,
+        Event::Observed(seen(4, 5, 0, 0)),
+        &mk_facts(100),
+        "waking",
+        Some(Why::Abandoned),
+    );
+}
+
+#[test]
+fn replicas_set_after_the_stop_are_no_abandoned_drain() {
+    let life = Life {
+        command: 4,
+        seen: seen(4, 0, 0, 1),
+        ..mk_life(Phase::Stopping)
+    };
+    check_life(
+        &life,
+        Event::Observed(seen(4, 2, 0, 1)),
+        &mk_facts(100),
+        "waking",
+        Some(Why::SetByOthers),
+    );
 }
 
 #[test]

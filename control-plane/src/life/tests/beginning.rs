@@ -1,0 +1,70 @@
+use super::super::*;
+use super::*;
+
+#[test]
+fn what_is_found_begins_where_it_is() {
+    let cases = [
+        (seen(0, 0, 0, 0), "asleep", 0),
+        (seen(0, 0, 0, 1), "stopping", 0),
+        (seen(0, 3, 0, 3), "waking", 0),
+        (seen(0, 3, 3, 3), "ready", 1),
+        (seen(0, 3, 1, 3), "ready", 1),
+    ];
+    for (seen, phase, epoch) in cases {
+        let life = Life::found(seen.clone(), &mk_facts(100));
+        assert_eq!(
+            (life.phase.name(), life.epoch, life.since),
+            (phase, epoch, at(100)),
+            "{seen:?} must begin there"
+        );
+    }
+}
+
+#[test]
+fn what_is_found_failed_begins_failed_with_the_first_wait() {
+    let broken = |ready| Observed {
+        failure: Some("no image".to_owned()),
+        ..seen(0, 2, ready, 2)
+    };
+    let expected = Phase::Failed {
+        reason: "no image".to_owned(),
+        retry_at: at(101),
+        retry_after: Duration::from_secs(1),
+    };
+    let life = Life::found(broken(0), &mk_facts(100));
+    assert_eq!(life.phase, expected, "must name the reason and the first retry");
+    let life = Life::found(broken(1), &mk_facts(100));
+    assert_eq!(life.phase, Phase::Ready, "must serve with what is ready");
+}
+
+#[test]
+fn what_is_found_suspended_is_left_alone() {
+    let suspended = Facts {
+        suspend: true,
+        ..mk_facts(100)
+    };
+    for seen in [seen(0, 0, 0, 0), seen(0, 0, 0, 1), seen(0, 2, 2, 2)] {
+        let life = Life::found(seen, &suspended);
+        assert_eq!(life.phase, Phase::Suspended, "must be suspended whatever it does");
+    }
+}
+
+#[test]
+fn commands_of_an_earlier_life_are_not_waited_for() {
+    let life = Life::found(seen(41, 1, 1, 1), &mk_facts(100));
+    assert!(life.obeyed(), "must take what is seen for the present");
+}
+
+#[test]
+fn what_is_found_stays_there_and_starts_nothing() {
+    for seen in [
+        seen(0, 0, 0, 0),
+        seen(0, 0, 0, 1),
+        seen(0, 3, 0, 3),
+        seen(0, 3, 3, 3),
+    ] {
+        let life = Life::found(seen, &mk_facts(100));
+        let step = check_life(&life, Event::Tick, &mk_facts(100), life.phase.name(), None);
+        assert_eq!(step.effects, [], "must do nothing by itself");
+    }
+}
