@@ -88,3 +88,120 @@ pub fn observed<'a>(
         look_again: verdict.look_again,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::kubernetes::failure::Kind;
+
+    #[test]
+    fn tells_what_the_object_says() {
+        let seen = look(&mk_workload(&json!({"replicas": 3})), |known| known.command = 4);
+        assert_eq!(seen.replicas, 3, "must tell the replicas wanted");
+        assert_eq!((seen.ready, seen.left), (1, 2), "must tell the endpoints");
+        assert_eq!(seen.command, 4, "must tell the command");
+        assert_eq!(seen.set_by.as_deref(), Some("hpa"), "must tell who set them");
+    }
+
+    #[test]
+    fn where_the_object_does_not_tell_the_scale_does() {
+        let mut workload = mk_workload(&json!({}));
+        workload.replicas = None;
+        let seen = look(&workload, |known| known.scale = Some(2));
+        assert_eq!(seen.replicas, 2, "must take the scale's word");
+    }
+
+    #[test]
+    fn nobody_else_set_what_we_wrote() {
+        let seen = look(&mk_workload(&json!({"replicas": 1})), |known| {
+            known.ours = Some(1)
+        });
+        assert_eq!(seen.set_by, None, "must not name somebody else for what is ours");
+        let seen = look(&mk_workload(&json!({"replicas": 0})), |known| {
+            known.ours = Some(1)
+        });
+        assert_eq!(seen.set_by.as_deref(), Some("hpa"), "must name who undid it");
+    }
+
+    #[test]
+    fn what_is_at_zero_does_not_fail_to_start() {
+        let mut workload = mk_workload(&json!({"replicas": 0}));
+        workload.failure = Some(Failure::new(Kind::Deadline, "late"));
+        assert_eq!(look(&workload, |_| {}).failure, None, "must not fail at zero");
+        workload.replicas = Some(1);
+        assert_eq!(
+            look(&workload, |_| {}).failure.as_deref(),
+            Some("late"),
+            "must fail above zero"
+        );
+        let trouble = Failure::new(Kind::Refused, "forbidden");
+        workload.replicas = Some(0);
+        let seen = look(&workload, |known| known.trouble = Some(&trouble));
+        assert_eq!(
+            seen.failure.as_deref(),
+            Some("forbidden"),
+            "must fail if it cannot be written"
+        );
+    }
+
+    #[test]
+    fn nothing_there_is_nothing_wanted() {
+        let gone = Failure::new(Kind::WorkloadNotFound, "there is no Deployment shop/web");
+        let known = Known {
+            workload: None,
+            trouble: Some(&gone),
+            ..mk_known(None)
+        };
+        let seen = observed(known, [], Timestamp::UNIX_EPOCH, Duration::ZERO).observed;
+        assert_eq!(seen.replicas, 0, "must want nothing");
+        assert_eq!(seen.failure, Some(gone.reason), "must say that it is missing");
+    }
+
+    #[test]
+    fn a_pod_on_its_way_out_is_left() {
+        let pod = |phase: &str| {
+            let pod = json!({"metadata": {"name": "p", "uid": phase}, "status": {"phase": phase}});
+            PodFacts::reduce(&serde_json::from_value(pod).unwrap())
+        };
+        let pods = [
+            pod("Running"),
+            pod("Pending"),
+            pod("Unknown"),
+            pod("Failed"),
+            pod("Succeeded"),
+        ];
+        let workload = mk_workload(&json!({"replicas": 0}));
+        let seen = observed(
+            mk_known(Some(&workload)),
+            &pods,
+            Timestamp::UNIX_EPOCH,
+            Duration::ZERO,
+        );
+        assert_eq!(seen.observed.left, 3, "must count Pods that have not ended");
+    }
+
+    fn look<'a>(workload: &'a Workload, change: impl FnOnce(&mut Known<'a>)) -> Observed {
+        let mut known = mk_known(Some(workload));
+        change(&mut known);
+        observed(known, [], Timestamp::UNIX_EPOCH, Duration::ZERO).observed
+    }
+
+    fn mk_known(workload: Option<&Workload>) -> Known<'_> {
+        Known {
+            workload,
+            scale: None,
+            endpoints: Endpoints { ready: 1, left: 2 },
+            trouble: None,
+            ours: None,
+            command: 0,
+        }
+    }
+
+    fn mk_workload(spec: &Value) -> Workload {
+        let entry = json!({"manager": "hpa", "subresource": "scale"});
+        let object = json!({"metadata": {"name": "web", "uid": "u", "managedFields": [entry]}, "spec": spec});
+        Workload::reduce(&serde_json::from_value(object).unwrap(), ReplicasAt::Spec)
+    }
+}

@@ -97,3 +97,87 @@ fn owns_replicas(entry: &ManagedFieldsEntry) -> bool {
         .is_some_and(|fields| fields.0.pointer("/f:spec/f:replicas").is_some());
     scale || spec
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn replicas_are_one_where_none_are_written() {
+        let check = |spec: Value, wanted: u32| {
+            let seen = mk_workload(&spec, ReplicasAt::Spec);
+            assert_eq!(seen.replicas, Some(wanted), "must read {spec}");
+        };
+        check(json!({}), 1);
+        check(json!({"replicas": null}), 1);
+        check(json!({"replicas": 0}), 0);
+        check(json!({"replicas": 5}), 5);
+        let other = mk_workload(&json!({"replicas": 5}), ReplicasAt::Scale);
+        assert_eq!(
+            other.replicas, None,
+            "must leave it to the scale subresource where the kind is not known"
+        );
+    }
+
+    #[test]
+    fn knows_where_kinds_keep_their_replicas() {
+        for kind in ["Deployment", "StatefulSet", "ReplicaSet"] {
+            assert_eq!(
+                ReplicasAt::of("apps/v1", kind),
+                ReplicasAt::Spec,
+                "must know {kind}"
+            );
+        }
+        let other = ReplicasAt::of("example.com/v1", "Deployment");
+        assert_eq!(
+            other,
+            ReplicasAt::Scale,
+            "must not take another group's Deployment for one"
+        );
+    }
+
+    #[test]
+    fn selects_its_pods() {
+        let seen = mk_workload(
+            &json!({"selector": {"matchLabels": {"app": "web"}}}),
+            ReplicasAt::Spec,
+        );
+        assert_eq!(seen.selector.as_deref(), Some("app=web"), "must read its labels");
+        let none = mk_workload(&json!({"selector": {}}), ReplicasAt::Spec);
+        assert_eq!(none.selector, None, "must not select everything");
+    }
+
+    #[test]
+    fn the_newest_owner_of_the_replicas_has_set_them() {
+        let check = |entries: Value, wanted: Option<&str>| {
+            let mut object = mk_object(&json!({}));
+            object.metadata.managed_fields = serde_json::from_value(entries).unwrap();
+            let seen = Workload::reduce(&object, ReplicasAt::Spec);
+            assert_eq!(seen.set_by.as_deref(), wanted, "must name who set the replicas");
+        };
+        let replicas = json!({"f:spec": {"f:replicas": {}}});
+        let apply = json!({"manager": "kubectl", "operation": "Apply", "time": "2026-01-01T00:00:00Z", "fieldsV1": replicas});
+        let hpa = json!({"manager": "hpa", "operation": "Update", "time": "2026-01-01T00:00:05Z",
+            "subresource": "scale", "fieldsV1": {"f:spec": {"f:size": {}}}});
+        let ours = json!({"manager": "holdfast", "operation": "Update", "time": "2026-01-01T00:00:09Z",
+            "subresource": "scale", "fieldsV1": replicas});
+        let image = json!({"manager": "ci", "operation": "Update", "time": "2026-01-01T00:01:00Z",
+            "fieldsV1": {"f:spec": {"f:template": {}}}});
+        check(json!([]), None);
+        check(json!([image]), None);
+        check(json!([apply, image]), Some("kubectl"));
+        check(json!([hpa, apply, image]), Some("hpa"));
+        check(json!([ours, hpa, apply]), None);
+    }
+
+    fn mk_workload(spec: &Value, at: ReplicasAt) -> Workload {
+        Workload::reduce(&mk_object(spec), at)
+    }
+
+    fn mk_object(spec: &Value) -> DynamicObject {
+        let object = json!({"metadata": {"name": "web", "uid": "u", "resourceVersion": "7"}, "spec": spec});
+        serde_json::from_value(object).unwrap()
+    }
+}

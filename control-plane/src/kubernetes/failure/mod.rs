@@ -1,0 +1,163 @@
+//! Why a workload cannot start, in people's words: read from conditions of the workload and of its Pods. Pure.
+//!
+//! What it says reaches clients, so it is one line of bounded length, and repeats nothing that a container has said.
+//! A Pod that is terminating, has finished, or was made from another template than the newest one, does not count.
+//! While one Pod that counts may still come up, those that cannot do not make the workload fail.
+//!
+//! Nothing is done about a StatefulSet whose Pods a quota forbids: its controller says so in Events alone, which the
+//! control plane may not read. Its requests are held until their deadline.
+
+mod conditions;
+mod pods;
+mod words;
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::observe::{PodFacts, Workload};
+
+pub(super) use conditions::of_conditions;
+pub(super) use pods::{of_containers, of_scheduling};
+
+/// Why a workload cannot start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which kind of reason.
+    pub kind: Kind,
+    /// For people. Made by [`Failure::new`] alone: one line, bounded.
+    pub reason: String,
+}
+
+impl Failure {
+    /// `text` in one line, bounded, without credentials in URLs.
+    pub fn new(kind: Kind, text: &str) -> Self {
+        Self {
+            kind,
+            reason: words::one_line(text),
+        }
+    }
+}
+
+/// Kinds of reasons, in the order in which they are told: where several apply, the first. What keeps everything from
+/// starting comes before what keeps one Pod from it, a cause before what follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// The API server does not know the kind, or the kind has no scale subresource.
+    KindNotScalable,
+    /// There is no such object.
+    WorkloadNotFound,
+    /// We may not read or write it, or the API server refuses what we write.
+    Refused,
+    /// The API server cannot be reached, or answers with an error.
+    Unreachable,
+    /// No Pod can be created: a quota, an admission plugin.
+    NoPods,
+    /// An image cannot be pulled.
+    Image,
+    /// A container cannot be created.
+    Create,
+    /// A container ends again and again.
+    CrashLoop,
+    /// No node takes a Pod.
+    Unschedulable,
+    /// It made no progress in its `progressDeadlineSeconds`.
+    Deadline,
+}
+
+impl Kind {
+    /// Its name in Events and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::KindNotScalable => "KindNotScalable",
+            Self::WorkloadNotFound => "WorkloadNotFound",
+            Self::Refused => "Refused",
+            Self::Unreachable => "Unreachable",
+            Self::NoPods => "NoPods",
+            Self::Image => "ImageNotPulled",
+            Self::Create => "ContainerNotCreated",
+            Self::CrashLoop => "CrashLoop",
+            Self::Unschedulable => "Unschedulable",
+            Self::Deadline => "DeadlineExceeded",
+        }
+    }
+}
+
+/// What is to be said at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Why it cannot start, if it cannot.
+    pub failure: Option<Failure>,
+    /// When to look again although nothing has changed.
+    pub look_again: Option<Timestamp>,
+}
+
+/// Why `workload` with these Pods cannot start, at `now` by the wall clock. `grace`: how long a Pod may be
+/// unschedulable before that counts, since the moment that its condition names.
+pub fn of_workload(workload: &Workload, pods: &[&PodFacts], now: Timestamp, grace: Duration) -> Verdict {
+    let pods = of_pods(pods, now, grace);
+    let own = workload.failure.clone();
+    Verdict {
+        failure: own.into_iter().chain(pods.failure).min_by_key(|found| found.kind),
+        look_again: pods.look_again,
+    }
+}
+
+fn of_pods(pods: &[&PodFacts], now: Timestamp, grace: Duration) -> Verdict {
+    let live = || pods.iter().filter(|pod| !pod.terminating && !pod.finished);
+    let newest = live()
+        .max_by_key(|pod| (pod.created, &pod.name))
+        .map(|pod| &pod.template);
+    let mut failures = Vec::new();
+    let mut look_again = None;
+    let mut one_may_come_up = false;
+    for pod in live().filter(|pod| Some(&pod.template) == newest) {
+        match verdict_of(pod, now, grace) {
+            Verdict {
+                failure: Some(failure),
+                ..
+            } => failures.push((failure.kind, &pod.name, failure)),
+            Verdict {
+                look_again: Some(at), ..
+            } => {
+                one_may_come_up = true;
+                look_again = Some(look_again.map_or(at, |other: Timestamp| other.min(at)));
+            }
+            Verdict { .. } => one_may_come_up = true,
+        }
+    }
+    let first = failures
+        .into_iter()
+        .min_by(|(kind, name, _), (other_kind, other_name, _)| (kind, name).cmp(&(other_kind, other_name)));
+    Verdict {
+        failure: first.filter(|_| !one_may_come_up).map(|(_, _, failure)| failure),
+        look_again,
+    }
+}
+
+fn verdict_of(pod: &PodFacts, now: Timestamp, grace: Duration) -> Verdict {
+    let failed = |failure: &Failure| Verdict {
+        failure: Some(failure.clone()),
+        look_again: None,
+    };
+    match (&pod.failure, &pod.unscheduled) {
+        (Some(failure), _) => failed(failure),
+        (None, Some(unscheduled)) => {
+            let since = unscheduled.since.or(pod.created).unwrap_or(now);
+            // A grace that overflows never ends.
+            let end = since.checked_add(grace).unwrap_or(Timestamp::MAX);
+            if now >= end {
+                failed(&unscheduled.failure)
+            } else {
+                Verdict {
+                    failure: None,
+                    look_again: Some(end),
+                }
+            }
+        }
+        (None, None) => Verdict::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
