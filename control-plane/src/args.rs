@@ -38,14 +38,17 @@ pub enum BackendKind {
     Local,
     /// A person says what sleeps.
     Manual,
+    /// What has a scale subresource in a cluster; targets are custom resources there.
+    Kubernetes,
 }
 
 impl BackendKind {
-    /// What it needs of each document.
-    pub fn needs(self) -> Needs {
+    /// What it needs of each document of a targets file. `None`: it takes no such file.
+    pub fn needs(self) -> Option<Needs> {
         match self {
-            Self::Local => Needs::Process,
-            Self::Manual => Needs::Nothing,
+            Self::Local => Some(Needs::Process),
+            Self::Manual => Some(Needs::Nothing),
+            Self::Kubernetes => None,
         }
     }
 }
@@ -56,9 +59,9 @@ pub struct ServeArgs {
     /// What runs the workloads.
     #[arg(long, env = "HOLDFAST_BACKEND", value_enum, default_value = "local")]
     pub backend: BackendKind,
-    /// File with ScaleTarget documents; it is watched.
+    /// File with ScaleTarget documents; it is watched. Required by local and manual, and by them only.
     #[arg(long, env = "HOLDFAST_TARGETS", value_name = "FILE")]
-    pub targets: PathBuf,
+    pub targets: Option<PathBuf>,
     /// Where to listen, for HTTP/1.1 and h2c. Port 0 takes a free one, which the log names.
     #[arg(
         long,
@@ -94,7 +97,8 @@ pub struct ServeArgs {
         default_value = "10m"
     )]
     pub proxy_forget_after: Span,
-    /// No target is put to sleep in the first two leases after a start.
+    /// No target is put to sleep in the first two leases after a start. With kubernetes also how long a leader may go
+    /// without renewing its lease, so the longest until another takes over.
     #[arg(
         long,
         env = "HOLDFAST_LEASE_DURATION",
@@ -122,6 +126,9 @@ pub struct ServeArgs {
     #[arg(long, env = "HOLDFAST_MAX_PROXIES", value_name = "N", default_value = "1024",
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_proxies: u32,
+    /// With kubernetes.
+    #[command(flatten, next_help_heading = "Kubernetes")]
+    pub cluster: ClusterArgs,
     /// Form of the log on stderr.
     #[arg(long, env = "HOLDFAST_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
@@ -133,6 +140,41 @@ pub struct ServeArgs {
     /// the end of the drain to SIGTERM; asleep: from the reaping to asleep; ready: from the probe's yes to ready.
     #[arg(long, env = "HOLDFAST_TEST_DELAY", hide = true, default_value = "")]
     pub test_delay: TestDelay,
+}
+
+/// Options of `serve` that only the Kubernetes backend reads. The cluster is that of `KUBECONFIG`, or the one it runs in.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ClusterArgs {
+    /// Namespace of the Lease that says which replica leads. Default: the pod's own, else holdfast-system.
+    #[arg(long, env = "HOLDFAST_LEASE_NAMESPACE", value_name = "NAMESPACE")]
+    pub lease_namespace: Option<String>,
+    /// Name of that Lease.
+    #[arg(
+        long,
+        env = "HOLDFAST_LEASE_NAME",
+        value_name = "NAME",
+        default_value = "holdfast-control-plane"
+    )]
+    pub lease_name: String,
+    /// Name of this replica in the Lease; no two may have the same. Default: the host's name and a random suffix.
+    #[arg(long, env = "HOLDFAST_IDENTITY", value_name = "NAME")]
+    pub identity: Option<String>,
+    /// The cluster's domain, in which Services have their names.
+    #[arg(
+        long,
+        env = "HOLDFAST_CLUSTER_DOMAIN",
+        value_name = "DOMAIN",
+        default_value = "cluster.local"
+    )]
+    pub cluster_domain: String,
+    /// A Pod that is unschedulable for longer fails its target: until then an autoscaler may be adding a node.
+    #[arg(
+        long,
+        env = "HOLDFAST_UNSCHEDULABLE_GRACE",
+        value_name = "DURATION",
+        default_value = "30s"
+    )]
+    pub unschedulable_grace: Span,
 }
 
 /// Options of `validate`.
@@ -204,10 +246,13 @@ impl Args {
 }
 
 fn validate(path: PathBuf, backend: BackendKind) -> ExitCode {
-    let file = TargetsFile {
-        path,
-        needs: backend.needs(),
+    let Some(needs) = backend.needs() else {
+        serve::complain(
+            "validate: with --backend kubernetes the API server says it: kubectl apply --dry-run=server",
+        );
+        return ExitCode::from(2);
     };
+    let file = TargetsFile { path, needs };
     let (line, code) = match file.read() {
         Ok(targets) => (
             format!("{}: {} targets, all good", file.path.display(), targets.len()),

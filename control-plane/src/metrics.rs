@@ -139,8 +139,27 @@ impl Metrics {
         self.bounds_hit.get_or_create(&[("bound", bound)]).inc();
     }
 
-    /// The text of `/metrics`, with gauges as of `status`.
-    pub fn render(&self, status: &Status) -> String {
+    /// The text of `/metrics`, with gauges as of `status`. `None`: this replica does not lead, and has no targets.
+    pub fn render(&self, status: Option<&Status>) -> String {
+        match status {
+            Some(status) => self.show(status),
+            None => self.show_nothing(),
+        }
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = text::encode(&mut text, &self.registry);
+        text
+    }
+
+    fn show_nothing(&self) {
+        self.targets.clear();
+        self.proxies.clear();
+        for gauge in [&self.held, &self.in_flight, &self.open_polls] {
+            gauge.set(0);
+        }
+    }
+
+    fn show(&self, status: &Status) {
         const STATES: [&str; 7] = [
             "asleep",
             "waking",
@@ -173,10 +192,6 @@ impl Metrics {
             .set(sum(status.targets.iter().map(|target| target.held).sum()));
         self.in_flight
             .set(sum(status.targets.iter().map(|target| target.in_flight).sum()));
-        let mut text = String::new();
-        // Writing to a string cannot fail.
-        let _ = text::encode(&mut text, &self.registry);
-        text
     }
 }
 

@@ -63,6 +63,39 @@ fn a_targets_file_that_is_not_there_is_named() {
 }
 
 #[test]
+fn each_backend_says_where_its_targets_come_from() {
+    for (args, expected) in [
+        (
+            &["serve"][..],
+            "control-plane: --targets is required by the local and the manual backend\n",
+        ),
+        (
+            &["serve", "--backend", "kubernetes", "--targets", "t.yaml"],
+            "control-plane: --targets is for local and manual: with --backend kubernetes targets are ScaleTarget resources\n",
+        ),
+    ] {
+        let output = run(args);
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            (output.status.code(), line.as_str()),
+            (Some(1), expected),
+            "must be one clear line"
+        );
+    }
+}
+
+#[test]
+fn no_cluster_is_one_clear_line() {
+    let output = run(&["serve", "--backend", "kubernetes"]);
+    let line = String::from_utf8(output.stderr).unwrap();
+    let start = "control-plane: no cluster: neither KUBECONFIG nor a service account can be used: ";
+    assert!(
+        line.starts_with(start) && line.trim_end().lines().count() == 1,
+        "must be said: {line}"
+    );
+}
+
+#[test]
 fn an_edit_is_taken_and_a_bad_one_is_not() {
     let plane = ControlPlane::start(&document("web", &listener(free_port(), ""), ""), &[]);
     let first = plane.sync(&Value::Null, 0);

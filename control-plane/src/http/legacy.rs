@@ -2,12 +2,12 @@
 //! to tell how it went.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::Query;
 use axum::http::StatusCode;
 use protocol::TargetId;
 use serde::Deserialize;
 
-use super::App;
+use super::active::Active;
 use super::problem::{Error, Kind};
 use crate::fleet::{Gone, WishRefusal};
 
@@ -18,20 +18,20 @@ pub(super) struct Host {
 }
 
 /// `GET /`: the hosts whose requests are held now (their targets are asleep, waking or draining).
-pub(super) async fn held_hosts(State(app): State<App>) -> Json<Vec<String>> {
-    Json(app.fleet.view().borrow().held_hosts())
+pub(super) async fn held_hosts(active: Active) -> Json<Vec<String>> {
+    Json(active.fleet.view().borrow().held_hosts())
 }
 
 /// `POST /poke-scale-up?host=H`: wakes the host's target. With the manual backend it is up at once.
-pub(super) async fn poke(State(app): State<App>, Query(query): Query<Host>) -> Result<StatusCode, Error> {
-    let id = find(&app, query)?;
-    outcome(app.fleet.wake(id.clone()).await, id)
+pub(super) async fn poke(active: Active, Query(query): Query<Host>) -> Result<StatusCode, Error> {
+    let id = find(&active, query)?;
+    outcome(active.fleet.wake(id.clone()).await, id)
 }
 
 /// `POST /set-scaled-to-zero?host=H`, manual backend only: turns a host that is up off and one that is not on.
-pub(super) async fn toggle(State(app): State<App>, Query(query): Query<Host>) -> Result<StatusCode, Error> {
-    let id = find(&app, query)?;
-    outcome(app.fleet.toggle(id.clone()).await, id)
+pub(super) async fn toggle(active: Active, Query(query): Query<Host>) -> Result<StatusCode, Error> {
+    let id = find(&active, query)?;
+    outcome(active.fleet.toggle(id.clone()).await, id)
 }
 
 /// 200, or 500 where the wish cannot be carried out: there was no other status for that.
@@ -44,11 +44,11 @@ fn outcome(outcome: Result<Result<(), WishRefusal>, Gone>, id: TargetId) -> Resu
     }
 }
 
-fn find(app: &App, query: Host) -> Result<TargetId, Error> {
+fn find(active: &Active, query: Host) -> Result<TargetId, Error> {
     let host = query.host.filter(|host| !host.is_empty());
     let host = host.ok_or_else(|| Error::new(Kind::BadRequest, "write ?host=H").in_field("host"))?;
     let name = without_port(&host).to_ascii_lowercase();
-    let found = app.fleet.view().borrow().find_host(&name);
+    let found = active.fleet.view().borrow().find_host(&name);
     found.ok_or_else(|| Error::new(Kind::NoTarget, format!("no target has the host {name:?}")))
 }
 

@@ -2,11 +2,13 @@
 //!
 //! Handlers read the view or ask the fleet; none decides anything.
 
+pub mod active;
 pub mod auth;
 mod legacy;
 mod problem;
 mod report;
 pub mod server;
+mod standby;
 mod sync;
 mod targets;
 
@@ -23,8 +25,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 
-use crate::fleet::FleetHandle;
 use crate::metrics::Metrics;
+use active::Sight;
 use auth::Token;
 use problem::{Error, Kind};
 
@@ -36,8 +38,8 @@ pub const MAX_WAIT: Duration = Duration::from_secs(60);
 /// What the handlers share.
 #[derive(Clone, Debug)]
 pub struct App {
-    /// The fleet.
-    pub fleet: FleetHandle,
+    /// Which fleet answers.
+    pub sight: Sight,
     /// What is counted.
     pub metrics: Metrics,
     /// Asked of every call but health and metrics, if there is one.
@@ -67,29 +69,41 @@ pub fn router(app: App) -> Router {
     if app.manual {
         guarded = guarded.route("/set-scaled-to-zero", post(legacy::toggle));
     }
-    guarded
+    let guarded = guarded
         .route_layer(middleware::from_fn_with_state(app.clone(), auth::check))
+        .method_not_allowed_fallback(async || Error::from(Kind::MethodNotAllowed))
+        .fallback(async || Error::from(Kind::NoRoute))
+        .layer(middleware::from_fn_with_state(app.clone(), standby::check));
+    Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .method_not_allowed_fallback(async || Error::from(Kind::MethodNotAllowed))
-        .fallback(async || Error::from(Kind::NoRoute))
+        .merge(guarded)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(app)
 }
 
+/// 200 only while this replica answers and knows everything it watches.
 async fn ready(State(app): State<App>) -> Response {
     if app.stop.is_cancelled() {
         return Error::from(Kind::ShuttingDown).into_response();
     }
-    if !app.fleet.view().borrow().is_complete() {
+    let Some(active) = app.sight.active() else {
+        return Error::from(Kind::Standby).into_response();
+    };
+    if !active.fleet.view().borrow().is_complete() {
         return Error::from(Kind::NotReady).into_response();
     }
     (StatusCode::OK, "ready\n").into_response()
 }
 
-async fn metrics(State(app): State<App>) -> Result<Response, Error> {
+/// Always answered: a replica that does not lead has counters all the same.
+async fn metrics(State(app): State<App>) -> Response {
     const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let status = app.fleet.status().await?;
-    Ok(([("content-type", TYPE)], app.metrics.render(&status)).into_response())
+    let status = match app.sight.active() {
+        Some(active) => active.fleet.status().await.ok(),
+        None => None,
+    };
+    ([("content-type", TYPE)], app.metrics.render(status.as_ref())).into_response()
 }

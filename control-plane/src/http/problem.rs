@@ -28,6 +28,8 @@ pub(super) enum Kind {
     TooManyProxies,
     /// Not everything that is watched has been read yet.
     NotReady,
+    /// Another replica leads.
+    Standby,
     /// The control plane ends.
     ShuttingDown,
 }
@@ -68,6 +70,11 @@ impl Kind {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "urn:holdfast:not-ready",
                 "Not ready yet",
+            ),
+            Self::Standby => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "urn:holdfast:standby",
+                "This replica does not lead",
             ),
             Self::ShuttingDown => (
                 StatusCode::SERVICE_UNAVAILABLE,

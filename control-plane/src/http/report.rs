@@ -6,6 +6,7 @@ use protocol::Report;
 use serde::de::DeserializeOwned;
 
 use super::App;
+use super::active::Active;
 use super::problem::{Error, Kind};
 use crate::fleet::Reported;
 
@@ -17,6 +18,7 @@ const MAX_NAME: usize = 256;
 /// The wake-up call.
 pub(super) async fn report(
     State(app): State<App>,
+    active: Active,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, Error> {
     let report: Report = parse(&body.inspect_err(|_| app.metrics.bound_hit("report_bytes"))?)?;
@@ -26,7 +28,7 @@ pub(super) async fn report(
         let detail = format!("lists more than {MAX_TARGETS} targets");
         return Err(Error::new(Kind::TooLarge, detail).in_field("targets"));
     }
-    match app.fleet.report(report).await? {
+    match active.fleet.report(report).await? {
         Reported::Taken => {
             app.metrics.reports.inc();
             Ok(StatusCode::NO_CONTENT)

@@ -10,6 +10,7 @@ use protocol::{Revision, SyncRequest, Target, TargetId};
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
+use super::active::Active;
 use super::problem::{Error, Kind};
 use super::report::{check_name, parse};
 use super::{App, MAX_WAIT};
@@ -29,9 +30,10 @@ struct Answer<'a> {
 }
 
 /// The long poll. Answered as soon as something after `since` is published; with nothing new when the wait is over,
-/// a newer poll of the same proxy has come, or the control plane shuts down.
+/// a newer poll of the same proxy has come, or the control plane shuts down; turned away when it leads no more.
 pub(super) async fn sync(
     State(app): State<App>,
+    active: Active,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Error> {
     let SyncRequest {
@@ -41,15 +43,15 @@ pub(super) async fn sync(
     } = parse(&body?)?;
     check_name(&proxy.id, proxy.incarnation.as_str())?;
     let until = Instant::now() + Duration::from_millis(wait_ms).min(MAX_WAIT);
-    let guard = match app.fleet.open_poll(proxy).await? {
+    let guard = match active.fleet.open_poll(proxy).await? {
         Ok(guard) => guard,
-        Err(PollRefusal::Superseded) => return Ok(answer(&app, nothing(&app, since))),
+        Err(PollRefusal::Superseded) => return Ok(answer(&app, nothing(&active, since))),
         Err(PollRefusal::TooMany) => {
             app.metrics.bound_hit("proxies");
             return Err(Kind::TooManyProxies.into());
         }
     };
-    let mut view = app.fleet.view();
+    let mut view = active.fleet.view();
     loop {
         {
             let view = view.borrow_and_update();
@@ -62,21 +64,22 @@ pub(super) async fn sync(
         tokio::select! {
             changed = view.changed() => changed.map_err(|_| Kind::ShuttingDown)?,
             () = guard.ended() => break,
+            () = active.ended() => return Err(Kind::Standby.into()),
             () = app.stop.cancelled() => break,
             () = sleep_until(until) => break,
         }
     }
-    if !app.fleet.view().borrow().is_complete() {
+    if !active.fleet.view().borrow().is_complete() {
         return Err(Kind::NotReady.into());
     }
-    Ok(answer(&app, nothing(&app, since)))
+    Ok(answer(&app, nothing(&active, since)))
 }
 
 /// Nothing new, from where the proxy is: it must not take itself to know what it was not told.
-fn nothing(app: &App, since: Option<Revision>) -> Delta {
+fn nothing(active: &Active, since: Option<Revision>) -> Delta {
     let beginning = || Revision {
         n: 0,
-        ..app.fleet.view().borrow().revision()
+        ..active.fleet.view().borrow().revision()
     };
     Delta {
         revision: since.unwrap_or_else(beginning),

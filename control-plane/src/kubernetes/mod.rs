@@ -3,6 +3,7 @@
 //! Watches fill an in-memory index; what follows from it is decided by pure functions ([`discovery`], `observe`), and
 //! written by one module for each thing written. In the steady state it asks the API server for nothing.
 
+pub mod client;
 pub mod crd;
 pub mod discovery;
 pub mod events;
@@ -12,6 +13,9 @@ pub mod mirror;
 pub mod names;
 pub mod observe;
 pub mod resource;
+mod run;
 pub mod scale;
 pub mod status;
 pub mod watches;
+
+pub(crate) use run::{Wiring, run};

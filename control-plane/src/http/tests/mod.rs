@@ -2,7 +2,9 @@
 
 mod polls;
 mod routes;
+mod standby;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -14,10 +16,11 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::active::Seat;
 use super::*;
 use crate::backend::manual::Manual;
 use crate::fleet::proxies::Limits;
-use crate::fleet::{Settings, actor, world};
+use crate::fleet::{FleetHandle, Settings, actor, world};
 use crate::life::Policy;
 use crate::time::Clock;
 use crate::view::View;
@@ -26,6 +29,8 @@ use crate::view::View;
 #[derive(Clone)]
 struct Server {
     app: App,
+    fleet: FleetHandle,
+    seat: Arc<Seat>,
 }
 
 impl Server {
@@ -64,9 +69,13 @@ impl Server {
         fleet.configure(specs.into()).await.unwrap();
         fleet.view().wait_for(View::is_complete).await.unwrap();
         let stop = CancellationToken::new();
+        let (seat, sight) = Seat::new();
+        seat.take(fleet.clone(), None);
         Self {
+            seat: Arc::new(seat),
+            fleet,
             app: App {
-                fleet,
+                sight,
                 metrics,
                 token,
                 heartbeat,
@@ -123,7 +132,7 @@ impl Server {
     /// Waits until `count` polls are open, without letting time pass.
     async fn until_polls(&self, count: usize) {
         for _ in 0..1_000 {
-            let status = self.app.fleet.status().await.unwrap();
+            let status = self.fleet.status().await.unwrap();
             if status.proxies.iter().filter(|proxy| proxy.polling).count() == count {
                 return;
             }

@@ -1,0 +1,133 @@
+//! Serves targets from a file: local processes, or workloads that a person minds. Ends in order: polls answered, then
+//! workloads stopped.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::{Stage, answer, signalled};
+use crate::backend::Backend;
+use crate::backend::local::{Delays, Local};
+use crate::backend::manual::Manual;
+use crate::config::{ScaleTarget, TargetsFile, watch};
+use crate::fleet::{FleetHandle, actor};
+use crate::view::View;
+
+/// How long the proxies have to confirm that they hold, before what they would pass into is stopped.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
+/// Serves until a signal comes. `delays`: of the local backend; without them it is the manual one.
+pub(super) async fn run(
+    stage: Stage,
+    file: TargetsFile,
+    specs: Vec<ScaleTarget>,
+    delays: Option<Delays>,
+) -> anyhow::Result<()> {
+    let (settings, clock, metrics) = (stage.fleet_settings(), stage.clock, stage.app.metrics.clone());
+    // The actor outlives the polls, so that their answers are the last thing it sees.
+    let end = CancellationToken::new();
+    let running = |fleet| Running {
+        stage,
+        fleet,
+        file,
+        specs,
+        end: end.clone(),
+    };
+    match delays {
+        Some(delays) => {
+            let mount = move |fleet| Local::new(own_executable(), fleet, delays);
+            let (fleet, actor) = actor::new(settings, clock, metrics, mount, end.clone());
+            operate(running(fleet), actor).await
+        }
+        None => {
+            let (fleet, actor) = actor::new(settings, clock, metrics, |_| Manual::default(), end.clone());
+            operate(running(fleet), actor).await
+        }
+    }
+}
+
+struct Running {
+    stage: Stage,
+    fleet: FleetHandle,
+    file: TargetsFile,
+    specs: Vec<ScaleTarget>,
+    end: CancellationToken,
+}
+
+async fn operate<B: Backend>(
+    running: Running,
+    actor: impl Future<Output = B> + Send + 'static,
+) -> anyhow::Result<()> {
+    let Running {
+        stage: Stage {
+            app, seat, listener, ..
+        },
+        fleet,
+        file,
+        specs,
+        end,
+    } = running;
+    let stop = app.stop.clone();
+    let mut actor = tokio::spawn(actor);
+    fleet
+        .configure(specs.iter().cloned().map(Into::into).collect())
+        .await?;
+    // The file has been read: nobody need be told to come back.
+    fleet
+        .view()
+        .wait_for(View::is_complete)
+        .await
+        .context("the fleet ended at its start")?;
+    seat.take(fleet.clone(), None);
+    info!(event = "listening", address = %listener.local_addr()?, targets = specs.len(), "listening");
+    let mut server = answer(listener, app);
+    let mut follower = tokio::spawn(follow(file, specs, fleet.clone()));
+    let outcome = tokio::select! {
+        signal = signalled() => signal,
+        ended = &mut actor => return Err(anyhow!("the fleet ended unexpectedly: {:?}", ended.err())),
+        ended = &mut server => Err(anyhow!("the server ended unexpectedly: {:?}", ended.err())),
+        ended = &mut follower => Err(anyhow!("the targets file is no longer watched: {ended:?}")),
+    };
+    follower.abort();
+    // A proxy that has not confirmed has been told all the same.
+    let _ = tokio::time::timeout(LAST_WORD, fleet.close()).await;
+    stop.cancel();
+    if !server.is_finished()
+        && let Err(e) = server.await
+    {
+        error!("the server failed: {e}");
+    }
+    end.cancel();
+    let backend = actor.await.context("the fleet failed")?;
+    backend.shut_down().await;
+    info!(event = "stopped", "stopped");
+    outcome
+}
+
+/// Passes each good configuration on.
+async fn follow(file: TargetsFile, specs: Vec<ScaleTarget>, fleet: FleetHandle) -> anyhow::Result<()> {
+    // One: the next is read only when this one has been taken.
+    let (sender, mut changed) = mpsc::channel(1);
+    let watching = watch::follow(file, specs, sender);
+    tokio::pin!(watching);
+    loop {
+        tokio::select! {
+            ended = &mut watching => return Ok(ended?),
+            Some(specs) = changed.recv() => fleet.configure(specs.into_iter().map(Into::into).collect()).await?,
+        }
+    }
+}
+
+/// This very program, even if its file has been replaced since.
+fn own_executable() -> PathBuf {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() {
+        running
+    } else {
+        std::env::current_exe().unwrap_or(running)
+    }
+}
