@@ -1,18 +1,23 @@
 //! Serves a router on a listener: HTTP/1.1 and h2c on one port, a bounded number of connections, a bounded farewell.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use super::standby::LastAnswer;
 use crate::metrics::Metrics;
 
 /// Most connections at once; beyond it the listener waits. Each proxy needs two or three.
@@ -29,12 +34,12 @@ const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Serves until `stop` is cancelled, then lets what is under way end, for three seconds at most.
 pub async fn serve(listener: TcpListener, router: Router, metrics: Metrics, stop: CancellationToken) {
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = TaskTracker::new();
     loop {
         let place = tokio::select! {
             () = stop.cancelled() => break,
-            place = place(&connections, &metrics) => place,
+            place = place(&places, &metrics) => place,
         };
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -42,8 +47,8 @@ pub async fn serve(listener: TcpListener, router: Router, metrics: Metrics, stop
         };
         match accepted {
             Ok((stream, _)) => {
-                let connection = graceful.watch(connection(stream, router.clone()));
-                tokio::spawn(async move {
+                let connection = attend(stream, router.clone(), stop.clone());
+                connections.spawn(async move {
                     if let Err(e) = connection.await {
                         debug!("a connection ended early: {e}");
                     }
@@ -58,7 +63,8 @@ pub async fn serve(listener: TcpListener, router: Router, metrics: Metrics, stop
         }
     }
     drop(listener);
-    if tokio::time::timeout(FAREWELL, graceful.shutdown()).await.is_err() {
+    connections.close();
+    if tokio::time::timeout(FAREWELL, connections.wait()).await.is_err() {
         warn!("some connections did not end in time");
     }
 }
@@ -72,10 +78,13 @@ async fn place(connections: &Arc<Semaphore>, metrics: &Metrics) -> Option<tokio:
     Arc::clone(connections).acquire_owned().await.ok()
 }
 
-fn connection(
+/// Serves one connection until it ends. After `stop`, and after an answer that is to be its last, what is under way is
+/// still answered and nothing more is taken: HTTP/1 closes, h2 says GOAWAY.
+async fn attend(
     stream: TcpStream,
     router: Router,
-) -> auto::Connection<'static, TokioIo<TcpStream>, TowerToHyperService<Router>, TokioExecutor> {
+    stop: CancellationToken,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     // An answer to a poll is one small packet that a request waits for. It works without, only slower.
     let _ = stream.set_nodelay(true);
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -88,7 +97,25 @@ fn connection(
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .keep_alive_interval(PING);
-    builder
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
-        .into_owned()
+    let last = stop.child_token();
+    let answered = {
+        let (router, last) = (TowerToHyperService::new(router), last.clone());
+        service_fn(move |request: Request<Incoming>| {
+            let (answer, last) = (router.call(request), last.clone());
+            async move {
+                let response = answer.await?;
+                if response.extensions().get::<LastAnswer>().is_some() {
+                    last.cancel();
+                }
+                Ok::<_, Infallible>(response)
+            }
+        })
+    };
+    let connection = builder.serve_connection(TokioIo::new(stream), answered);
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = last.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
 }

@@ -1,5 +1,6 @@
 //! The routes, without sockets and with a paused clock.
 
+mod connections;
 mod polls;
 mod routes;
 mod standby;
@@ -129,11 +130,16 @@ impl Server {
         target["state"].as_str().unwrap().to_owned()
     }
 
+    /// Polls that are open.
+    async fn polling(&self) -> usize {
+        let status = self.fleet.status().await.unwrap();
+        status.proxies.iter().filter(|proxy| proxy.polling).count()
+    }
+
     /// Waits until `count` polls are open, without letting time pass.
     async fn until_polls(&self, count: usize) {
         for _ in 0..1_000 {
-            let status = self.fleet.status().await.unwrap();
-            if status.proxies.iter().filter(|proxy| proxy.polling).count() == count {
+            if self.polling().await == count {
                 return;
             }
             tokio::task::yield_now().await;
