@@ -1,15 +1,21 @@
 //! The names by which a proxy finds a target: hosts and Envoy clusters.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
 use serde::de::Deserializer;
+use serde::{Deserialize, Serialize};
 
 use super::units::parse_text;
 
 /// A host as it stands in `:authority`, lower case and without port: exact, or `*.suffix`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[schemars(extend(
+    "pattern" = "^((\\*\\.)?[A-Za-z0-9_.-]+|\\[[0-9A-Fa-f:.]+\\])$",
+    "maxLength" = HostKey::MAX_LEN,
+))]
 pub struct HostKey(String);
 
 impl HostKey {
@@ -41,8 +47,11 @@ impl FromStr for HostKey {
         if host.len() > Self::MAX_LEN {
             return Err(format!("is longer than {} bytes", Self::MAX_LEN));
         }
-        if host.starts_with('[') && host.ends_with(']') {
-            return Ok(Self(host));
+        if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            return match address.parse::<Ipv6Addr>() {
+                Ok(_) => Ok(Self(host)),
+                Err(_) => Err(format!("{text:?} is no IPv6 address in brackets")),
+            };
         }
         if host.contains(':') {
             return Err(format!("{text:?} has a port: write the host alone"));
@@ -74,7 +83,8 @@ impl<'de> Deserialize<'de> for HostKey {
 }
 
 /// The name of an Envoy cluster.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[schemars(extend("pattern" = "^[!-~]+$", "maxLength" = ClusterKey::MAX_LEN))]
 pub struct ClusterKey(String);
 
 impl ClusterKey {
@@ -97,8 +107,10 @@ impl FromStr for ClusterKey {
         if text.len() > Self::MAX_LEN {
             return Err(format!("is longer than {} bytes", Self::MAX_LEN));
         }
-        if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(format!("{text:?} is no cluster name: it holds white space"));
+        if !text.bytes().all(|c| c.is_ascii_graphic()) {
+            return Err(format!(
+                "{text:?} is no cluster name: write printable ASCII without white space"
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -165,7 +177,17 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_host() {
-        for text in ["", "web:80", "http://web", "a b", "*", "*.", "w*b", "web/"] {
+        for text in [
+            "",
+            "web:80",
+            "http://web",
+            "a b",
+            "*",
+            "*.",
+            "w*b",
+            "web/",
+            "[web]",
+        ] {
             assert!(text.parse::<HostKey>().is_err(), "{text:?} must not be a host");
         }
     }

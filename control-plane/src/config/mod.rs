@@ -9,6 +9,7 @@ pub mod spec;
 pub mod target;
 pub mod units;
 pub mod watch;
+pub mod words;
 
 #[cfg(test)]
 mod tests;

@@ -1,15 +1,18 @@
 //! The text of a `ScaleTarget` document, field for field. Unknown fields are refused; what the fields mean together
 //! is decided in [`super::target`].
+//!
+//! The custom resource's schema and the reference are made from these types too: their comments are for users.
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32};
-use std::str::FromStr;
 
 use protocol::LossPolicy;
-use serde::{Deserialize, Deserializer};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
 
 use super::keys::{ClusterKey, HostKey};
-use super::units::{Size, Span, parse_text};
+use super::units::{PositiveSpan, Size, Span};
+use super::words::{AgentPrefix, GroupVersion, Name, ObjectKind, UrlPath};
 
 /// One document.
 #[derive(Clone, Debug, Deserialize)]
@@ -57,120 +60,89 @@ pub struct Metadata {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// A name as Kubernetes has it: up to 253 of `a-z 0-9 - .`, a letter or digit at both ends.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Name(String);
-
-impl Name {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Default for Name {
-    fn default() -> Self {
-        Self("default".to_owned())
-    }
-}
-
-impl FromStr for Name {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let word = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-        let ends = |c: Option<u8>| c.is_some_and(word);
-        let inner = text.bytes().all(|c| word(c) || c == b'-' || c == b'.');
-        if text.len() > 253 || !inner || !ends(text.bytes().next()) || !ends(text.bytes().last()) {
-            return Err(format!(
-                "{text:?} is no name: write lower-case letters, digits, '-' and '.'"
-            ));
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        parse_text(deserializer, "a name")
-    }
-}
-
 /// What is wanted.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Spec {
     /// What is scaled.
     #[serde(default)]
     pub workload: Workload,
-    /// Whose endpoints say ready (Kubernetes only).
+    /// The Service whose endpoints say that the workload is ready. Hosts and clusters are derived from it and its
+    /// routes.
     pub service: Option<Service>,
-    /// Names, added to what is derived.
+    /// Names of your own, added to what is derived.
     #[serde(default, rename = "match")]
     pub keys: Match,
-    /// How many.
+    /// How many to start.
     #[serde(default)]
     pub replicas: Replicas,
-    /// When to sleep.
+    /// When it is put to sleep.
     #[serde(default)]
     pub idle: Idle,
-    /// Bounds of the hold.
+    /// How requests are held. The bounds count for each Envoy.
     #[serde(default)]
     pub hold: Hold,
-    /// Pace of the release.
+    /// How fast held requests are let go once it is ready.
     #[serde(default)]
     pub release: Release,
-    /// How a worker makes sure that it reaches the workload.
+    /// How an Envoy makes sure that it reaches the workload before it lets requests go.
     #[serde(default)]
     pub confirm: Confirm,
-    /// Requests that are not use.
+    /// Requests that are no use: passed when it is ready, else refused with 503. They neither wake it nor keep it
+    /// awake.
     #[serde(default)]
     pub ignore: Ignore,
-    /// Leave the workload alone and let everything pass.
+    /// Leave the workload alone and let every request pass.
     #[serde(default)]
     pub suspend: bool,
 }
 
 /// What is scaled: an object by reference, or in files a process.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Workload {
-    /// Of the object.
-    pub api_version: Option<String>,
-    /// Of the object.
-    pub kind: Option<String>,
-    /// Of the object.
-    pub name: Option<String>,
-    /// Only in files.
+    /// API of the object, such as `apps/v1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<GroupVersion>,
+    /// Kind of the object: any kind with a scale subresource, such as `Deployment`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ObjectKind>,
+    /// Name of the object, in the same namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// A process on this machine. Only in the targets file of the local backend, never in a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
 }
 
 /// A process on this machine.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Process {
     /// Program and arguments; the program is looked up in `PATH`.
+    #[schemars(length(min = 1))]
     pub command: Vec<String>,
     /// Added to the control plane's own environment.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// Working directory; the control plane's own if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dir: Option<String>,
     /// How it says that it is ready.
     pub ready: Ready,
     /// From SIGTERM to SIGKILL.
     #[serde(default = "ten_seconds")]
     pub stop_grace: Span,
-    /// From the start to the first ready.
+    /// From the start to the first ready; after it the start has failed.
     #[serde(default = "one_minute")]
-    pub start_timeout: Span,
+    pub start_timeout: PositiveSpan,
     /// Start it as soon as the control plane starts, instead of at the first request.
     #[serde(default)]
     pub autostart: bool,
 }
 
 /// Exactly one of them.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ready {
     /// Ready when a GET is answered with 2xx or 3xx.
@@ -180,19 +152,20 @@ pub struct Ready {
 }
 
 /// Where to ask over HTTP.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpReady {
     /// IP address; 127.0.0.1 if absent.
     pub address: Option<std::net::IpAddr>,
     /// TCP port.
     pub port: NonZeroU16,
-    /// Path and query; `/` if absent.
-    pub path: Option<String>,
+    /// Path and query.
+    #[serde(default)]
+    pub path: UrlPath,
 }
 
 /// Where to connect.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TcpReady {
     /// IP address; 127.0.0.1 if absent.
@@ -202,32 +175,31 @@ pub struct TcpReady {
 }
 
 /// A Kubernetes Service.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
-    /// In the document's namespace.
+    /// Name of the Service, in the same namespace.
     pub name: Name,
     /// One of its ports; all of them if absent.
     pub port: Option<NonZeroU16>,
 }
 
 /// The user's own match keys.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Match {
-    /// Hosts.
-    #[serde(default)]
+    /// Hosts without port: `web.example.com`, or `*.example.com` for all below.
     pub hosts: Vec<HostKey>,
-    /// Clusters.
-    #[serde(default)]
+    /// Names of Envoy clusters. A cluster wins over a host.
     pub clusters: Vec<ClusterKey>,
 }
 
 /// How many.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Replicas {
-    /// On waking.
+    /// Replicas that are set to wake it. What somebody else sets after that stands.
+    #[schemars(range(max = 2_147_483_647))]
     pub wake: NonZeroU32,
 }
 
@@ -240,41 +212,43 @@ impl Default for Replicas {
 }
 
 /// When to sleep.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Idle {
-    /// After this long without use.
-    pub after: Span,
+    /// It is put to sleep after this long without a request held or in flight.
+    pub after: PositiveSpan,
 }
 
 impl Default for Idle {
     fn default() -> Self {
         Self {
-            after: Span::from_secs(300),
+            after: PositiveSpan::from_secs(300),
         }
     }
 }
 
 /// Bounds of the hold, each for one Envoy.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Hold {
-    /// Longest time one request waits.
-    pub timeout: Span,
-    /// Most requests held at once.
+    /// Longest time that one request waits; then it gets 504. A shorter `grpc-timeout` of the request wins.
+    pub timeout: PositiveSpan,
+    /// Most requests held at once; further ones get 503.
     pub max_requests: NonZeroU32,
-    /// Most bytes charged at once.
+    /// Most bytes of bodies charged at once; further requests get 503.
     pub max_bytes: Size,
-    /// Charged for a body of unknown length.
+    /// Bytes charged for a body whose length is not known.
     pub unknown_body: Size,
-    /// While the control plane is away.
+    /// What happens to requests for a workload that is not ready while the control plane is away: `hold` them until
+    /// their deadline, let them `pass`, or `refuse` them.
+    #[schemars(schema_with = "loss_policy")]
     pub on_control_plane_loss: LossPolicy,
 }
 
 impl Default for Hold {
     fn default() -> Self {
         Self {
-            timeout: Span::from_secs(60),
+            timeout: PositiveSpan::from_secs(60),
             max_requests: NonZeroU32::MIN.saturating_add(999),
             max_bytes: Size::from_bytes(64 << 20),
             unknown_body: Size::from_bytes(64 << 10),
@@ -284,10 +258,10 @@ impl Default for Hold {
 }
 
 /// Pace of the release.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Release {
-    /// Released and unanswered, for each ready endpoint.
+    /// Requests let go and not yet answered, for each ready endpoint.
     pub concurrency_per_endpoint: NonZeroU32,
 }
 
@@ -299,40 +273,58 @@ impl Default for Release {
     }
 }
 
-/// How a worker makes sure that it reaches the workload.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+/// How a worker makes sure that it reaches the workload. What has no meaning must be left at its default: of them all
+/// only `settle` has one with `enabled: false`, and `path` has none with `grpc: true`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Confirm {
-    /// False: wait `settle` instead. (Not `off`, which YAML 1.1 reads as a boolean.)
-    pub enabled: Option<bool>,
-    /// Ask grpc.health.v1 instead of a path.
-    pub grpc: Option<bool>,
-    /// Path and query; `/` if absent.
-    pub path: Option<String>,
-    /// Of one attempt; 1s if absent.
-    pub timeout: Option<Span>,
-    /// How long "not there" is believed; 5s if absent.
-    pub give_up: Option<Span>,
-    /// With `enabled: false`: from ready to the first release.
-    pub settle: Option<Span>,
+    /// `false`: ask nothing and wait `settle` instead, for clusters that cannot be asked.
+    // Not `off`, which YAML 1.1 reads as a boolean.
+    pub enabled: bool,
+    /// Ask `grpc.health.v1` instead of a path.
+    pub grpc: bool,
+    /// Path and query to ask.
+    pub path: UrlPath,
+    /// Time that one attempt may take.
+    pub timeout: PositiveSpan,
+    /// How long an answer of 502, 503, 504 or grpc-status 14 is believed to mean that nobody is there yet.
+    pub give_up: Span,
+    /// With `enabled: false`: time from ready to the first release.
+    pub settle: Span,
+}
+
+impl Default for Confirm {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            grpc: false,
+            path: UrlPath::default(),
+            timeout: PositiveSpan::from_secs(1),
+            give_up: Span::from_secs(5),
+            settle: Span::from_secs(2),
+        }
+    }
 }
 
 /// Requests that are not use.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Ignore {
     /// Exact paths, without query.
-    #[serde(default)]
-    pub paths: Vec<String>,
-    /// Prefixes of `user-agent`.
-    #[serde(default)]
-    pub user_agents: Vec<String>,
+    pub paths: Vec<UrlPath>,
+    /// Beginnings of `user-agent`.
+    pub user_agents: Vec<AgentPrefix>,
 }
 
 fn ten_seconds() -> Span {
     Span::from_secs(10)
 }
 
-fn one_minute() -> Span {
-    Span::from_secs(60)
+fn one_minute() -> PositiveSpan {
+    PositiveSpan::from_secs(60)
+}
+
+/// The wire type knows no schemas; a table test holds the two together.
+fn loss_policy(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": [LossPolicy::Hold, LossPolicy::Pass, LossPolicy::Refuse]})
 }

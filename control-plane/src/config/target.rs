@@ -10,7 +10,6 @@ use thiserror::Error;
 
 use super::keys::MatchKeys;
 use super::spec::{self, Document};
-use super::units::Span;
 
 /// One target, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,8 +125,8 @@ impl Refused {
 
 impl ScaleTarget {
     /// Reads the meaning of a document. Refused: a workload named twice or by halves, an empty command, a process
-    /// without exactly one probe or with several replicas, a zero time that must be positive, paths that do not begin
-    /// with `/`, a confirm that is both off and asked for.
+    /// without exactly one probe or with several replicas, more replicas than Kubernetes counts, a confirm that is
+    /// both off and asked for.
     pub fn try_new(document: Document) -> Result<Self, Refused> {
         let Document {
             api_version: _,
@@ -147,16 +146,8 @@ impl ScaleTarget {
                 "a process is started once: write 1",
             ));
         }
-        positive("spec.idle.after", spec.idle.after)?;
-        positive("spec.hold.timeout", spec.hold.timeout)?;
-        for path in &spec.ignore.paths {
-            absolute("spec.ignore.paths", path)?;
-        }
-        if spec.ignore.user_agents.iter().any(String::is_empty) {
-            return Err(Refused::new(
-                "spec.ignore.userAgents",
-                "an empty prefix would ignore every request",
-            ));
+        if i32::try_from(spec.replicas.wake.get()).is_err() {
+            return Err(Refused::new("spec.replicas.wake", "is more than 2147483647"));
         }
         Ok(Self {
             id,
@@ -177,8 +168,8 @@ impl ScaleTarget {
             },
             confirm: confirm(spec.confirm)?,
             ignore: protocol::Ignore {
-                paths: spec.ignore.paths,
-                user_agents: spec.ignore.user_agents,
+                paths: spec.ignore.paths.into_iter().map(String::from).collect(),
+                user_agents: spec.ignore.user_agents.into_iter().map(String::from).collect(),
             },
             suspend: spec.suspend,
         })
@@ -194,9 +185,9 @@ fn workload(text: spec::Workload) -> Result<Workload, Refused> {
             "names both a process and an object: write one of them",
         )),
         (None, Some(api_version), Some(kind), Some(name)) => Ok(Workload::Object {
-            api_version,
-            kind,
-            name,
+            api_version: api_version.into(),
+            kind: kind.into(),
+            name: name.into(),
         }),
         (None, None, None, None) => Ok(Workload::Unnamed),
         (None, ..) => Err(Refused::new(FIELD, "an object needs apiVersion, kind and name")),
@@ -214,7 +205,6 @@ fn process(text: spec::Process) -> Result<Process, Refused> {
                 "is empty: write the program and its arguments",
             )
         })?;
-    positive("spec.workload.process.startTimeout", text.start_timeout)?;
     Ok(Process {
         program,
         args: words.collect(),
@@ -232,11 +222,7 @@ fn probe(text: spec::Ready) -> Result<Probe, Refused> {
         SocketAddr::new(address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port.get())
     };
     match (text.http, text.tcp) {
-        (Some(http), None) => {
-            let path = http.path.unwrap_or_else(|| "/".to_owned());
-            absolute("spec.workload.process.ready.http.path", &path)?;
-            Ok(Probe::Http(at(http.address, http.port), path))
-        }
+        (Some(http), None) => Ok(Probe::Http(at(http.address, http.port), http.path.into())),
         (None, Some(tcp)) => Ok(Probe::Tcp(at(tcp.address, tcp.port))),
         _ => Err(Refused::new(
             "spec.workload.process.ready",
@@ -246,63 +232,45 @@ fn probe(text: spec::Ready) -> Result<Probe, Refused> {
 }
 
 fn confirm(text: spec::Confirm) -> Result<protocol::Confirm, Refused> {
-    let timeout = text.timeout.unwrap_or(Span::from_secs(1));
-    let give_up = text.give_up.unwrap_or(Span::from_secs(5));
-    positive("spec.confirm.timeout", timeout)?;
-    if text.enabled == Some(false) {
-        if text.path.is_some() || text.grpc == Some(true) || text.timeout.is_some() || text.give_up.is_some()
-        {
+    let default = spec::Confirm::default();
+    if !text.enabled {
+        let only_settle = spec::Confirm {
+            enabled: false,
+            settle: text.settle,
+            ..default
+        };
+        if text != only_settle {
             return Err(Refused::new(
                 "spec.confirm",
                 "enabled: false leaves only settle to be set",
             ));
         }
-        let settle_ms = text.settle.unwrap_or(Span::from_secs(2)).as_millis();
-        return Ok(protocol::Confirm::Off { settle_ms });
+        return Ok(protocol::Confirm::Off {
+            settle_ms: text.settle.as_millis(),
+        });
     }
-    if text.settle.is_some() {
+    if text.settle != default.settle {
         return Err(Refused::new(
             "spec.confirm.settle",
             "has a meaning only with enabled: false",
         ));
     }
-    let (timeout_ms, give_up_ms) = (timeout.as_millis(), give_up.as_millis());
-    match (text.grpc, text.path) {
-        (Some(true), Some(_)) => Err(Refused::new(
-            "spec.confirm.path",
-            "has no meaning with grpc: true",
-        )),
-        (Some(true), None) => Ok(protocol::Confirm::Grpc {
+    let (timeout_ms, give_up_ms) = (text.timeout.as_millis(), text.give_up.as_millis());
+    if !text.grpc {
+        return Ok(protocol::Confirm::Http {
+            path: text.path.into(),
             timeout_ms,
             give_up_ms,
-        }),
-        (_, path) => {
-            let path = path.unwrap_or_else(|| "/".to_owned());
-            absolute("spec.confirm.path", &path)?;
-            Ok(protocol::Confirm::Http {
-                path,
-                timeout_ms,
-                give_up_ms,
-            })
-        }
+        });
     }
-}
-
-fn positive(field: &'static str, span: Span) -> Result<(), Refused> {
-    if span.get().is_zero() {
-        Err(Refused::new(field, "must be longer than zero"))
-    } else {
-        Ok(())
+    if text.path != default.path {
+        return Err(Refused::new(
+            "spec.confirm.path",
+            "has no meaning with grpc: true",
+        ));
     }
-}
-
-fn absolute(field: &'static str, path: &str) -> Result<(), Refused> {
-    let clean = path.bytes().all(|byte| byte.is_ascii_graphic());
-    if path.starts_with('/') && clean {
-        return Ok(());
-    }
-    Err(Refused::new(
-        field,
-        format!("{path:?} is no path: it begins with '/' and holds no white space"),
-    ))
+    Ok(protocol::Confirm::Grpc {
+        timeout_ms,
+        give_up_ms,
+    })
 }

@@ -123,7 +123,7 @@ fn names_file_document_field_and_reason() {
     );
     check_refused(
         &body("idle: {after: 0s}"),
-        "document 1 (default/web): spec.idle.after: must be longer than zero",
+        "document 1: spec.idle.after: \"0s\" must be longer than zero",
     );
     check_refused(
         &body("replicas: {wake: 2}"),
@@ -131,10 +131,10 @@ fn names_file_document_field_and_reason() {
     );
     check_refused(
         &body("confirm: {path: x}"),
-        "document 1 (default/web): spec.confirm.path: \"x\" is no path",
+        "document 1: spec.confirm.path: \"x\" is no path",
     );
     check_refused(
-        &body("confirm: {enabled: false, path: /}"),
+        &body("confirm: {enabled: false, path: /x}"),
         "(default/web): spec.confirm: enabled: false leaves",
     );
     check_refused(
@@ -143,7 +143,11 @@ fn names_file_document_field_and_reason() {
     );
     check_refused(
         &body("ignore: {userAgents: ['']}"),
-        "spec.ignore.userAgents: an empty prefix",
+        "spec.ignore.userAgents[0]: an empty prefix",
+    );
+    check_refused(
+        &body("confirm: {grpc: true, path: /x}"),
+        "(default/web): spec.confirm.path: has no meaning with grpc: true",
     );
     check_refused(&body("bogus: 1"), "document 1: spec: unknown field `bogus`");
 }

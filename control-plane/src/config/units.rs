@@ -5,16 +5,21 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// A time span in text form. At most 365 days, so that sums cannot overflow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(Duration);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[schemars(extend("pattern" = "^[0-9]+(ms|s|m|h)$", "maxLength" = Span::MAX_LEN))]
+pub struct Span(#[schemars(with = "String")] Duration);
 
 impl Span {
     /// Longest span there is.
     pub const MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+    /// Longest text, in bytes: 365 days in milliseconds.
+    pub const MAX_LEN: usize = 13;
 
     /// A span of `seconds`, at most [`Span::MAX`].
     pub fn from_secs(seconds: u64) -> Self {
@@ -38,6 +43,9 @@ impl FromStr for Span {
     fn from_str(text: &str) -> Result<Self, String> {
         let refuse = || format!("{text:?} is no duration: write 500ms, 60s, 5m or 1h");
         let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(refuse)?;
+        if text.len() > Self::MAX_LEN {
+            return Err(refuse());
+        }
         let (number, unit) = text.split_at(digits);
         let number: u64 = number.parse().map_err(|_| refuse())?;
         let factor: u64 = match unit {
@@ -83,6 +91,46 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// A [`Span`] longer than zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[schemars(extend("pattern" = "^[0-9]*[1-9][0-9]*(ms|s|m|h)$", "maxLength" = Span::MAX_LEN))]
+pub struct PositiveSpan(Span);
+
+impl PositiveSpan {
+    /// A span of `seconds`, at least one and at most [`Span::MAX`].
+    pub fn from_secs(seconds: u64) -> Self {
+        Self(Span::from_secs(seconds.max(1)))
+    }
+
+    /// The span as the standard library has it.
+    pub fn get(self) -> Duration {
+        self.0.get()
+    }
+
+    /// In whole milliseconds.
+    pub fn as_millis(self) -> u64 {
+        self.0.as_millis()
+    }
+}
+
+impl FromStr for PositiveSpan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let span: Span = text.parse()?;
+        if span.get().is_zero() {
+            return Err(format!("{text:?} must be longer than zero"));
+        }
+        Ok(Self(span))
+    }
+}
+
+impl<'de> Deserialize<'de> for PositiveSpan {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parse_text(deserializer, "a duration: 500ms, 60s, 5m or 1h")
+    }
+}
+
 /// Reads a text and parses it inside the visitor, so that an error names the field itself and not the one around it.
 pub(super) fn parse_text<'de, D, T>(deserializer: D, expected: &'static str) -> Result<T, D::Error>
 where
@@ -104,11 +152,26 @@ where
     deserializer.deserialize_str(Text(expected, PhantomData))
 }
 
-/// A number of bytes in text form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Size(u64);
+/// A number of bytes, plain or in text form. At most 2^63 - 1, the largest integer of Kubernetes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[schemars(extend(
+    "x-kubernetes-int-or-string" = true,
+    "anyOf" = [{"type": "integer"}, {"type": "string"}],
+    "pattern" = "^[0-9]+(Ki|Mi|Gi)?$",
+    "maxLength" = Size::MAX_LEN,
+    "minimum" = 0,
+))]
+pub struct Size(#[schemars(with = "Untyped")] u64);
+
+/// The type is said by `anyOf`.
+type Untyped = serde_json::Value;
 
 impl Size {
+    /// Most bytes there are.
+    pub const MAX: u64 = i64::MAX.cast_unsigned();
+    /// Longest text, in bytes.
+    pub const MAX_LEN: usize = 21;
+
     /// `bytes` bytes.
     pub const fn from_bytes(bytes: u64) -> Self {
         Self(bytes)
@@ -125,6 +188,9 @@ impl FromStr for Size {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let refuse = || format!("{text:?} is no size: write 64Ki, 64Mi, 1Gi or a number of bytes");
+        if text.len() > Self::MAX_LEN {
+            return Err(refuse());
+        }
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let number: u64 = number.parse().map_err(|_| refuse())?;
@@ -135,7 +201,28 @@ impl FromStr for Size {
             "Gi" => 30,
             _ => return Err(refuse()),
         };
-        number.checked_mul(1 << shift).map(Self).ok_or_else(refuse)
+        let bytes = number.checked_mul(1 << shift).ok_or_else(refuse)?;
+        if bytes > Self::MAX {
+            return Err(format!("{text:?} is more than {} bytes", Self::MAX));
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (unit, shift) in [("Gi", 30), ("Mi", 20), ("Ki", 10)] {
+            if self.0 > 0 && self.0.is_multiple_of(1 << shift) {
+                return write!(f, "{}{unit}", self.0 >> shift);
+            }
+        }
+        write!(f, "{}", self.0)
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -150,6 +237,9 @@ impl<'de> Deserialize<'de> for Size {
             }
 
             fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<Size, E> {
+                if bytes > Size::MAX {
+                    return Err(E::custom(format!("{bytes} is more than {} bytes", Size::MAX)));
+                }
                 Ok(Size(bytes))
             }
 
@@ -222,8 +312,27 @@ mod tests {
     }
 
     #[test]
+    fn writes_sizes_as_it_reads_them() {
+        for text in ["0", "17", "64Ki", "3Mi", "1Gi"] {
+            assert_eq!(
+                text.parse::<Size>().unwrap().to_string(),
+                text,
+                "must come back as written"
+            );
+        }
+    }
+
+    #[test]
     fn refuses_what_is_no_size() {
-        for text in ["", "64K", "64MB", "-1", "1.5Gi", "99999999999Gi"] {
+        for text in [
+            "",
+            "64K",
+            "64MB",
+            "-1",
+            "1.5Gi",
+            "99999999999Gi",
+            "9223372036854775808",
+        ] {
             assert!(text.parse::<Size>().is_err(), "{text:?} must not be a size");
         }
     }
