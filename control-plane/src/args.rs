@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::{Needs, Span, TargetsFile};
+use crate::kubernetes::crd;
 pub use crate::logs::LogFormat;
 use crate::{serve, supervise};
 
@@ -29,6 +30,21 @@ enum Command {
     /// Run one workload and leave nothing of it behind. Used by `serve`.
     #[command(hide = true)]
     Supervise(SuperviseArgs),
+    /// Print a file of the repository that is made from types.
+    #[command(hide = true)]
+    Generate {
+        /// Which.
+        file: Generated,
+    },
+}
+
+/// A file that is made from types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Generated {
+    /// `kubernetes/base/crd.yaml`.
+    Crd,
+    /// `kubernetes/REFERENCE.md`.
+    Reference,
 }
 
 /// What runs the workloads.
@@ -241,6 +257,7 @@ impl Args {
             Command::Serve(args) => serve::run(*args),
             Command::Validate(ValidateArgs { file, backend }) => validate(file, backend),
             Command::Supervise(SuperviseArgs { command }) => supervise::run(&command),
+            Command::Generate { file } => generate(file),
         }
     }
 }
@@ -266,6 +283,21 @@ fn validate(path: PathBuf, backend: BackendKind) -> ExitCode {
         serve::complain(&line);
     }
     code
+}
+
+fn generate(file: Generated) -> ExitCode {
+    let text = match file {
+        Generated::Crd => crd::manifest(),
+        Generated::Reference => Ok(crd::reference()),
+    };
+    match text {
+        Ok(text) => serve::print(text.trim_end()),
+        Err(error) => {
+            serve::complain(&error.to_string());
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 #[cfg(test)]

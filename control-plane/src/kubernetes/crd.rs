@@ -1,1 +1,0 @@
-//! The `ScaleTarget` custom resource: schema, printer columns, status.
