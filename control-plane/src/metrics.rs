@@ -29,6 +29,8 @@ pub struct Metrics {
     failures: Counter,
     drains_abandoned: Family<[(&'static str, &'static str); 1], Counter>,
     bounds_hit: Family<[(&'static str, &'static str); 1], Counter>,
+    /// Starts that wait because another manager undoes them.
+    pub starts_held_back: Counter,
     /// Polls answered.
     pub syncs: Counter,
     /// Reports taken in.
@@ -62,6 +64,7 @@ impl Metrics {
             failures: Counter::default(),
             drains_abandoned: Family::default(),
             bounds_hit: Family::default(),
+            starts_held_back: Counter::default(),
             syncs: Counter::default(),
             reports: Counter::default(),
             reports_ignored: Counter::default(),
@@ -94,6 +97,11 @@ impl Metrics {
             "bounds_hit",
             "Requests refused at a bound, by bound",
             new.bounds_hit.clone(),
+        );
+        registry.register(
+            "starts_held_back",
+            "Starts that wait because another manager has undone those before",
+            new.starts_held_back.clone(),
         );
         registry.register("syncs", "Long polls answered", new.syncs.clone());
         registry.register("reports", "Reports taken in", new.reports.clone());

@@ -33,6 +33,9 @@ impl Fleet {
                 let note = moved(id, &before, entry, why, now);
                 self.effects.push(Effect::Note(note));
             }
+            if let Some(note) = contended(id, &before, &entry.life) {
+                self.effects.push(Effect::Note(note));
+            }
             self.publish_if_changed(id);
             for effect in taken.effects {
                 if self.carry_out(id, effect) {
@@ -103,6 +106,18 @@ impl Fleet {
 
 fn passes(state: protocol::State) -> bool {
     matches!(state, protocol::State::Ready | protocol::State::Suspended)
+}
+
+/// Said once for each wake that was undone, from the second in a row on.
+fn contended(id: &TargetId, before: &life::Life, after: &life::Life) -> Option<Note> {
+    let undone = after.undone.as_ref().filter(|one| one.is_contended())?;
+    let news = before.undone.as_ref() != Some(undone);
+    news.then(|| Note::Contended {
+        target: id.clone(),
+        by: undone.by.clone(),
+        times: undone.times,
+        wait: undone.held_until.since(undone.last),
+    })
 }
 
 fn moved(id: &TargetId, before: &life::Life, entry: &mut super::Entry, why: life::Why, now: Time) -> Note {

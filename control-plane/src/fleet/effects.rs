@@ -41,6 +41,17 @@ pub enum Note {
         /// Why it failed.
         reason: Option<String>,
     },
+    /// Another manager has undone a wake again: the next start is held back.
+    Contended {
+        /// Which.
+        target: TargetId,
+        /// Who, if it is known.
+        by: Option<String>,
+        /// Wakes undone in a row.
+        times: u32,
+        /// How long the next start waits.
+        wait: Duration,
+    },
     /// A target's published form changed.
     Published {
         /// Which.

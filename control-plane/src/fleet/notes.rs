@@ -24,6 +24,16 @@ pub(super) fn tell(note: &Note, metrics: &Metrics) {
             info!(event = *to, %target, from, to, why = why.name(), after_ms, woke_ms, reason, unix_ms, "{from} -> {to}");
             metrics.moved(from, to, *why, *woke_in);
         }
+        Note::Contended {
+            target,
+            by,
+            times,
+            wait,
+        } => {
+            metrics.starts_held_back.inc();
+            let wait_ms = millis(*wait);
+            warn!(event = "contended", %target, by, times, wait_ms, unix_ms, "{times} wakes undone in a row: the next start waits");
+        }
         Note::Published { target, n } => {
             let state = format!("{:?}", target.state).to_lowercase();
             info!(event = "published", target = %target.id, state, revision = n, unix_ms, "published {state}");

@@ -4,7 +4,7 @@ use protocol::TargetId;
 use serde::Serialize;
 
 use super::Fleet;
-use crate::life::Phase;
+use crate::life::{Life, Phase};
 use crate::time::{Time, millis};
 
 /// All there is to see, for `GET /v1/targets`, `GET /v1/proxies` and `/metrics`.
@@ -90,6 +90,20 @@ const RETIRING: Condition = Condition {
     message: Cow::Borrowed("it was removed from the configuration and is dropped once it is up"),
 };
 
+/// Stays the same while nothing more is undone, so that what is written down of it need not be written again.
+fn contended(life: &Life) -> Option<Condition> {
+    let undone = life.undone.as_ref().filter(|one| one.is_contended())?;
+    let by = undone.by.as_deref().unwrap_or("another manager");
+    let times = undone.times;
+    let message = format!(
+        "{by} has set the replicas to zero soon after a wake, {times} times in a row, so each start waits longer than the one before: let one of the two do the scaling"
+    );
+    Some(Condition {
+        kind: "Contended",
+        message: message.into(),
+    })
+}
+
 impl Fleet {
     /// All there is to see at `now`.
     pub fn status(&self, now: Time) -> Status {
@@ -119,6 +133,7 @@ impl Fleet {
                 conditions: conditions
                     .into_iter()
                     .filter_map(|(there, one)| there.then_some(one))
+                    .chain(contended(&entry.life))
                     .chain(entry.conditions.iter().cloned())
                     .collect(),
             }

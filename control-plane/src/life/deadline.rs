@@ -5,22 +5,28 @@ use crate::time::Time;
 /// When the life must be stepped with a tick if nothing else happens. Later than `facts.now` once it has been stepped
 /// until nothing moves, so a caller that waits for it never spins.
 pub fn deadline(life: &Life, facts: &Facts) -> Option<Time> {
-    let earliest = |times: [Option<Time>; 2]| times.into_iter().flatten().min();
+    let earliest = |times: &[Option<Time>]| times.iter().copied().flatten().min();
+    let forgives_at = life.forgives_at(facts);
     match life.phase {
-        Phase::Asleep | Phase::Stopping | Phase::Suspended => None,
-        Phase::Ready => idle_at(life, facts),
-        Phase::Waking { start_at } => earliest([start_at, idle_at(life, facts)]),
+        Phase::Stopping | Phase::Suspended => None,
+        Phase::Asleep => {
+            let wanted = life.retiring || facts.demand(life.away_since);
+            life.held_until(facts).filter(|_| wanted)
+        }
+        Phase::Ready => earliest(&[idle_at(life, facts), forgives_at]),
+        Phase::Waking { start_at } => earliest(&[start_at, idle_at(life, facts), forgives_at]),
         Phase::Draining { .. } => {
             let pause_over = life.since + facts.policy.drain_pause;
             let paused = facts.quorum == Quorum::Confirmed && facts.now < pause_over;
-            earliest([
+            earliest(&[
                 Some(life.since + facts.policy.drain_timeout),
                 paused.then_some(pause_over),
+                forgives_at,
             ])
         }
         Phase::Failed { retry_at, .. } => {
             let wanted = life.retiring || facts.demand(life.since);
-            earliest([wanted.then_some(retry_at), idle_at(life, facts)])
+            earliest(&[wanted.then_some(retry_at), idle_at(life, facts)])
         }
     }
 }

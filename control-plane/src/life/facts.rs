@@ -90,6 +90,8 @@ pub struct Policy {
     pub retry_max: Duration,
     /// What was up for at least this long has started well.
     pub stable: Duration,
+    /// Others who set zero this soon after a start undo it; and so soon after another, they insist.
+    pub undone_within: Duration,
 }
 
 impl Default for Policy {
@@ -100,6 +102,7 @@ impl Default for Policy {
             retry_initial: Duration::from_secs(1),
             retry_max: Duration::from_secs(60),
             stable: Duration::from_secs(10),
+            undone_within: Duration::from_secs(60),
         }
     }
 }

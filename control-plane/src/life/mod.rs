@@ -5,6 +5,7 @@
 
 mod backoff;
 mod beginning;
+mod contention;
 mod deadline;
 mod facts;
 mod sleep;
@@ -13,12 +14,15 @@ mod step;
 #[cfg(test)]
 mod props;
 #[cfg(test)]
+mod rivals;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::time::Duration;
 
 pub use backoff::backoff;
+pub use contention::Undone;
 pub use deadline::deadline;
 pub use facts::{Facts, Observed, Policy, Quorum};
 pub use sleep::{Refusal, may_sleep};
@@ -45,6 +49,10 @@ pub struct Life {
     pub seen: Observed,
     /// Starts in a row that did not last, for the back-off.
     pub attempts: u32,
+    /// When it was last started from zero; `None` again once others have set it to zero.
+    pub started: Option<Time>,
+    /// Wakes in a row that others undid, until one has lasted.
+    pub undone: Option<Undone>,
     /// A person asked for a wake while it was on its way to zero.
     pub wake_asked: bool,
     /// Removed from the configuration: it is woken, and dropped when it is up.
@@ -63,6 +71,8 @@ impl Life {
             command: 0,
             seen: Observed::default(),
             attempts: 0,
+            started: None,
+            undone: None,
             wake_asked: false,
             retiring: false,
         }

@@ -75,7 +75,9 @@ impl Turn<'_> {
 
     /// The first thing that the facts call for.
     fn settle(&mut self) {
+        self.life.note_lasting(self.facts);
         if self.facts.suspend && !matches!(self.life.phase, Phase::Stopping | Phase::Suspended) {
+            self.life.undone = None;
             return self.enter(Phase::Suspended, Why::Suspend);
         }
         match self.life.phase {
@@ -92,10 +94,12 @@ impl Turn<'_> {
     fn settle_asleep(&mut self) {
         if self.set_to_some() {
             self.enter(Phase::Waking { start_at: None }, Why::SetByOthers);
-        } else if self.life.retiring {
-            self.start(Cause::Retired, Why::Retired);
         } else if self.life.wake_asked {
             self.start(Cause::Person, Why::Asked);
+        } else if self.life.held_until(self.facts).is_some() {
+            // Requests stay held while it waits.
+        } else if self.life.retiring {
+            self.start(Cause::Retired, Why::Retired);
         } else if self.facts.demand(self.life.away_since) {
             self.start(Cause::Demand, Why::Demand);
         }
@@ -111,12 +115,7 @@ impl Turn<'_> {
             return self.fail(reason);
         }
         if self.set_to_zero() {
-            let phase = if self.life.seen.left > 0 {
-                Phase::Stopping
-            } else {
-                Phase::Asleep
-            };
-            return self.leave(phase, Why::SetByOthers);
+            return self.undone();
         }
         if idle(&self.life, self.facts) {
             self.stop(self.life.seen.replicas, Why::Idle);
@@ -128,6 +127,7 @@ impl Turn<'_> {
 
     fn settle_ready(&mut self) {
         if self.set_to_zero() {
+            self.life.note_undone(self.facts);
             self.leave(Phase::Stopping, Why::SetByOthers);
         } else if !self.is_up() {
             self.lose();
@@ -181,6 +181,8 @@ impl Turn<'_> {
         let wanted = self.life.retiring || self.facts.demand(self.life.since);
         if self.is_up() {
             self.enter_ready(Why::Endpoints);
+        } else if self.set_to_zero() && self.life.seen.failure.is_none() {
+            self.undone();
         } else if wanted && self.facts.now >= retry_at {
             self.start(Cause::Retry, Why::Retry);
         } else if idle(&self.life, self.facts) {
@@ -231,6 +233,17 @@ impl Turn<'_> {
         self.enter(phase, why);
     }
 
+    /// Others have set zero before it was up: theirs stands.
+    fn undone(&mut self) {
+        self.life.note_undone(self.facts);
+        let phase = if self.life.seen.left > 0 {
+            Phase::Stopping
+        } else {
+            Phase::Asleep
+        };
+        self.leave(phase, Why::SetByOthers);
+    }
+
     fn start(&mut self, cause: Cause, why: Why) {
         self.life.wake_asked = false;
         self.enter(Phase::Waking { start_at: None }, why);
@@ -239,6 +252,9 @@ impl Turn<'_> {
 
     fn command_start(&mut self, cause: Cause) {
         self.life.command += 1;
+        if self.life.seen.replicas == 0 {
+            self.life.started = Some(self.facts.now);
+        }
         self.effects.push(Effect::Start {
             command: self.life.command,
             cause,

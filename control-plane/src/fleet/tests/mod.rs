@@ -1,6 +1,7 @@
 //! Facts about the fleet, message by message.
 
 mod beginning;
+mod contention;
 mod draining;
 mod others;
 mod reporting;

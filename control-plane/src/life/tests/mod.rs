@@ -1,6 +1,7 @@
 //! Facts about one life, step by step.
 
 mod beginning;
+mod contention;
 mod others;
 mod sleeping;
 mod waking;
