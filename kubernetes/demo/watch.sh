@@ -13,6 +13,6 @@ while :; do
     echo "$(date +%T) $target: ${state:-not seen yet}, replicas $replicas"
     last="$state $replicas"
   fi
-  if [ "$state" = asleep ]; then exit; fi
+  if [ "$state" = Asleep ]; then exit; fi
   sleep 1
 done
