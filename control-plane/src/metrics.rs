@@ -41,6 +41,10 @@ pub struct Metrics {
     pub history_truncations: Counter,
     /// Requests without the right token.
     pub unauthorized: Counter,
+    scale_orders: Family<[(&'static str, &'static str); 1], Counter>,
+    scale_writes: Family<[(&'static str, &'static str); 1], Counter>,
+    /// Further attempts to carry an order to scale out.
+    pub scale_retries: Counter,
 }
 
 impl Metrics {
@@ -70,6 +74,9 @@ impl Metrics {
             reports_ignored: Counter::default(),
             history_truncations: Counter::default(),
             unauthorized: Counter::default(),
+            scale_orders: Family::default(),
+            scale_writes: Family::default(),
+            scale_retries: Counter::default(),
         };
         registry.register("targets", "Targets by state", new.targets.clone());
         registry.register("proxies", "Proxies, live and silent", new.proxies.clone());
@@ -120,6 +127,21 @@ impl Metrics {
             "Requests without the right token",
             new.unauthorized.clone(),
         );
+        registry.register(
+            "scale_orders",
+            "Orders to scale that ended, by outcome",
+            new.scale_orders.clone(),
+        );
+        registry.register(
+            "scale_writes",
+            "Writes of replicas, by what became of them",
+            new.scale_writes.clone(),
+        );
+        registry.register(
+            "scale_retries",
+            "Further attempts to carry an order to scale out",
+            new.scale_retries.clone(),
+        );
         new.registry = Arc::new(registry);
         new
     }
@@ -140,6 +162,16 @@ impl Metrics {
                 .get_or_create(&[("reason", why.name())])
                 .inc();
         }
+    }
+
+    /// An order to scale has ended.
+    pub(crate) fn scale_ordered(&self, outcome: &'static str) {
+        self.scale_orders.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    /// Replicas were written, or were to be.
+    pub(crate) fn scale_written(&self, outcome: &'static str) {
+        self.scale_writes.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     /// A request was refused because `bound` was reached.

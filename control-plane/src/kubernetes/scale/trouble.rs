@@ -1,0 +1,96 @@
+use std::time::Duration;
+
+use kube::core::Status;
+
+use super::request::Subresource;
+use crate::kubernetes::failure::{Failure, Kind};
+
+/// Misses until people are told of an internal error: one may be an accident, more are a webhook that is down.
+const TELL_AFTER: u32 = 3;
+
+/// Why a request did not do what it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Somebody else has changed the object since it was read.
+    Conflict,
+    /// The API server says no, and will again unless somebody changes something.
+    Refused(Failure),
+    /// The API server asks to wait, and has done nothing.
+    Busy(Duration),
+    /// The API server failed inside: it may have been done or not.
+    Internal(Failure),
+    /// No answer, or one from in between: it may have been done or not.
+    Unanswered,
+}
+
+impl Trouble {
+    /// In metrics.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Conflict => "conflict",
+            Self::Refused(_) => "refused",
+            Self::Busy(_) => "busy",
+            Self::Internal(_) | Self::Unanswered => "unknown",
+        }
+    }
+
+    /// What people are to be told after as many misses before.
+    pub(super) fn tell(&self, misses: u32) -> Option<Failure> {
+        match self {
+            Self::Refused(failure) => Some(failure.clone()),
+            Self::Internal(failure) if misses + 1 >= TELL_AFTER => Some(failure.clone()),
+            Self::Internal(_) | Self::Conflict | Self::Busy(_) | Self::Unanswered => None,
+        }
+    }
+
+    /// For one who does not try again.
+    pub(super) fn into_failure(self, of: &Subresource) -> Failure {
+        match self {
+            Self::Refused(failure) | Self::Internal(failure) => failure,
+            Self::Conflict | Self::Busy(_) | Self::Unanswered => Failure::new(
+                Kind::Unreachable,
+                &format!("the API server does not tell the scale of {of}"),
+            ),
+        }
+    }
+}
+
+/// What `error` means for a request for the scale of `of`.
+pub(super) fn judge(error: &kube::Error, of: &Subresource) -> Trouble {
+    match error {
+        kube::Error::Api(status) => by_status(status, of),
+        kube::Error::BuildRequest(_) => refused(Kind::Refused, &format!("{of} cannot be scaled: {error}")),
+        _ => Trouble::Unanswered,
+    }
+}
+
+fn by_status(status: &Status, of: &Subresource) -> Trouble {
+    let message = &status.message;
+    let details = status.details.as_ref();
+    match status.code {
+        409 => Trouble::Conflict,
+        // A 404 that names an object is about the object; another is about the path.
+        404 if details.is_some_and(|details| !details.name.is_empty()) => {
+            refused(Kind::WorkloadNotFound, &format!("there is no {of}"))
+        }
+        404 | 405 => refused(Kind::KindNotScalable, &format!("{of} has no scale subresource")),
+        403 => refused(
+            Kind::Refused,
+            &format!("the scale of {of} is not ours to change: {message}"),
+        ),
+        429 => Trouble::Busy(Duration::from_secs(
+            details.map_or(0, |details| details.retry_after_seconds).into(),
+        )),
+        // Our token is being renewed, or a request timed out.
+        401 | 408 | 502..=504 => Trouble::Unanswered,
+        400..500 => refused(Kind::Refused, &format!("{of} is not scaled: {message}")),
+        _ => Trouble::Internal(Failure::new(
+            Kind::Refused,
+            &format!("{of} is not scaled: {message}"),
+        )),
+    }
+}
+
+fn refused(kind: Kind, text: &str) -> Trouble {
+    Trouble::Refused(Failure::new(kind, text))
+}
