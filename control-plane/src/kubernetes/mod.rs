@@ -3,15 +3,23 @@
 //! Watches fill an in-memory index; what follows from it is decided by pure functions ([`discovery`], `observe`), and
 //! written by one module for each thing written. In the steady state it asks the API server for nothing.
 
+pub mod backend;
 pub mod client;
+pub mod configuration;
 pub mod crd;
 pub mod discovery;
 pub mod events;
 pub mod failure;
+pub mod index;
+pub mod keeper;
+pub mod kinds;
+mod leadership;
 pub mod lease;
 pub mod mirror;
 pub mod names;
 pub mod observe;
+mod outlook;
+pub mod pods;
 pub mod resource;
 mod run;
 pub mod scale;

@@ -1,20 +1,39 @@
-//! Wires the backend to the cluster and to the lease.
+//! Wires the parts: watches into the index, the index into the configuration, the lease into leaderships.
+//!
+//! A standby does all but lead, so its index is warm when it takes over.
 
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::anyhow;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
 
+use super::configuration::derive;
+use super::discovery::Discovery;
+use super::discovery::facts::RouteKind;
+use super::index::Index;
+use super::leadership::{self, Candidate};
+use super::lease::{self, Fence};
+use super::pods::PodWatches;
+use super::watches::{Scope, follow};
+use super::{crd, kinds};
 use crate::args::ClusterArgs;
-use crate::serve::Stage;
+use crate::serve::{Stage, answer, signalled};
+
+/// The group of Gateway API's kinds.
+const GATEWAY: &str = "gateway.networking.k8s.io";
 
 /// What [`run`] is given.
-#[expect(dead_code, reason = "the backend is not written yet")]
 pub(crate) struct Wiring {
     /// Speaks to the API server.
-    pub client: kube::Client,
-    /// App, seat, listener and clock. `stage.fleet_settings()` makes the settings of the fleet of each leadership;
-    /// `stage.seat.take(fleet, Some(fence))` lets it answer, `stage.seat.leave()` turns everybody away;
-    /// [`crate::serve::answer`] serves until `stage.app.stop` is cancelled; [`crate::serve::signalled`] waits for the end.
+    pub client: Client,
+    /// What every backend is served with.
     pub stage: Stage,
     /// Options of this backend.
     pub args: ClusterArgs,
@@ -23,6 +42,102 @@ pub(crate) struct Wiring {
 }
 
 /// Serves until a signal comes.
-pub(crate) async fn run(_wiring: Wiring) -> anyhow::Result<()> {
-    bail!("the kubernetes backend is not there yet")
+pub(crate) async fn run(wiring: Wiring) -> anyhow::Result<()> {
+    let Wiring {
+        client,
+        stage,
+        args,
+        lease,
+    } = wiring;
+    let Stage {
+        app,
+        seat,
+        listener,
+        blueprint,
+    } = stage;
+    let (metrics, stop) = (app.metrics.clone(), app.stop.clone());
+    info!(event = "listening", address = %listener.local_addr()?, "listening");
+    let mut server = answer(listener, app);
+
+    let index = Index::default();
+    let mut tasks = JoinSet::new();
+    watch_all(&mut tasks, &client, &index);
+    tasks.spawn(kinds::watch(client.clone(), index.clone(), metrics.clone()));
+    let (told, derived) = watch::channel(None);
+    let discovery = Discovery::new(args.cluster_domain.clone());
+    tasks.spawn(derive(index.clone(), discovery, blueprint.clock, told));
+
+    let fence = Fence::new(blueprint.clock, lease);
+    let resign = CancellationToken::new();
+    let (role, election) = lease::elect(&client, &args, fence.clone(), metrics.clone(), resign.clone());
+    let mut election = tokio::spawn(election);
+    let end = CancellationToken::new();
+    let candidate = Candidate {
+        role,
+        derived,
+        blueprint,
+        seat,
+        pods: PodWatches::new(client.clone(), metrics.clone()),
+        client,
+        index,
+        fence,
+        unschedulable_grace: args.unschedulable_grace.get(),
+        metrics,
+        end: end.clone(),
+    };
+    let mut leading = tokio::spawn(leadership::run(candidate));
+
+    let outcome = tokio::select! {
+        signal = signalled() => signal,
+        ended = &mut server => return Err(anyhow!("the server ended unexpectedly: {:?}", ended.err())),
+        ended = &mut leading => return Err(anyhow!("the leadership ended unexpectedly: {:?}", ended.err())),
+        ended = &mut election => return Err(anyhow!("the election ended unexpectedly: {:?}", ended.err())),
+        Some(ended) = tasks.join_next() => return Err(anyhow!("a watch ended unexpectedly: {:?}", ended.err())),
+    };
+    // Nobody is told anything any more before the lease is given back.
+    end.cancel();
+    leading.await?;
+    resign.cancel();
+    election.await?;
+    stop.cancel();
+    server.await?;
+    info!(event = "stopped", "stopped");
+    outcome
+}
+
+/// Watches of everything but workloads and Pods.
+fn watch_all(tasks: &mut JoinSet<()>, client: &Client, told: &Index) {
+    let told = || told.clone();
+    let targets = Api::<crd::ScaleTarget>::all(client.clone());
+    let index = told();
+    tasks.spawn(follow("scaletargets", targets, Scope::default(), move |seen| {
+        index.targets(seen)
+    }));
+    let services = Api::<Service>::all(client.clone());
+    let index = told();
+    tasks.spawn(follow("services", services, Scope::default(), move |seen| {
+        index.services(&seen)
+    }));
+    let slices = Api::<EndpointSlice>::all(client.clone());
+    let index = told();
+    tasks.spawn(follow("endpointslices", slices, Scope::default(), move |seen| {
+        index.slices(&seen)
+    }));
+    for (kind, plural) in [(RouteKind::Http, "httproutes"), (RouteKind::Grpc, "grpcroutes")] {
+        let routes = gateway(client, "v1", kind.as_str(), plural);
+        let index = told();
+        tasks.spawn(follow(plural, routes, Scope::default(), move |seen| {
+            index.routes(kind, &seen)
+        }));
+    }
+    let grants = gateway(client, "v1beta1", "ReferenceGrant", "referencegrants");
+    let index = told();
+    tasks.spawn(follow("referencegrants", grants, Scope::default(), move |seen| {
+        index.grants(&seen)
+    }));
+}
+
+fn gateway(client: &Client, version: &str, kind: &str, plural: &str) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk(GATEWAY, version, kind);
+    Api::all_with(client.clone(), &ApiResource::from_gvk_with_plural(&kind, plural))
 }

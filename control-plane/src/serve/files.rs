@@ -27,7 +27,11 @@ pub(super) async fn run(
     specs: Vec<ScaleTarget>,
     delays: Option<Delays>,
 ) -> anyhow::Result<()> {
-    let (settings, clock, metrics) = (stage.fleet_settings(), stage.clock, stage.app.metrics.clone());
+    let (settings, clock, metrics) = (
+        stage.blueprint.fleet_settings(),
+        stage.blueprint.clock,
+        stage.app.metrics.clone(),
+    );
     // The actor outlives the polls, so that their answers are the last thing it sees.
     let end = CancellationToken::new();
     let running = |fleet| Running {

@@ -40,13 +40,19 @@ pub(crate) struct Stage {
     pub seat: Seat,
     /// Bound already, so that a port in use is told before anything is done.
     pub listener: TcpListener,
+    /// What fleets are made with.
+    pub blueprint: Blueprint,
+}
+
+/// What fleets are made with.
+pub(crate) struct Blueprint {
     /// The one clock of this process.
     pub clock: Clock,
-    /// What fleets are made with, but for what each has of its own.
+    /// All but what each has of its own.
     settings: Settings,
 }
 
-impl Stage {
+impl Blueprint {
     /// Settings of a fleet that starts now, with a name of its own.
     pub(crate) fn fleet_settings(&self) -> Settings {
         Settings {
@@ -128,17 +134,19 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
             },
             seat,
             listener,
-            clock,
-            settings: Settings {
-                instance: String::new(),
-                started: clock.now(),
-                lease: lease_duration.get(),
-                policy,
-                limits,
-                sleeps_when_idle: backend != BackendKind::Manual,
-                arrival_jitter: ARRIVAL_JITTER,
-                seed: 0,
-                workloads_end_with_us,
+            blueprint: Blueprint {
+                clock,
+                settings: Settings {
+                    instance: String::new(),
+                    started: clock.now(),
+                    lease: lease_duration.get(),
+                    policy,
+                    limits,
+                    sleeps_when_idle: backend != BackendKind::Manual,
+                    arrival_jitter: ARRIVAL_JITTER,
+                    seed: 0,
+                    workloads_end_with_us,
+                },
             },
         })
     };

@@ -1,0 +1,73 @@
+//! The fleet's commands, each handed to the keeper of its target.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use protocol::TargetId;
+
+use super::keeper::{Handle, Tools};
+use crate::backend::{Backend, Command, Sighting};
+
+/// One keeper for each adopted target. They end with it.
+pub struct Kubernetes {
+    tools: Tools,
+    keepers: BTreeMap<TargetId, Handle>,
+}
+
+impl Kubernetes {
+    /// No target yet.
+    pub fn new(tools: Tools) -> Self {
+        Self {
+            tools,
+            keepers: BTreeMap::new(),
+        }
+    }
+}
+
+impl Backend for Kubernetes {
+    fn carry_out(&mut self, command: Command) -> Vec<Sighting> {
+        match command {
+            Command::Adopt { spec } => match self.keepers.get(&spec.id) {
+                Some(keeper) => keeper.adopt(spec),
+                None => {
+                    let id = spec.id.clone();
+                    self.keepers.insert(id, Handle::start(self.tools.clone(), spec));
+                }
+            },
+            Command::Start {
+                id,
+                command,
+                cause: _,
+            } => {
+                if let Some(keeper) = self.keepers.get(&id) {
+                    keeper.up(command);
+                }
+            }
+            Command::Stop { id, command, from } => {
+                if let Some(keeper) = self.keepers.get(&id) {
+                    keeper.down(command, from);
+                }
+            }
+            Command::Release { id } => {
+                self.keepers.remove(&id);
+                self.tools.index.unfollow(&id);
+            }
+            // Only the manual backend has something to toggle.
+            Command::Toggle { .. } => {}
+        }
+        Vec::new()
+    }
+
+    fn shut_down(self) -> BoxFuture<'static, ()> {
+        // What runs in the cluster goes on: it is not ours to end.
+        std::future::ready(()).boxed()
+    }
+}
+
+impl Drop for Kubernetes {
+    fn drop(&mut self) {
+        for id in self.keepers.keys() {
+            self.tools.index.unfollow(id);
+        }
+    }
+}

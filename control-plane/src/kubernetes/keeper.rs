@@ -1,0 +1,237 @@
+//! One task for each target: carries its orders out, one after the other, and tells the fleet what it sees.
+//!
+//! Decides nothing about when to scale. Ends when its handle is dropped: what is written then is taken up by the next
+//! reader, for every write names the version that was read.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use kube::Client;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::info;
+
+use super::index::Index;
+use super::lease::Fence;
+use super::names::Key;
+use super::outlook::Outlook;
+use super::pods::PodWatches;
+use super::resource::Scalable;
+use super::scale::{self, Done, Scaler};
+use crate::config::{ScaleTarget, Workload};
+use crate::fleet::{FleetHandle, Gone};
+use crate::metrics::Metrics;
+
+/// What all keepers of one leadership share.
+#[derive(Clone)]
+pub struct Tools {
+    /// Speaks to the API server.
+    pub client: Client,
+    /// What is known.
+    pub index: Index,
+    /// May we still write.
+    pub fence: Fence,
+    /// Whom to tell.
+    pub fleet: FleetHandle,
+    /// Opens watches of Pods.
+    pub pods: PodWatches,
+    /// How long a Pod may be unschedulable before that counts as a failure.
+    pub unschedulable_grace: std::time::Duration,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// What a keeper has been told to do last. A later one overrides an earlier one.
+#[derive(Clone, Debug)]
+struct Orders {
+    spec: Arc<ScaleTarget>,
+    /// Number of the wish; 0: none yet.
+    command: u64,
+    wish: Wish,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// As it is.
+    Leave,
+    /// Up from zero.
+    Up,
+    /// Down to zero.
+    Down { from: u32 },
+}
+
+/// A running keeper. Dropping it ends it.
+#[derive(Debug)]
+pub struct Handle {
+    orders: watch::Sender<Orders>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Handle {
+    /// Starts a keeper that only looks, for now.
+    pub fn start(tools: Tools, spec: Arc<ScaleTarget>) -> Self {
+        let (orders, receiver) = watch::channel(Orders {
+            spec,
+            command: 0,
+            wish: Wish::Leave,
+        });
+        let task = tokio::spawn(async move {
+            // Only the end of the fleet ends it, and then there is nobody left to tell.
+            let _ = run(tools, receiver).await;
+        });
+        Self {
+            orders,
+            _task: AbortOnDropHandle::new(task),
+        }
+    }
+
+    /// Its document has changed.
+    pub fn adopt(&self, spec: Arc<ScaleTarget>) {
+        self.orders.send_modify(|orders| orders.spec = spec);
+    }
+
+    /// To scale it up from zero, under the number `command`.
+    pub fn up(&self, command: u64) {
+        self.wish(command, Wish::Up);
+    }
+
+    /// To scale it down to zero if there are `from` replicas, under the number `command`.
+    pub fn down(&self, command: u64, from: u32) {
+        self.wish(command, Wish::Down { from });
+    }
+
+    fn wish(&self, command: u64, wish: Wish) {
+        self.orders.send_modify(|orders| {
+            orders.command = command;
+            orders.wish = wish;
+        });
+    }
+}
+
+async fn run(tools: Tools, mut orders: watch::Receiver<Orders>) -> Result<(), Gone> {
+    let spec = Arc::clone(&orders.borrow().spec);
+    let mut outlook = Outlook::new(&tools, &spec);
+    let mut scaler = None;
+    loop {
+        let Orders { spec, command, wish } = orders.borrow_and_update().clone();
+        if outlook.turn_to(&tools, &spec) {
+            scaler = None;
+        }
+        outlook.tell(&tools).await?;
+        let scaler = match (&mut scaler, outlook.scalable()) {
+            (Some(scaler), _) => Some(scaler),
+            (none, Some(scalable)) => Some(none.insert(mk_scaler(&tools, &scalable, &spec))),
+            (_, None) => None,
+        };
+        let order = (command > outlook.command())
+            .then(|| wish.order(spec.wake_replicas))
+            .flatten();
+        match (order, scaler) {
+            (Some(order), Some(scaler)) => {
+                let news = orders.changed();
+                if let Some(done) = carry_out(&tools, &mut outlook, scaler, order, command, news).await? {
+                    tell_written(&spec, order, &done);
+                    outlook.obey(command, Some(done.scale));
+                }
+                continue;
+            }
+            // Nothing can be written: that is what there is to be told.
+            (Some(_), None) if outlook.is_unusable() => {
+                outlook.obey(command, None);
+                continue;
+            }
+            (None, Some(scaler)) if outlook.needs_scale() => {
+                let read = tokio::select! {
+                    read = scaler.read() => Some(read),
+                    changed = orders.changed() => changed.map(|()| None).map_err(|_| Gone)?,
+                };
+                if let Some(read) = read {
+                    outlook.take_scale(read);
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        tokio::select! {
+            changed = orders.changed() => changed.map_err(|_| Gone)?,
+            () = outlook.changed() => {}
+        }
+    }
+}
+
+/// Carries an order out, and goes on telling what is seen meanwhile. `None`: there is a newer order.
+async fn carry_out(
+    tools: &Tools,
+    outlook: &mut Outlook,
+    scaler: &mut Scaler,
+    order: scale::Order,
+    command: u64,
+    newer: impl Future<Output = Result<(), watch::error::RecvError>>,
+) -> Result<Option<Done>, Gone> {
+    let (told, mut trouble) = watch::channel(None);
+    let writing = scaler.carry_out(order, move |failure| {
+        told.send_replace(failure);
+    });
+    tokio::pin!(writing, newer);
+    loop {
+        tokio::select! {
+            done = &mut writing => {
+                outlook.trouble(None);
+                return Ok(Some(done));
+            }
+            changed = &mut newer => {
+                outlook.trouble(None);
+                return changed.map(|()| None).map_err(|_| Gone);
+            }
+            Ok(()) = trouble.changed() => {
+                let failure = trouble.borrow_and_update().clone();
+                if failure.is_some() {
+                    // It is tried on, but whoever waits is to know.
+                    outlook.obey(command, None);
+                }
+                outlook.trouble(failure);
+            }
+            () = outlook.changed() => {}
+        }
+        outlook.tell(tools).await?;
+    }
+}
+
+impl Wish {
+    fn order(self, wake_replicas: NonZeroU32) -> Option<scale::Order> {
+        match self {
+            Self::Leave => None,
+            Self::Up => Some(scale::Order::Up(wake_replicas)),
+            Self::Down { from } => Some(scale::Order::Down { from }),
+        }
+    }
+}
+
+fn mk_scaler(tools: &Tools, scalable: &Scalable, spec: &ScaleTarget) -> Scaler {
+    let name = match &spec.workload {
+        Workload::Object { name, .. } => name.as_str(),
+        // Not in a cluster: the schema requires it.
+        Workload::Unnamed | Workload::Process(_) => "",
+    };
+    Scaler::new(
+        tools.client.clone(),
+        scalable,
+        &Key::of_target(&spec.id).namespace,
+        name,
+        tools.fence.clone(),
+        tools.metrics.clone(),
+    )
+}
+
+fn tell_written(spec: &ScaleTarget, order: scale::Order, done: &Done) {
+    let Done { outcome, scale } = done;
+    info!(
+        event = "scaled",
+        target = %spec.id,
+        outcome = ?outcome,
+        replicas = scale.replicas,
+        resource_version = scale.version.as_str(),
+        unix_ms = crate::time::unix_ms(),
+        "{order:?}: {outcome:?}"
+    );
+}

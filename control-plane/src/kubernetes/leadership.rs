@@ -1,0 +1,119 @@
+//! What a replica does while it leads: it has a fleet, keepers, and the seat.
+//!
+//! Each leadership begins with a fleet of its own, rebuilt from the index and from what the proxies report; nothing else
+//! is kept. It ends the moment the lease does.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::info;
+
+use super::backend::Kubernetes;
+use super::configuration::{Configuration, configured};
+use super::index::Index;
+use super::keeper::Tools;
+use super::lease::{Fence, Role};
+use super::pods::PodWatches;
+use crate::fleet::{FleetHandle, Gone, actor};
+use crate::http::active::Seat;
+use crate::metrics::Metrics;
+use crate::serve::Blueprint;
+use crate::view::View;
+
+/// What a leadership is made with.
+pub(super) struct Candidate {
+    /// Whether we lead.
+    pub(super) role: watch::Receiver<Role>,
+    /// The configuration; `None` until everything has been read.
+    pub(super) derived: watch::Receiver<Option<Arc<Configuration>>>,
+    /// What fleets are made with.
+    pub(super) blueprint: Blueprint,
+    /// Who answers.
+    pub(super) seat: Seat,
+    /// Speaks to the API server.
+    pub(super) client: Client,
+    /// What is known.
+    pub(super) index: Index,
+    /// May we still write.
+    pub(super) fence: Fence,
+    /// Opens watches of Pods.
+    pub(super) pods: PodWatches,
+    /// How long a Pod may be unschedulable.
+    pub(super) unschedulable_grace: Duration,
+    /// What is counted.
+    pub(super) metrics: Metrics,
+    /// Cancelled when the control plane ends.
+    pub(super) end: CancellationToken,
+}
+
+/// Leads whenever the lease is ours, until `end` is cancelled or the election is over.
+pub(super) async fn run(mut candidate: Candidate) {
+    let end = candidate.end.clone();
+    loop {
+        let leads = async { candidate.role.wait_for(Role::is_leading).await.is_ok() };
+        tokio::select! {
+            leads = leads => if !leads { return },
+            () = end.cancelled() => return,
+        }
+        let mut role = candidate.role.clone();
+        tokio::select! {
+            _ = role.wait_for(|role| !role.is_leading()) => {}
+            () = end.cancelled() => {}
+            // It ends only when its fleet does, which nothing but this function ends.
+            _ = candidate.lead() => {}
+        }
+        candidate.seat.leave();
+    }
+}
+
+impl Candidate {
+    /// Leads until the future is dropped: with it the fleet and all its keepers end.
+    async fn lead(&mut self) -> Result<(), Gone> {
+        let (settings, clock) = (self.blueprint.fleet_settings(), self.blueprint.clock);
+        let (client, index, fence) = (self.client.clone(), self.index.clone(), self.fence.clone());
+        let (pods, metrics, unschedulable_grace) =
+            (self.pods.clone(), self.metrics.clone(), self.unschedulable_grace);
+        let mount = move |fleet: FleetHandle| {
+            Kubernetes::new(Tools {
+                client,
+                index,
+                fence,
+                fleet,
+                pods,
+                unschedulable_grace,
+                metrics,
+            })
+        };
+        let ending = CancellationToken::new();
+        let (fleet, actor) = actor::new(settings, clock, self.metrics.clone(), mount, ending);
+        let _actor = AbortOnDropHandle::new(tokio::spawn(actor));
+        let mut known = BTreeSet::new();
+        let mut seated = false;
+        loop {
+            let configuration = self.derived.borrow_and_update().clone();
+            if let Some(configuration) = configuration {
+                fleet
+                    .configure(configured(&self.index, &configuration, &mut known))
+                    .await?;
+                if !seated {
+                    // Everything has been read: nobody need be told to come back.
+                    fleet.view().wait_for(View::is_complete).await.map_err(|_| Gone)?;
+                    info!(
+                        event = "leading",
+                        targets = known.len(),
+                        "leading, {} targets",
+                        known.len()
+                    );
+                    self.seat.take(fleet.clone(), Some(self.fence.clone()));
+                    seated = true;
+                }
+            }
+            self.derived.changed().await.map_err(|_| Gone)?;
+        }
+    }
+}

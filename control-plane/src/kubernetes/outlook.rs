@@ -1,0 +1,249 @@
+//! What one keeper knows of its target, put together and told to the fleet when it has changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use protocol::TargetId;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::failure::Failure;
+use super::index::{Facts, Found};
+use super::keeper::Tools;
+use super::names::Key;
+use super::observe::{Known, Workload, observed};
+use super::pods::Pods;
+use super::resource::Scalable;
+use super::scale::Scale;
+use crate::backend::Sighting;
+use crate::config::ScaleTarget;
+use crate::fleet::Gone;
+use crate::life::Observed;
+
+/// Before a scale that could not be read is read again.
+const READ_AGAIN: Duration = Duration::from_secs(5);
+
+/// What is known of one target.
+pub(super) struct Outlook {
+    id: TargetId,
+    facts: watch::Receiver<Facts>,
+    /// Its Pods, watched while replicas are wanted and none is ready.
+    pods: Option<Pods>,
+    /// The newest that was read or written through the scale subresource.
+    scale: Option<Scale>,
+    /// True if `scale` is what we wrote or found when we carried an order out: the watch may be behind it.
+    floor: bool,
+    /// Generation of the object when `scale` was read, for kinds whose object does not tell its replicas.
+    scale_at: Option<i64>,
+    /// Replicas that we set last.
+    ours: Option<u32>,
+    /// Why an order cannot be carried out.
+    trouble: Option<Failure>,
+    /// Number of the last order that was carried out.
+    command: u64,
+    told: Option<Observed>,
+    look_again: Option<Instant>,
+}
+
+impl Outlook {
+    pub(super) fn new(tools: &Tools, spec: &ScaleTarget) -> Self {
+        Self {
+            id: spec.id.clone(),
+            facts: tools.index.follow(spec),
+            pods: None,
+            scale: None,
+            floor: false,
+            scale_at: None,
+            ours: None,
+            trouble: None,
+            command: 0,
+            told: None,
+            look_again: None,
+        }
+    }
+
+    /// Follows what `spec` refers to. True if that is another workload than before.
+    pub(super) fn turn_to(&mut self, tools: &Tools, spec: &ScaleTarget) -> bool {
+        let facts = tools.index.follow(spec);
+        if facts.same_channel(&self.facts) {
+            return false;
+        }
+        let (command, told) = (self.command, self.told.take());
+        *self = Self {
+            facts,
+            command,
+            told,
+            ..Self::new(tools, spec)
+        };
+        true
+    }
+
+    /// Number of the last order that was carried out.
+    pub(super) fn command(&self) -> u64 {
+        self.command
+    }
+
+    pub(super) fn scalable(&self) -> Option<Arc<Scalable>> {
+        self.facts.borrow().scalable.clone()
+    }
+
+    pub(super) fn is_unusable(&self) -> bool {
+        matches!(self.facts.borrow().workload, Found::Unusable(_))
+    }
+
+    /// The order `command` has been carried out, or cannot be.
+    pub(super) fn obey(&mut self, command: u64, scale: Option<Scale>) {
+        self.command = command;
+        if let Some(scale) = scale {
+            self.ours = Some(scale.replicas);
+            self.scale = Some(scale);
+            self.floor = true;
+            self.scale_at = None;
+        }
+    }
+
+    /// Why an order cannot be carried out.
+    pub(super) fn trouble(&mut self, failure: Option<Failure>) {
+        self.trouble = failure;
+    }
+
+    /// True if the scale subresource must be asked: the object does not tell its replicas, or its Pods are to be
+    /// watched and it does not tell their labels.
+    pub(super) fn needs_scale(&self) -> bool {
+        let facts = self.facts.borrow();
+        let Found::There(workload) = &facts.workload else {
+            return false;
+        };
+        if self.look_again.is_some_and(|at| at > Instant::now()) && self.trouble.is_some() {
+            return false;
+        }
+        workload.replicas.is_none() && self.scale_at != Some(workload.generation) && !self.is_ahead(workload)
+    }
+
+    /// The scale subresource was read.
+    pub(super) fn take_scale(&mut self, read: Result<Scale, Failure>) {
+        match read {
+            Ok(scale) => {
+                if let Found::There(workload) = &self.facts.borrow().workload {
+                    self.scale_at = Some(workload.generation);
+                }
+                self.scale = Some(scale);
+                self.floor = false;
+                self.trouble = None;
+            }
+            Err(failure) => {
+                self.trouble = Some(failure);
+                self.look_again = Some(Instant::now() + READ_AGAIN);
+            }
+        }
+    }
+
+    /// Waits until there is something new to be told.
+    pub(super) async fn changed(&mut self) {
+        let pods = async {
+            match &mut self.pods {
+                Some(pods) => pods.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let time = async {
+            match self.look_again {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = self.facts.changed() => if changed.is_err() {
+                // Another keeper follows in its place: this one is about to be dropped.
+                std::future::pending().await
+            },
+            () = pods => {}
+            () = time => self.look_again = None,
+        }
+    }
+
+    /// Tells the fleet what is seen, if that is news.
+    pub(super) async fn tell(&mut self, tools: &Tools) -> Result<(), Gone> {
+        let facts = self.facts.borrow_and_update().clone();
+        let Some(seen) = self.look(tools, &facts) else {
+            return Ok(());
+        };
+        self.mind_pods(tools, &facts, &seen);
+        if self.told.as_ref() == Some(&seen) {
+            return Ok(());
+        }
+        self.told = Some(seen.clone());
+        let id = self.id.clone();
+        tools.fleet.observe(Sighting { id, seen }).await
+    }
+
+    /// `None` as long as the workload has not been read.
+    fn look(&mut self, tools: &Tools, facts: &Facts) -> Option<Observed> {
+        let (workload, trouble) = match &facts.workload {
+            Found::Unread => return None,
+            Found::Unusable(failure) => (None, Some(failure)),
+            Found::There(workload) => (Some(self.up_to_date(workload)), self.trouble.as_ref()),
+        };
+        let known = Known {
+            workload: workload.as_ref(),
+            scale: self.scale.as_ref().map(|scale| scale.replicas),
+            endpoints: facts.endpoints,
+            trouble,
+            ours: self.ours,
+            command: self.command,
+        };
+        let pods = self.pods.as_mut().map(Pods::facts);
+        let now = Timestamp::now();
+        let seen = observed(
+            known,
+            pods.iter().flat_map(|pods| pods.iter()),
+            now,
+            tools.unschedulable_grace,
+        );
+        if let Some(at) = seen.look_again {
+            let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+            let at = Instant::now() + wait;
+            self.look_again = Some(self.look_again.map_or(at, |other| other.min(at)));
+        }
+        Some(seen.observed)
+    }
+
+    /// The workload as it is since our last write, while the watch has not shown it yet.
+    fn up_to_date(&self, workload: &Workload) -> Workload {
+        match &self.scale {
+            Some(scale) if self.is_ahead(workload) => Workload {
+                version: scale.version.clone(),
+                replicas: Some(scale.replicas),
+                failure: None,
+                set_by: None,
+                ..workload.clone()
+            },
+            _ => workload.clone(),
+        }
+    }
+
+    /// True if we have written or read something that `workload` does not show yet.
+    fn is_ahead(&self, workload: &Workload) -> bool {
+        let written = self.scale.as_ref().filter(|_| self.floor);
+        written.is_some_and(|scale| !workload.version.reaches(&scale.version))
+    }
+
+    fn mind_pods(&mut self, tools: &Tools, facts: &Facts, seen: &Observed) {
+        if seen.replicas == 0 || seen.ready > 0 {
+            self.pods = None;
+            return;
+        }
+        if self.pods.is_some() {
+            return;
+        }
+        let Found::There(workload) = &facts.workload else {
+            return;
+        };
+        let of_scale = self.scale.as_ref().and_then(|scale| scale.selector.as_deref());
+        if let Some(selector) = workload.selector.as_deref().or(of_scale) {
+            let namespace = Key::of_target(&self.id).namespace;
+            self.pods = Some(tools.pods.open(&namespace, selector));
+        }
+    }
+}
