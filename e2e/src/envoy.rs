@@ -32,6 +32,7 @@ impl EnvoyBuilder {
             traffic_port: free_port(),
             admin_port: free_port(),
             control_port,
+            control_eds: None,
             second: None,
             targets: targets.to_vec(),
             settings: Vec::new(),
@@ -72,6 +73,13 @@ impl EnvoyBuilder {
     /// Port of the control plane that its cluster leads to.
     pub fn control_port(&self) -> u16 {
         self.config.control_port
+    }
+
+    /// The control plane's endpoints come from this file, and change with it: several replicas, of which one is active.
+    #[must_use]
+    pub fn control_eds(mut self, path: &Path) -> Self {
+        self.config.control_eds = Some(path.to_owned());
+        self
     }
 
     /// Another build of the filter: [`binaries::wasm_test`].

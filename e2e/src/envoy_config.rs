@@ -3,12 +3,12 @@
 //! Kept from the file: HTTP connection manager, filters, plugin, singleton. Replaced: ports, node id, path of the
 //! module, virtual hosts and clusters (one of each for every target).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::Target;
-use crate::target::{Kind, set};
+use crate::target::{Endpoints, Kind, set};
 
 const LISTENER: &str = "/static_resources/listeners/0";
 const HCM: &str = "/filter_chains/0/filters/0/typed_config";
@@ -22,6 +22,8 @@ pub(crate) struct Config {
     pub(crate) traffic_port: u16,
     pub(crate) admin_port: u16,
     pub(crate) control_port: u16,
+    /// Where the control plane's endpoints are read from in place of `control_port`.
+    pub(crate) control_eds: Option<PathBuf>,
     /// A second listener with a filter of its own `vm_id`.
     pub(crate) second: Option<(String, u16)>,
     pub(crate) targets: Vec<Target>,
@@ -94,9 +96,14 @@ pub(crate) fn render(config: &Config) -> (Value, Option<Value>) {
         },
     );
 
-    let mut clusters = vec![cluster("holdfast", config.control_port, false)];
+    let control = match &config.control_eds {
+        Some(path) => Endpoints::File(path.clone()),
+        None => Endpoints::Port(config.control_port),
+    };
+    let mut clusters = vec![cluster("holdfast", &control, false)];
     for target in &config.targets {
-        let mut made = cluster(&target.name, target.port, target.kind == Kind::Grpc);
+        let http2 = target.kind == Kind::Grpc;
+        let mut made = cluster(target.its_cluster(), &target.endpoints(), http2);
         merge(&mut made, target.cluster_patch());
         clusters.push(made);
     }
@@ -160,19 +167,27 @@ fn virtual_host(target: &Target) -> Value {
     json!({
         "name": target.name,
         "domains": [target.authority(), format!("{}:*", target.authority())],
-        "routes": [{"match": {"prefix": "/"}, "route": {"cluster": target.name, "timeout": "0s"}}],
+        "routes": [{"match": {"prefix": "/"}, "route": {"cluster": target.its_cluster(), "timeout": "0s"}}],
     })
 }
 
-fn cluster(name: &str, port: u16, http2: bool) -> Value {
-    let mut cluster = json!({
-        "name": name,
-        "type": "STATIC",
-        "connect_timeout": "1s",
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [
-            {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}
-        ]}]},
-    });
+fn cluster(name: &str, endpoints: &Endpoints, http2: bool) -> Value {
+    let mut cluster = json!({"name": name, "connect_timeout": "1s"});
+    match endpoints {
+        Endpoints::Port(port) => {
+            cluster["type"] = json!("STATIC");
+            cluster["load_assignment"] = json!({"cluster_name": name, "endpoints": [{"lb_endpoints": [
+                {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}
+            ]}]});
+        }
+        Endpoints::File(path) => {
+            cluster["type"] = json!("EDS");
+            cluster["eds_cluster_config"] = json!({"eds_config": {
+                "resource_api_version": "V3",
+                "path_config_source": {"path": path},
+            }});
+        }
+    }
     if http2 {
         let kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
         cluster["typed_extension_protocol_options"] = json!({kind: {

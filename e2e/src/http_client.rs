@@ -3,6 +3,7 @@
 //! Nothing is retried, pooled or followed. A call that is dropped leaves: over HTTP/1 its connection is closed, over
 //! HTTP/2 its stream is reset.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -18,10 +19,10 @@ use tokio::task::JoinHandle;
 
 type AnyBody = UnsyncBoxBody<Bytes, std::convert::Infallible>;
 
-/// Sends requests for one `:authority` to one port of 127.0.0.1.
+/// Sends requests for one `:authority` to one address, mostly a port of 127.0.0.1.
 #[derive(Clone)]
 pub struct Client {
-    port: u16,
+    address: SocketAddr,
     authority: String,
     /// Absent: HTTP/1.1, a new connection for each call.
     h2: Option<http2::SendRequest<AnyBody>>,
@@ -30,8 +31,13 @@ pub struct Client {
 impl Client {
     /// HTTP/1.1, a new connection for each call.
     pub fn new(port: u16, authority: impl Into<String>) -> Self {
+        Self::at(SocketAddr::from(([127, 0, 0, 1], port)), authority)
+    }
+
+    /// The same for another address, such as a pod's.
+    pub fn at(address: SocketAddr, authority: impl Into<String>) -> Self {
         Self {
-            port,
+            address,
             authority: authority.into(),
             h2: None,
         }
@@ -39,7 +45,7 @@ impl Client {
 
     /// A client whose calls, and those of its clones, are the streams of one new HTTP/2 connection.
     pub async fn http2(&self) -> Self {
-        let stream = connect(self.port).await.unwrap();
+        let stream = connect(self.address).await.unwrap();
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(1 << 20)
             .initial_connection_window_size(16 << 20)
@@ -157,7 +163,7 @@ impl Call {
                 .headers_mut()
                 .entry(http::header::HOST)
                 .or_insert(HeaderValue::from_str(&client.authority)?);
-            let stream = connect(client.port).await.context("connect")?;
+            let stream = connect(client.address).await.context("connect")?;
             let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
             let connection = CloseOnDrop(tokio::spawn(async move {
                 let _ = connection.await;
@@ -176,8 +182,8 @@ impl Call {
 }
 
 /// Sends small segments at once, as browsers and curl do: else the end of each HTTP/2 window waits 40 ms for an ACK.
-async fn connect(port: u16) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

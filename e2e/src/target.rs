@@ -1,5 +1,7 @@
 //! A target and the workload behind it: one `ScaleTarget` document, one Envoy cluster, one upstream process.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::{Value, json};
 
 use crate::{binaries, free_port};
@@ -11,6 +13,15 @@ pub enum Kind {
     Http,
     /// gRPC over HTTP/2 without TLS.
     Grpc,
+}
+
+/// Where an Envoy cluster's endpoints come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Endpoints {
+    /// One, on this port of 127.0.0.1, for ever.
+    Port(u16),
+    /// What this file says; it is moved into place for each change.
+    File(PathBuf),
 }
 
 /// A target that starts one `upstream` process on demand.
@@ -28,6 +39,8 @@ pub struct Target {
     cluster: Value,
     command: Vec<String>,
     host: String,
+    cluster_name: String,
+    eds: Option<PathBuf>,
 }
 
 impl Target {
@@ -77,6 +90,8 @@ impl Target {
             cluster: json!({}),
             command,
             host,
+            cluster_name: name.to_owned(),
+            eds: None,
         }
     }
 
@@ -118,6 +133,27 @@ impl Target {
         self
     }
 
+    /// Another name of its Envoy cluster than its own, as meshes have.
+    #[must_use]
+    pub fn cluster_name(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.cluster_name);
+        self
+    }
+
+    /// Its Envoy cluster's endpoints come from this file, and change with it; see [`crate::kube::Eds`].
+    #[must_use]
+    pub fn eds(mut self, path: &Path) -> Self {
+        self.eds = Some(path.to_owned());
+        self
+    }
+
+    /// Another `:authority` than `<name>.example.com`.
+    #[must_use]
+    pub fn host(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.host);
+        self
+    }
+
     /// Its `:authority` in Envoy.
     pub fn authority(&self) -> &str {
         &self.host
@@ -134,6 +170,19 @@ impl Target {
             );
         }
         document
+    }
+
+    /// The name of its Envoy cluster.
+    pub(crate) fn its_cluster(&self) -> &str {
+        &self.cluster_name
+    }
+
+    /// Where its endpoints come from.
+    pub(crate) fn endpoints(&self) -> Endpoints {
+        match &self.eds {
+            Some(path) => Endpoints::File(path.clone()),
+            None => Endpoints::Port(self.port),
+        }
     }
 
     /// The fields of its Envoy cluster that are special.

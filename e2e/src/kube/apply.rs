@@ -82,7 +82,7 @@ pub(super) async fn install_crds(client: &Client, dir: &Path) {
 
 type Kinds = BTreeMap<(String, String), (ApiResource, ApiCapabilities)>;
 
-async fn apply_one(client: &Client, kinds: &mut Kinds, document: Value) -> anyhow::Result<()> {
+async fn apply_one(client: &Client, kinds: &mut Kinds, mut document: Value) -> anyhow::Result<()> {
     let (api_version, kind) = (word(&document, "/apiVersion"), word(&document, "/kind"));
     if kind == "CustomResourceDefinition" {
         let name = word(&document, "/metadata/name");
@@ -90,6 +90,7 @@ async fn apply_one(client: &Client, kinds: &mut Kinds, document: Value) -> anyho
         established(client, &name).await;
         return Ok(());
     }
+    name_protocols(&mut document);
     let key = (api_version.clone(), kind.clone());
     if !kinds.contains_key(&key) {
         let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
@@ -149,6 +150,30 @@ async fn established(client: &Client, name: &str) {
         client.request_text(request).await.is_ok()
     })
     .await;
+}
+
+/// The default of `protocol`, written out: server-side apply of 1.20 wants it, because ports are told apart by it.
+fn name_protocols(document: &mut Value) {
+    let containers = ["/spec", "/spec/template/spec"]
+        .iter()
+        .flat_map(|spec| ["containers", "initContainers"].map(|list| format!("{spec}/{list}")));
+    let mut owners = Vec::new();
+    if document["kind"] == "Service" {
+        owners.push("/spec/ports".to_owned());
+    }
+    for list in containers {
+        let count = document
+            .pointer(&list)
+            .and_then(Value::as_array)
+            .map_or(0, Vec::len);
+        owners.extend((0..count).map(|index| format!("{list}/{index}/ports")));
+    }
+    for ports in owners {
+        let ports = document.pointer_mut(&ports).and_then(Value::as_array_mut);
+        for port in ports.into_iter().flatten().filter_map(Value::as_object_mut) {
+            port.entry("protocol").or_insert_with(|| "TCP".into());
+        }
+    }
 }
 
 fn word(document: &Value, pointer: &str) -> String {

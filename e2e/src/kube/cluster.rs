@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::audit::{Audit, POLICY};
 use super::certificates::Certificates;
+use super::tokens::{Server, Tokens};
 use super::{apply, assets};
 use crate::{Process, eventually, free_port};
 
@@ -49,6 +49,15 @@ struct Ports {
     controllers: u16,
 }
 
+impl Ports {
+    fn server(self, certificates: &Certificates) -> Server {
+        Server {
+            url: format!("https://127.0.0.1:{}", self.api_server),
+            authority: certificates.path("ca.crt"),
+        }
+    }
+}
+
 impl Cluster {
     /// Starts one. `None`: this machine lacks the programs, a line said so, and the test is to return.
     ///
@@ -68,6 +77,7 @@ impl Cluster {
             controllers: free_port(),
         };
         let certificates = Certificates::create(&dir.path().join("pki"));
+        let server = ports.server(&certificates);
         std::fs::write(dir.path().join("audit-policy.yaml"), POLICY).unwrap();
         std::fs::create_dir(dir.path().join("audit")).unwrap();
         let start = |name: &str, args: &[String]| {
@@ -79,12 +89,12 @@ impl Cluster {
             "kube-apiserver",
             &api_server_args(dir.path(), &certificates, ports),
         );
-        let kubeconfig = write_kubeconfig(dir.path(), &certificates, ports, "admin", MASTERS);
+        let kubeconfig = write_kubeconfig(dir.path(), &certificates, &server, "admin", MASTERS);
         let admin = client(&kubeconfig, "admin").await;
         ready(&admin, || panic_if_ended(&[&etcd, &api_server])).await;
         // Before the API server is ready they would be refused, and give up.
         let user = "system:kube-controller-manager";
-        let kubeconfig = write_kubeconfig(dir.path(), &certificates, ports, user, None);
+        let kubeconfig = write_kubeconfig(dir.path(), &certificates, &server, user, None);
         let controllers = start(
             "kube-controller-manager",
             &controllers_args(&certificates, ports, &kubeconfig),
@@ -116,7 +126,7 @@ impl Cluster {
 
     /// A client that may do everything, under a user name of its own, which the audit log then shows.
     pub async fn client_as(&self, user: &str) -> Client {
-        let path = write_kubeconfig(self.dir(), &self.certificates, self.ports, user, MASTERS);
+        let path = write_kubeconfig(self.dir(), &self.certificates, &self.server(), user, MASTERS);
         client(&path, user).await
     }
 
@@ -127,24 +137,15 @@ impl Cluster {
 
     /// Path of a kubeconfig with a fresh token of a service account. It may do what RBAC allows the account.
     pub async fn kubeconfig_for_service_account(&self, namespace: &str, name: &str) -> PathBuf {
-        let request = TokenRequest {
-            spec: Some(TokenRequestSpec {
-                expiration_seconds: Some(24 * 3600),
-                ..TokenRequestSpec::default()
-            }),
-            ..TokenRequest::default()
-        };
-        let accounts = Api::<ServiceAccount>::namespaced(self.admin(), namespace);
-        let token = accounts
-            .create_token_request(name, &PostParams::default(), &request)
-            .await
-            .unwrap_or_else(|error| panic!("no token for {namespace}/{name}: {error}"));
-        let token = token.status.expect("a token in the answer").token;
-        let user = format!("{namespace}-{name}");
-        let config = kubeconfig(&self.certificates, self.ports, &user, &json!({"token": token}));
-        let path = self.dir().join(format!("{user}.kubeconfig"));
-        std::fs::write(&path, config.to_string()).unwrap();
-        path
+        self.tokens().kubeconfig(namespace, name).await
+    }
+
+    pub(super) fn tokens(&self) -> Tokens {
+        Tokens {
+            admin: self.admin(),
+            server: self.server(),
+            dir: self.dir().to_owned(),
+        }
     }
 
     /// Makes a namespace and waits until pods can be made in it.
@@ -224,6 +225,10 @@ impl Cluster {
         self.dir.path()
     }
 
+    fn server(&self) -> Server {
+        self.ports.server(&self.certificates)
+    }
+
     fn panic_if_ended(&self) {
         panic_if_ended(&[&self.etcd, &self.api_server(), &self.controllers]);
     }
@@ -272,7 +277,7 @@ async fn client(kubeconfig: &Path, user: &str) -> Client {
 fn write_kubeconfig(
     dir: &Path,
     certificates: &Certificates,
-    ports: Ports,
+    server: &Server,
     user: &str,
     group: Option<&str>,
 ) -> PathBuf {
@@ -282,23 +287,7 @@ fn write_kubeconfig(
     std::fs::write(&certificate_path, certificate).unwrap();
     std::fs::write(&key_path, key).unwrap();
     let user = json!({"client-certificate": certificate_path, "client-key": key_path});
-    let config = kubeconfig(certificates, ports, &file, &user);
-    let path = dir.join(format!("{file}.kubeconfig"));
-    std::fs::write(&path, config.to_string()).unwrap();
-    path
-}
-
-/// JSON, which is YAML.
-fn kubeconfig(certificates: &Certificates, ports: Ports, name: &str, user: &Value) -> Value {
-    let server = format!("https://127.0.0.1:{}", ports.api_server);
-    json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "e2e",
-        "clusters": [{"name": "e2e", "cluster": {"server": server, "certificate-authority": certificates.path("ca.crt")}}],
-        "users": [{"name": name, "user": user}],
-        "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": name, "namespace": "default"}}],
-    })
+    server.write_kubeconfig(dir, &file, &user)
 }
 
 fn etcd_args(dir: &Path, ports: Ports) -> Vec<String> {

@@ -5,6 +5,14 @@ pub mod assets;
 pub mod audit;
 mod certificates;
 mod cluster;
+pub mod eds;
+pub mod kubelet;
+mod task;
+mod tokens;
+mod watching;
 
 pub use audit::Audit;
 pub use cluster::Cluster;
+pub use eds::{Eds, Follow};
+pub use kubelet::Kubelet;
+use tokens::Tokens;
