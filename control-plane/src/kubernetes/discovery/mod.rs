@@ -11,6 +11,8 @@ mod leads;
 mod parse;
 
 #[cfg(test)]
+mod props;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
