@@ -1,13 +1,17 @@
-//! A control plane under test, with the local or the manual backend.
+//! A control plane under test.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::Method;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{Client, Events, Process, Reply, binaries, eventually, free_port};
 
+const KUBERNETES: &str = "kubernetes";
+/// A replica that was stopped (SIGSTOP) takes connections and never answers.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 /// The longest that [`Control::wait_for`] waits.
 const CHANGES_WITHIN: Duration = Duration::from_secs(30);
@@ -45,6 +49,13 @@ impl ControlBuilder {
         self
     }
 
+    /// The Kubernetes backend, with the API server and the rights of this kubeconfig. It is given no targets' file.
+    #[must_use]
+    pub fn kubernetes(self, kubeconfig: &Path) -> Self {
+        let path = kubeconfig.display().to_string();
+        self.backend(KUBERNETES).env("KUBECONFIG", &path)
+    }
+
     /// Adds options to the command line.
     #[must_use]
     pub fn args<'a>(mut self, args: impl IntoIterator<Item = &'a str>) -> Self {
@@ -68,17 +79,30 @@ impl ControlBuilder {
 
     /// Starts without waiting: for command lines and files that it must refuse.
     pub fn launch(self, dir: &Path, targets: &str) -> Control {
+        let mut control = self.prepare(dir);
+        control.write_targets(targets);
+        control.spawn();
+        control
+    }
+
+    /// Starts one without a targets' file ([`ControlBuilder::kubernetes`]), and waits until it answers: it is ready only
+    /// once it leads.
+    pub async fn start_replica(self, dir: &Path) -> Control {
+        let mut control = self.prepare(dir);
+        control.spawn();
+        control.answers("/healthz").await;
+        control
+    }
+
+    fn prepare(self, dir: &Path) -> Control {
         let file = |kind: &str| dir.join(format!("control-plane-{}.{kind}", self.port));
         let (targets_file, log) = (file("targets.yaml"), file("log"));
-        let mut control = Control {
+        Control {
             process: None,
             builder: self,
             targets_file,
             log,
-        };
-        control.write_targets(targets);
-        control.spawn();
-        control
+        }
     }
 }
 
@@ -120,19 +144,34 @@ impl Control {
 
     /// Waits until `/readyz` answers 200. Panics if it ends meanwhile.
     pub async fn ready(&self) {
-        eventually("the control plane is ready", STARTS_WITHIN, || async {
-            if let Some(status) = self.process().exited() {
-                panic!(
-                    "the control plane ended with {status}:\n{}",
-                    self.process().log_tail()
-                );
-            }
-            self.client()
-                .get("/readyz")
-                .try_send()
-                .await
-                .is_ok_and(|reply| reply.status == 200)
-        })
+        self.answers("/readyz").await;
+    }
+
+    /// True if `/readyz` answers 200 now. With Kubernetes: it leads.
+    pub async fn is_ready(&self) -> bool {
+        let asked = self.client().get("/readyz").try_send();
+        let answer = tokio::time::timeout(ANSWERS_WITHIN, asked).await;
+        answer.is_ok_and(|reply| reply.is_ok_and(|reply| reply.status == 200))
+    }
+
+    async fn answers(&self, path: &str) {
+        eventually(
+            &format!("the control plane answers {path}"),
+            STARTS_WITHIN,
+            || async {
+                if let Some(status) = self.process().exited() {
+                    panic!(
+                        "the control plane ended with {status}:\n{}",
+                        self.process().log_tail()
+                    );
+                }
+                self.client()
+                    .get(path)
+                    .try_send()
+                    .await
+                    .is_ok_and(|reply| reply.status == 200)
+            },
+        )
         .await;
     }
 
@@ -187,6 +226,22 @@ impl Control {
         self.process().kill();
     }
 
+    /// SIGSTOP: the process goes silent without ending.
+    pub fn freeze(&self) {
+        self.process().signal(Signal::SIGSTOP);
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.process().signal(Signal::SIGCONT);
+    }
+
+    /// Starts it again with the same port, options and targets. Does not wait.
+    pub fn relaunch(&mut self) {
+        self.kill();
+        self.spawn();
+    }
+
     /// Starts it again with the same port, options and targets. Waits until it is ready.
     pub async fn restart(&mut self) {
         self.kill();
@@ -204,17 +259,12 @@ impl Control {
     fn spawn(&mut self) {
         let listen = format!("127.0.0.1:{}", self.builder.port);
         let file = self.targets_file.display().to_string();
-        let mut args: Vec<String> = [
-            "serve",
-            "--backend",
-            &self.builder.backend,
-            "--targets",
-            &file,
-            "--listen",
-            &listen,
-        ]
-        .map(str::to_owned)
-        .to_vec();
+        let backend = self.builder.backend.as_str();
+        let mut args = vec!["serve", "--backend", backend, "--listen", &listen];
+        if backend != KUBERNETES {
+            args.extend(["--targets", &file]);
+        }
+        let mut args: Vec<String> = args.into_iter().map(str::to_owned).collect();
         args.extend(self.builder.args.iter().cloned());
         self.process = None;
         let process = Process::start(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use e2e::kube::kubelet::What;
-use e2e::kube::{Cluster, Eds, Follow, Kubelet};
+use e2e::kube::{Cluster, Eds, Follow, KubeStack, Kubelet, Workload};
 use e2e::{Client, eventually};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -246,4 +246,19 @@ spec:
   ports: [{{name: http, port: 80, targetPort: 8080}}]
 "
     )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_parts_go_together() {
+    let workload = Workload::http("web").idle("500ms");
+    let stack = KubeStack::builder().workload(workload).start().await;
+    let Some(stack) = stack else { return };
+
+    let reply = stack.client("web").get("/").send().await;
+
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert!(reply.held().is_some(), "it must have been held: {reply:?}");
+    stack.wait_for("web", "asleep").await;
+    stack.gone("web").await;
+    assert_eq!(stack.kubelet.running(), 0, "no process must be left");
 }

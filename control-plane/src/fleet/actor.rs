@@ -4,25 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::effects::{Effect, Note};
+use super::effects::Effect;
 use super::handle::{FleetHandle, Message};
 use super::proxies::PollId;
 use super::{Fleet, Settings, WishRefusal, notes};
 use crate::backend::{Backend, Command};
 use crate::metrics::Metrics;
-use crate::time::{Clock, unix_ms};
+use crate::time::Clock;
 use crate::view::View;
 
 /// Messages that may wait beyond the places kept for the ends of polls: reports and sightings of a burst. Each is
 /// taken within microseconds, and a sender that finds the queue full waits.
 const QUEUE: usize = 1024;
-
-/// Notes kept for a listener that is behind: one for each target of a large fleet that moves at once. Each is taken
-/// within microseconds; what one misses all the same is counted.
-const NOTES: usize = 1024;
 
 /// Makes the handle and the task's future. The task ends when `stop` is cancelled or every handle is gone; it returns
 /// the backend, for its shutdown.
@@ -37,11 +33,8 @@ pub fn new<B: Backend>(
     let places = 2 * settings.limits.max + QUEUE;
     let (sender, messages) = mpsc::channel(places);
     let view = watch::Sender::new(View::new(settings.instance.clone()));
-    let notes = broadcast::Sender::new(NOTES);
     let handle = FleetHandle {
         messages: sender,
-        notes: notes.downgrade(),
-        notes_missed: metrics.notes_missed.clone(),
         view: view.subscribe(),
         polls: Arc::new(AtomicU64::new(1)),
     };
@@ -50,7 +43,6 @@ pub fn new<B: Backend>(
         fleet: Fleet::new(settings),
         clock,
         metrics,
-        notes,
         view,
         polls: BTreeMap::new(),
         backend,
@@ -63,7 +55,6 @@ struct Actor<B> {
     fleet: Fleet,
     clock: Clock,
     metrics: Metrics,
-    notes: broadcast::Sender<Note>,
     view: watch::Sender<View>,
     /// The open polls: at most one for each proxy, so they are bounded as proxies are.
     polls: BTreeMap<PollId, CancellationToken>,
@@ -102,7 +93,6 @@ impl<B: Backend> Actor<B> {
 
     fn take(&mut self, message: Message) {
         let now = self.clock.now();
-        self.fleet.set_wall_clock(unix_ms(), now);
         match message {
             Message::Configure(targets) => self.fleet.configure(targets, now),
             Message::Observe(sighting) => self.fleet.observe(&sighting.id, sighting.seen, now),
@@ -151,7 +141,7 @@ impl<B: Backend> Actor<B> {
                             ended.cancel();
                         }
                     }
-                    Effect::Note(note) => self.tell(note),
+                    Effect::Note(note) => notes::tell(&note, &self.metrics),
                     Effect::Publish(_) => {}
                 }
             }
@@ -180,15 +170,6 @@ impl<B: Backend> Actor<B> {
                 .history_truncations
                 .inc_by(view.truncations() - before);
         });
-    }
-
-    /// Never waits: a listener that is too far behind misses the oldest.
-    fn tell(&self, note: Note) {
-        notes::tell(&note, &self.metrics);
-        if note.is_history() {
-            // Nobody need listen.
-            let _ = self.notes.send(note);
-        }
     }
 
     fn command(&mut self, command: Command) {

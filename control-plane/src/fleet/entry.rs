@@ -3,8 +3,7 @@ use std::sync::Arc;
 use protocol::{State, Target, TargetId};
 
 use super::Settings;
-use super::proxies::{Proxies, ProxyKey};
-use super::wakes::Wake;
+use super::proxies::Proxies;
 use crate::config::{MatchKeys, ScaleTarget};
 use crate::life::{Facts, Life, Phase};
 use crate::time::Time;
@@ -26,10 +25,8 @@ pub(super) struct Entry {
     pub(super) last_arrival: Option<Time>,
     /// Newest use.
     pub(super) last_use: Option<Time>,
-    /// Node id of the proxy that told of the newest arrival.
-    pub(super) caller: Option<String>,
-    /// The last wake.
-    pub(super) wake: Option<Wake>,
+    /// When the wake that is under way was wished for.
+    pub(super) wake_began: Option<Time>,
     /// What the proxies have been told.
     pub(super) published: Arc<Target>,
     /// Revision since which the proxies have been told not to let requests pass.
@@ -54,8 +51,7 @@ impl Entry {
             matched: false,
             last_arrival: None,
             last_use: None,
-            caller: None,
-            wake: None,
+            wake_began: None,
             published,
             held_since: n,
             conditions: Vec::new(),
@@ -109,8 +105,8 @@ impl Entry {
         }
     }
 
-    /// Takes in an arrival that a proxy reports.
-    pub(super) fn arrived(&mut self, proxy: &ProxyKey, arrival: Time, settings: &Settings) {
+    /// Takes in a report's arrival.
+    pub(super) fn arrived(&mut self, arrival: Time, settings: &Settings) {
         // An age is rounded and takes a while to arrive: an estimate that moves by less is the same arrival again.
         if self
             .last_arrival
@@ -118,9 +114,6 @@ impl Entry {
         {
             self.last_arrival = Some(arrival);
             self.last_use = self.last_use.max(Some(arrival));
-            if self.caller.as_ref() != Some(&proxy.id) {
-                self.caller = Some(proxy.id.clone());
-            }
         }
         if self.keys_changed.is_none_or(|changed| arrival > changed) {
             self.matched = true;

@@ -83,6 +83,7 @@ pub(super) async fn install_crds(client: &Client, dir: &Path) {
 type Kinds = BTreeMap<(String, String), (ApiResource, ApiCapabilities)>;
 
 async fn apply_one(client: &Client, kinds: &mut Kinds, mut document: Value) -> anyhow::Result<()> {
+    served_by_1_20(&mut document);
     let (api_version, kind) = (word(&document, "/apiVersion"), word(&document, "/kind"));
     if kind == "CustomResourceDefinition" {
         let name = word(&document, "/metadata/name");
@@ -150,6 +151,13 @@ async fn established(client: &Client, name: &str) {
         client.request_text(request).await.is_ok()
     })
     .await;
+}
+
+/// A PodDisruptionBudget was the same in v1beta1, which is what 1.20 knows.
+fn served_by_1_20(document: &mut Value) {
+    if document["kind"] == "PodDisruptionBudget" && document["apiVersion"] == "policy/v1" {
+        document["apiVersion"] = "policy/v1beta1".into();
+    }
 }
 
 /// The default of `protocol`, written out: server-side apply of 1.20 wants it, because ports are told apart by it.

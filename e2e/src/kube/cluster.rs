@@ -10,13 +10,13 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::audit::{Audit, POLICY};
 use super::certificates::Certificates;
 use super::tokens::{Server, Tokens};
-use super::{apply, assets};
+use super::{apply, assets, kustomization};
 use crate::{Process, eventually, free_port};
 
 /// About 5 s on an idle machine; two tests may be starting one each on one core.
@@ -179,6 +179,18 @@ impl Cluster {
     /// Applies all documents of a YAML text up to the first that is refused.
     pub async fn try_apply(&self, yaml: &str) -> anyhow::Result<()> {
         apply::apply(&self.admin(), apply::documents(yaml)?).await
+    }
+
+    /// Applies documents up to the first that is refused.
+    pub async fn apply_documents(&self, documents: Vec<Value>) -> anyhow::Result<()> {
+        apply::apply(&self.admin(), documents).await
+    }
+
+    /// Applies the resources of a `kustomization.yaml` without patches, those that `take` wants.
+    pub async fn apply_folder(&self, dir: &Path, take: impl Fn(&Value) -> bool) {
+        let mut documents = kustomization::documents(dir);
+        documents.retain(take);
+        self.apply_documents(documents).await.unwrap();
     }
 
     /// Installs every CustomResourceDefinition in a folder's YAML files and waits until they are served.

@@ -7,12 +7,18 @@ mod certificates;
 mod cluster;
 pub mod eds;
 pub mod kubelet;
+mod kustomization;
+mod replicas;
+mod stack;
 mod task;
 mod tokens;
 mod watching;
+mod workload;
 
 pub use audit::Audit;
 pub use cluster::Cluster;
 pub use eds::{Eds, Follow};
 pub use kubelet::Kubelet;
+pub use stack::{ACCOUNT, KubeStack, KubeStackBuilder, NAMESPACE};
 use tokens::Tokens;
+pub use workload::Workload;

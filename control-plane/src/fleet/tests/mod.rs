@@ -5,4 +5,3 @@ mod contention;
 mod draining;
 mod others;
 mod reporting;
-mod waking;

@@ -2,8 +2,7 @@
 //! clock, asks nobody.
 //!
 //! Every [`Discovery::update`] looks at everything once: its cost grows with the number of references, hosts and keys,
-//! not with targets times routes ([`Output::steps`] counts it). The rules and their reasons are in
-//! ARCHITECTURE.md, "Discovery".
+//! not with targets times routes ([`Output::steps`] counts it). The rules are in ARCHITECTURE.md, "What is matched".
 
 mod claims;
 mod derive;
@@ -11,8 +10,6 @@ pub mod facts;
 mod leads;
 mod parse;
 
-#[cfg(test)]
-mod props;
 #[cfg(test)]
 mod tests;
 

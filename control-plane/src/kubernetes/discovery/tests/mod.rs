@@ -1,10 +1,7 @@
 //! Facts about what is found, on small clusters written in a line or two.
 
 mod conditions;
-mod overlap;
-mod parsing;
 mod routes;
-mod scale;
 mod services;
 
 use super::facts::{
