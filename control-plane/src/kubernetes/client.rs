@@ -17,6 +17,8 @@ pub async fn connect() -> anyhow::Result<Client> {
     let mut config = Config::infer()
         .await
         .context("no cluster: neither KUBECONFIG nor a service account can be used")?;
+    // A write that is sent again unseen could be written twice: whoever asks decides what is asked again.
+    config.default_retry = false;
     config.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
     Client::try_from(config).context("the cluster's configuration cannot be used")
 }

@@ -42,7 +42,6 @@ pub async fn derive(
         if index.is_complete() {
             let claims = index.claims();
             let now = clock.now();
-            discovery.handle_timeout(now);
             let derived = discovery.update(&claims.input(), now);
             let configuration = index
                 .objects()

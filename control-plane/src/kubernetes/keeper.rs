@@ -131,7 +131,7 @@ async fn run(tools: Tools, mut orders: watch::Receiver<Orders>) -> Result<(), Go
                 let news = orders.changed();
                 if let Some(done) = carry_out(&tools, &mut outlook, scaler, order, command, news).await? {
                     tell_written(&spec, order, &done);
-                    outlook.obey(command, Some(done.scale));
+                    outlook.obey(command, Some(done));
                 }
                 continue;
             }
@@ -225,13 +225,15 @@ fn mk_scaler(tools: &Tools, scalable: &Scalable, spec: &ScaleTarget) -> Scaler {
 
 fn tell_written(spec: &ScaleTarget, order: scale::Order, done: &Done) {
     let Done { outcome, scale } = done;
+    let (outcome, replicas) = (outcome.name(), scale.replicas);
     info!(
         event = "scaled",
         target = %spec.id,
-        outcome = ?outcome,
-        replicas = scale.replicas,
+        %order,
+        outcome,
+        replicas,
         resource_version = scale.version.as_str(),
         unix_ms = crate::time::unix_ms(),
-        "{order:?}: {outcome:?}"
+        "{order}: {outcome}, {replicas} replicas",
     );
 }

@@ -15,7 +15,7 @@ use super::names::Key;
 use super::observe::{Known, Workload, observed};
 use super::pods::Pods;
 use super::resource::Scalable;
-use super::scale::Scale;
+use super::scale::{Done, Outcome, Scale};
 use crate::backend::Sighting;
 use crate::config::ScaleTarget;
 use crate::fleet::Gone;
@@ -93,10 +93,12 @@ impl Outlook {
     }
 
     /// The order `command` has been carried out, or cannot be.
-    pub(super) fn obey(&mut self, command: u64, scale: Option<Scale>) {
+    pub(super) fn obey(&mut self, command: u64, done: Option<Done>) {
         self.command = command;
-        if let Some(scale) = scale {
-            self.ours = Some(scale.replicas);
+        if let Some(Done { outcome, scale }) = done {
+            if outcome == Outcome::Written {
+                self.ours = Some(scale.replicas);
+            }
             self.scale = Some(scale);
             self.floor = true;
             self.scale_at = None;
