@@ -29,6 +29,8 @@ pub struct Metrics {
     failures: Counter,
     drains_abandoned: Family<[(&'static str, &'static str); 1], Counter>,
     bounds_hit: Family<[(&'static str, &'static str); 1], Counter>,
+    /// Notes that a listener was too slow for.
+    pub notes_missed: Counter,
     /// Starts that wait because another manager undoes them.
     pub starts_held_back: Counter,
     /// Polls answered.
@@ -68,6 +70,7 @@ impl Metrics {
             failures: Counter::default(),
             drains_abandoned: Family::default(),
             bounds_hit: Family::default(),
+            notes_missed: Counter::default(),
             starts_held_back: Counter::default(),
             syncs: Counter::default(),
             reports: Counter::default(),
@@ -104,6 +107,11 @@ impl Metrics {
             "bounds_hit",
             "Requests refused at a bound, by bound",
             new.bounds_hit.clone(),
+        );
+        registry.register(
+            "notes_missed",
+            "Notes on targets that a listener was too slow for",
+            new.notes_missed.clone(),
         );
         registry.register(
             "starts_held_back",

@@ -4,21 +4,25 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::effects::Effect;
+use super::effects::{Effect, Note};
 use super::handle::{FleetHandle, Message};
 use super::proxies::PollId;
 use super::{Fleet, Settings, WishRefusal, notes};
 use crate::backend::{Backend, Command};
 use crate::metrics::Metrics;
-use crate::time::Clock;
+use crate::time::{Clock, unix_ms};
 use crate::view::View;
 
 /// Messages that may wait beyond the places kept for the ends of polls: reports and sightings of a burst. Each is
 /// taken within microseconds, and a sender that finds the queue full waits.
 const QUEUE: usize = 1024;
+
+/// Notes kept for a listener that is behind: one for each target of a large fleet that moves at once. Each is taken
+/// within microseconds; what one misses all the same is counted.
+const NOTES: usize = 1024;
 
 /// Makes the handle and the task's future. The task ends when `stop` is cancelled or every handle is gone; it returns
 /// the backend, for its shutdown.
@@ -33,8 +37,11 @@ pub fn new<B: Backend>(
     let places = 2 * settings.limits.max + QUEUE;
     let (sender, messages) = mpsc::channel(places);
     let view = watch::Sender::new(View::new(settings.instance.clone()));
+    let notes = broadcast::Sender::new(NOTES);
     let handle = FleetHandle {
         messages: sender,
+        notes: notes.downgrade(),
+        notes_missed: metrics.notes_missed.clone(),
         view: view.subscribe(),
         polls: Arc::new(AtomicU64::new(1)),
     };
@@ -43,6 +50,7 @@ pub fn new<B: Backend>(
         fleet: Fleet::new(settings),
         clock,
         metrics,
+        notes,
         view,
         polls: BTreeMap::new(),
         backend,
@@ -55,6 +63,7 @@ struct Actor<B> {
     fleet: Fleet,
     clock: Clock,
     metrics: Metrics,
+    notes: broadcast::Sender<Note>,
     view: watch::Sender<View>,
     /// The open polls: at most one for each proxy, so they are bounded as proxies are.
     polls: BTreeMap<PollId, CancellationToken>,
@@ -93,6 +102,7 @@ impl<B: Backend> Actor<B> {
 
     fn take(&mut self, message: Message) {
         let now = self.clock.now();
+        self.fleet.set_wall_clock(unix_ms(), now);
         match message {
             Message::Configure(targets) => self.fleet.configure(targets, now),
             Message::Observe(sighting) => self.fleet.observe(&sighting.id, sighting.seen, now),
@@ -141,7 +151,7 @@ impl<B: Backend> Actor<B> {
                             ended.cancel();
                         }
                     }
-                    Effect::Note(note) => notes::tell(&note, &self.metrics),
+                    Effect::Note(note) => self.tell(note),
                     Effect::Publish(_) => {}
                 }
             }
@@ -170,6 +180,15 @@ impl<B: Backend> Actor<B> {
                 .history_truncations
                 .inc_by(view.truncations() - before);
         });
+    }
+
+    /// Never waits: a listener that is too far behind misses the oldest.
+    fn tell(&self, note: Note) {
+        notes::tell(&note, &self.metrics);
+        if note.is_history() {
+            // Nobody need listen.
+            let _ = self.notes.send(note);
+        }
     }
 
     fn command(&mut self, command: Command) {

@@ -2,10 +2,11 @@ use std::sync::Arc;
 
 use protocol::TargetId;
 
+use super::wakes::Told;
 use super::{Effect, Fleet, Note};
 use crate::backend::Command;
 use crate::life::{self, Event, Phase, deadline, step};
-use crate::time::Time;
+use crate::time::{Time, millis};
 use crate::view::Publication;
 
 /// Longest chain of phases one event can lead through (stopping, asleep, waking, ready, ..) with room to spare. What
@@ -30,7 +31,10 @@ impl Fleet {
             let before = std::mem::replace(&mut entry.life, taken.life);
             entry.deadline = deadline(&entry.life, &facts);
             if let Some(why) = taken.moved {
-                let note = moved(id, &before, entry, why, now);
+                let unix_ms = self.unix_zero + millis(now.as_duration());
+                let caller = entry.caller.clone();
+                let told = entry.follow_wake(why, caller.as_deref(), now, unix_ms);
+                let note = moved(id, &before, &entry.life, why, now, told);
                 self.effects.push(Effect::Note(note));
             }
             if let Some(note) = contended(id, &before, &entry.life) {
@@ -120,19 +124,19 @@ fn contended(id: &TargetId, before: &life::Life, after: &life::Life) -> Option<N
     })
 }
 
-fn moved(id: &TargetId, before: &life::Life, entry: &mut super::Entry, why: life::Why, now: Time) -> Note {
-    let after = &entry.life;
-    let mut woke_in = None;
-    match after.phase {
-        Phase::Waking { .. } => entry.wake_began = entry.wake_began.or(Some(now)),
-        Phase::Ready => woke_in = entry.wake_began.take().map(|began| now.since(began)),
-        Phase::Failed { .. } => {}
-        _ => entry.wake_began = None,
-    }
+fn moved(
+    id: &TargetId,
+    before: &life::Life,
+    after: &life::Life,
+    why: life::Why,
+    now: Time,
+    told: Told,
+) -> Note {
     let reason = match &after.phase {
         Phase::Failed { reason, .. } => Some(reason.clone()),
         _ => None,
     };
+    let Told { woke_in, by } = told;
     Note::Moved {
         target: id.clone(),
         from: before.phase.name(),
@@ -140,6 +144,7 @@ fn moved(id: &TargetId, before: &life::Life, entry: &mut super::Entry, why: life
         why,
         after: now.since(before.since),
         woke_in,
+        by,
         reason,
     }
 }

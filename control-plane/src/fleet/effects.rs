@@ -3,9 +3,10 @@ use std::time::Duration;
 
 use protocol::{State, TargetId};
 
+use super::WokenBy;
 use super::proxies::{PollId, ProxyKey};
 use crate::backend::Command;
-use crate::life::Why;
+use crate::life::{Refusal, Why};
 use crate::view::Publication;
 
 /// What a [`super::Fleet`] wants done, in order.
@@ -38,8 +39,17 @@ pub enum Note {
         after: Duration,
         /// From the wish to wake it to ready; only on entering ready from a wake.
         woke_in: Option<Duration>,
+        /// Who or what woke it, on entering waking and, after a wake, ready.
+        by: Option<WokenBy>,
         /// Why it failed.
         reason: Option<String>,
+    },
+    /// A person's wish was not carried out.
+    Refused {
+        /// Which.
+        target: TargetId,
+        /// Why.
+        refusal: Refusal,
     },
     /// Another manager has undone a wake again: the next start is held back.
     Contended {
@@ -94,4 +104,14 @@ pub enum Note {
     StaleReport(ProxyKey),
     /// A removed target is awake and no longer ours; its workload goes on.
     Dropped(TargetId),
+}
+
+impl Note {
+    /// True if it is something that the owner of a target would want to read in its history.
+    pub(super) fn is_history(&self) -> bool {
+        matches!(
+            self,
+            Self::Moved { .. } | Self::Refused { .. } | Self::Contended { .. } | Self::Dropped(_)
+        )
+    }
 }

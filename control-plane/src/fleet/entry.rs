@@ -3,7 +3,8 @@ use std::sync::Arc;
 use protocol::{State, Target, TargetId};
 
 use super::Settings;
-use super::proxies::Proxies;
+use super::proxies::{Proxies, ProxyKey};
+use super::wakes::Wake;
 use crate::config::{MatchKeys, ScaleTarget};
 use crate::life::{Facts, Life, Phase};
 use crate::time::Time;
@@ -25,8 +26,10 @@ pub(super) struct Entry {
     pub(super) last_arrival: Option<Time>,
     /// Newest use.
     pub(super) last_use: Option<Time>,
-    /// When the wake that is under way was wished for.
-    pub(super) wake_began: Option<Time>,
+    /// Node id of the proxy that told of the newest arrival.
+    pub(super) caller: Option<String>,
+    /// The last wake.
+    pub(super) wake: Option<Wake>,
     /// What the proxies have been told.
     pub(super) published: Arc<Target>,
     /// Revision since which the proxies have been told not to let requests pass.
@@ -51,7 +54,8 @@ impl Entry {
             matched: false,
             last_arrival: None,
             last_use: None,
-            wake_began: None,
+            caller: None,
+            wake: None,
             published,
             held_since: n,
             conditions: Vec::new(),
@@ -105,8 +109,8 @@ impl Entry {
         }
     }
 
-    /// Takes in a report's arrival.
-    pub(super) fn arrived(&mut self, arrival: Time, settings: &Settings) {
+    /// Takes in an arrival that a proxy reports.
+    pub(super) fn arrived(&mut self, proxy: &ProxyKey, arrival: Time, settings: &Settings) {
         // An age is rounded and takes a while to arrive: an estimate that moves by less is the same arrival again.
         if self
             .last_arrival
@@ -114,6 +118,9 @@ impl Entry {
         {
             self.last_arrival = Some(arrival);
             self.last_use = self.last_use.max(Some(arrival));
+            if self.caller.as_ref() != Some(&proxy.id) {
+                self.caller = Some(proxy.id.clone());
+            }
         }
         if self.keys_changed.is_none_or(|changed| arrival > changed) {
             self.matched = true;

@@ -1,13 +1,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use prometheus_client::metrics::counter::Counter;
 use protocol::{Proxy, Report, TargetId};
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::proxies::PollId;
-use super::{Configured, PollRefusal, Reported, Status, WishRefusal};
+use super::{Configured, Note, PollRefusal, Reported, Status, WishRefusal};
 use crate::backend::Sighting;
 use crate::view::View;
 
@@ -50,6 +52,9 @@ pub struct Gone;
 #[derive(Clone, Debug)]
 pub struct FleetHandle {
     pub(super) messages: mpsc::Sender<Message>,
+    /// Weak, so that listeners learn of the actor's end.
+    pub(super) notes: broadcast::WeakSender<Note>,
+    pub(super) notes_missed: Counter,
     pub(super) view: watch::Receiver<View>,
     pub(super) polls: Arc<AtomicU64>,
 }
@@ -58,6 +63,16 @@ impl FleetHandle {
     /// What is published, now and as it changes.
     pub fn view(&self) -> watch::Receiver<View> {
         self.view.clone()
+    }
+
+    /// What happens to targets from now on: changes of phase, wishes that are refused, wakes that are undone, targets
+    /// that are let go.
+    pub fn notes(&self) -> Result<Notes, Gone> {
+        let sender = self.notes.upgrade().ok_or(Gone)?;
+        Ok(Notes {
+            receiver: sender.subscribe(),
+            missed: self.notes_missed.clone(),
+        })
     }
 
     /// Takes a whole new configuration.
@@ -127,6 +142,27 @@ impl FleetHandle {
         let (reply, answer) = oneshot::channel();
         self.messages.send(message(reply)).await.map_err(|_| Gone)?;
         answer.await.map_err(|_| Gone)
+    }
+}
+
+/// Listens to what happens to targets, without ever holding the fleet up.
+#[derive(Debug)]
+pub struct Notes {
+    receiver: broadcast::Receiver<Note>,
+    missed: Counter,
+}
+
+impl Notes {
+    /// The next one; `None` once the fleet has ended. Those that a slow listener missed are counted and left out.
+    /// Cancel-safe.
+    pub async fn next(&mut self) -> Option<Note> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(note) => return Some(note),
+                Err(RecvError::Lagged(missed)) => drop(self.missed.inc_by(missed)),
+                Err(RecvError::Closed) => return None,
+            }
+        }
     }
 }
 

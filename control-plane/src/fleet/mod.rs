@@ -14,6 +14,7 @@ mod notes;
 pub mod proxies;
 mod report;
 mod status;
+mod wakes;
 
 #[cfg(test)]
 mod props;
@@ -30,12 +31,13 @@ use thiserror::Error;
 
 pub use configure::Configured;
 pub use effects::{Effect, Note};
-pub use handle::{FleetHandle, Gone, PollGuard};
+pub use handle::{FleetHandle, Gone, Notes, PollGuard};
 pub use report::Reported;
 pub use status::{Condition, ProxyStatus, Status, TargetStatus};
+pub use wakes::{LastWake, WokenBy};
 
 use crate::life::{Event, Life, Observed, Phase, Policy, Refusal, may_sleep};
-use crate::time::Time;
+use crate::time::{Time, millis};
 use crate::view::Publication;
 use entry::Entry;
 use proxies::{Lapse, Limits, PollId, Proxies, ProxyKey, TooMany};
@@ -73,6 +75,8 @@ pub struct Fleet {
     proxies: Proxies,
     effects: Vec<Effect>,
     random: u64,
+    /// Milliseconds from 1970 to [`Time`] zero. The caller sets it: here no clock is read.
+    unix_zero: u64,
     /// The control plane shuts down: lives stand still.
     closing: bool,
 }
@@ -107,9 +111,15 @@ impl Fleet {
             effects: Vec::new(),
             // The generator must not begin at zero.
             random: settings.seed | 1,
+            unix_zero: 0,
             closing: false,
             settings,
         }
+    }
+
+    /// Says what the wall clock shows at `now`, for what people read of later moments.
+    pub fn set_wall_clock(&mut self, unix_ms: u64, now: Time) {
+        self.unix_zero = unix_ms.saturating_sub(millis(now.as_duration()));
     }
 
     /// What to do, in order. Empties the list.
@@ -156,7 +166,7 @@ impl Fleet {
     pub fn wake(&mut self, id: &TargetId, now: Time) -> Result<(), WishRefusal> {
         let entry = self.targets.get(id).ok_or(WishRefusal::Unknown)?;
         if entry.life.phase == Phase::Suspended {
-            return Err(Refusal::Suspended.into());
+            return Err(self.refuse(id, Refusal::Suspended));
         }
         self.advance(id, Event::Wake, now);
         Ok(())
@@ -167,10 +177,20 @@ impl Fleet {
         let jitter = self.jitter();
         let entry = self.targets.get_mut(id).ok_or(WishRefusal::Unknown)?;
         let facts = entry.facts(id, &self.proxies, &self.settings, jitter, now);
-        may_sleep(&entry.life, &facts)?;
+        if let Err(refusal) = may_sleep(&entry.life, &facts) {
+            return Err(self.refuse(id, refusal));
+        }
         entry.matched = true;
         self.advance(id, Event::Sleep, now);
         Ok(())
+    }
+
+    fn refuse(&mut self, id: &TargetId, refusal: Refusal) -> WishRefusal {
+        self.note(Note::Refused {
+            target: id.clone(),
+            refusal,
+        });
+        refusal.into()
     }
 
     /// The control plane shuts down: lives stand still, and where workloads end with it, the proxies are told to hold
@@ -185,8 +205,11 @@ impl Fleet {
         }
     }
 
-    /// True if every proxy that speaks has confirmed what [`Self::close`] told it.
+    /// True if every proxy that speaks has confirmed what [`Self::close`] told it; at once if it told nothing.
     pub fn is_closed(&self) -> bool {
+        if !self.settings.workloads_end_with_us {
+            return self.closing;
+        }
         let told = self.proxies.iter().filter(|(_, state)| !state.silent);
         self.closing && told.into_iter().all(|(_, state)| state.applied >= self.n)
     }
@@ -199,6 +222,7 @@ impl Fleet {
     /// When [`Self::handle_timeout`] must be called if nothing else happens.
     pub fn poll_timeout(&self) -> Option<Time> {
         let targets = self.targets.values().filter_map(|entry| entry.deadline).min();
+        let targets = targets.filter(|_| !self.closing);
         targets.into_iter().chain(self.proxies.deadline()).min()
     }
 

@@ -17,12 +17,17 @@ pub(super) fn tell(note: &Note, metrics: &Metrics) {
             why,
             after,
             woke_in,
+            by,
             reason,
         } => {
             let after_ms = millis(*after);
             let woke_ms = woke_in.map(millis);
-            info!(event = *to, %target, from, to, why = why.name(), after_ms, woke_ms, reason, unix_ms, "{from} -> {to}");
+            let by = by.as_ref().map(ToString::to_string);
+            info!(event = *to, %target, from, to, why = why.name(), after_ms, woke_ms, by, reason, unix_ms, "{from} -> {to}");
             metrics.moved(from, to, *why, *woke_in);
+        }
+        Note::Refused { target, refusal } => {
+            info!(event = "refused", %target, %refusal, unix_ms, "a wish is refused: {refusal}");
         }
         Note::Contended {
             target,

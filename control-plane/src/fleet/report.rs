@@ -107,9 +107,9 @@ impl Fleet {
             let arrival = now
                 .checked_before(std::time::Duration::from_millis(age))
                 .unwrap_or_default();
-            entry.arrived(arrival, settings);
+            entry.arrived(key, arrival, settings);
         } else if in_use(usage).busy() {
-            entry.arrived(now, settings);
+            entry.arrived(key, now, settings);
         }
         let state = entry.published.state;
         if usage.held > 0 && before.held == 0 && !entry.life.phase.passes() {

@@ -3,7 +3,8 @@ use std::borrow::Cow;
 use protocol::TargetId;
 use serde::Serialize;
 
-use super::Fleet;
+use super::wakes::Wake;
+use super::{Fleet, LastWake};
 use crate::life::{Life, Phase};
 use crate::time::{Time, millis};
 
@@ -33,6 +34,8 @@ pub struct TargetStatus {
     pub retry_in_ms: Option<u64>,
     /// Raised each time it enters ready from anything but draining.
     pub epoch: u64,
+    /// Replicas that the workload is set to, as last seen.
+    pub replicas: u32,
     /// Endpoints that are ready.
     pub ready_endpoints: u32,
     /// Requests held, over all proxies that speak.
@@ -42,6 +45,9 @@ pub struct TargetStatus {
     /// Age of the last use, in ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_ms: Option<u64>,
+    /// The last wake since the control plane began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_wake: Option<LastWake>,
     /// Host keys.
     pub hosts: Vec<String>,
     /// Cluster keys.
@@ -124,10 +130,12 @@ impl Fleet {
                 reason,
                 retry_in_ms,
                 epoch: entry.life.epoch,
+                replicas: entry.life.seen.replicas,
                 ready_endpoints: entry.published.ready_endpoints,
                 held,
                 in_flight,
                 idle_ms: entry.last_use.map(|used| millis(now.since(used))),
+                last_wake: entry.wake.as_ref().map(Wake::summary),
                 hosts: entry.published.hosts.clone(),
                 clusters: entry.published.clusters.clone(),
                 conditions: conditions

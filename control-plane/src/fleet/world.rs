@@ -30,21 +30,7 @@ impl World {
     }
 
     pub(crate) fn with(spec: &str, names: &[&str]) -> Self {
-        let fleet = Fleet::new(Settings {
-            instance: "me".to_owned(),
-            started: Time::default(),
-            lease: Duration::from_secs(15),
-            policy: Policy::default(),
-            limits: Limits {
-                heartbeat: Duration::from_secs(5),
-                forget_after: Duration::from_secs(600),
-                max: 4,
-            },
-            sleeps_when_idle: true,
-            arrival_jitter: Duration::from_millis(100),
-            seed: 1,
-            workloads_end_with_us: true,
-        });
+        let fleet = Fleet::new(mk_settings());
         let now = Time::new(Duration::from_secs(3600));
         let mut world = Self {
             fleet,
@@ -205,6 +191,25 @@ impl World {
 
     pub(crate) fn state(&self, name: &str) -> State {
         self.target(name).state
+    }
+}
+
+/// As [`World`] has them.
+pub(crate) fn mk_settings() -> Settings {
+    Settings {
+        instance: "me".to_owned(),
+        started: Time::default(),
+        lease: Duration::from_secs(15),
+        policy: Policy::default(),
+        limits: Limits {
+            heartbeat: Duration::from_secs(5),
+            forget_after: Duration::from_secs(600),
+            max: 4,
+        },
+        sleeps_when_idle: true,
+        arrival_jitter: Duration::from_millis(100),
+        seed: 1,
+        workloads_end_with_us: true,
     }
 }
 

@@ -57,10 +57,13 @@ where
     while let Some(event) = events.next().await {
         let error = match event {
             Ok(event) => {
-                if trouble.take().is_some() {
-                    info!(event = "watching", what, "{what}: the watch is back");
+                // A listing that only begins may still fail.
+                if !matches!(event, Event::Init) {
+                    wait = RETRY_FIRST;
+                    if trouble.take().is_some() {
+                        info!(event = "watching", what, "{what}: the watch is back");
+                    }
                 }
-                wait = RETRY_FIRST;
                 tell(event.into());
                 continue;
             }

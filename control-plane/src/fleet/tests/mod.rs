@@ -5,3 +5,4 @@ mod contention;
 mod draining;
 mod others;
 mod reporting;
+mod waking;

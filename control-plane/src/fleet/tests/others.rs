@@ -172,3 +172,30 @@ fn a_shutdown_tells_the_proxies_to_hold_and_wakes_nothing() {
         "must wake nothing any more"
     );
 }
+
+#[test]
+fn a_shutdown_that_leaves_the_workloads_up_tells_nobody_anything() {
+    let mut world = World::new(&["web", "drained"]);
+    world.fleet.settings.workloads_end_with_us = false;
+    world.wake_up("web", &["a"]);
+    world.sync("a");
+    world.report("a", 10, &[("drained", 1, 0, Some(0))]);
+    world.see("drained", 1, 1);
+    world.report("a", 11, &[]);
+    let drained = world.drain("drained");
+    world.fleet.close();
+    assert_eq!(
+        world.fleet.take_effects(),
+        [],
+        "must neither publish nor stop anything"
+    );
+    assert_eq!(world.state("web"), State::Ready, "must go on passing");
+    assert!(world.fleet.is_closed(), "must wait for nobody");
+    assert_eq!(
+        world.confirm("a", drained),
+        [],
+        "must leave the drain to whoever leads next"
+    );
+    assert_eq!(world.pass(60_000), [], "must decide nothing any more");
+    assert_eq!(world.view.revision().n, drained, "must publish nothing any more");
+}

@@ -30,7 +30,14 @@ pub const CONDITIONS: &[(&str, &str)] = &[
         "WorkloadNotFound",
         "The object of `spec.workload` is not there, or its kind has no scale subresource.",
     ),
-    ("ServiceNotFound", "The Service of `spec.service` is not there."),
+    (
+        "TooManyKeys",
+        "It has more than 1,000 hosts and clusters. The rest is left out, and its requests pass unseen.",
+    ),
+    (
+        "ServiceNotFound",
+        "The Service of `spec.service` is not there, or it has no such port.",
+    ),
     (
         "Invalid",
         "The API server took the spec, but its fields cannot mean this together. What was wanted before goes on.",

@@ -2,7 +2,8 @@
 //! clock, asks nobody.
 //!
 //! Every [`Discovery::update`] looks at everything once: its cost grows with the number of references, hosts and keys,
-//! not with targets times routes ([`Output::steps`] counts it). The rules are in ARCHITECTURE.md, "What is matched".
+//! not with targets times routes ([`Output::steps`] counts it). The rules and their reasons are in
+//! ARCHITECTURE.md, "Discovery".
 
 mod claims;
 mod derive;
@@ -10,6 +11,8 @@ pub mod facts;
 mod leads;
 mod parse;
 
+#[cfg(test)]
+mod props;
 #[cfg(test)]
 mod tests;
 

@@ -87,7 +87,7 @@ pub enum Outcome {
     Written,
     /// It was so already.
     Already,
-    /// Somebody else's replicas stand.
+    /// What is there stands: somebody else's replicas, or ours, where we may not write.
     Abandoned,
 }
 
@@ -144,13 +144,16 @@ impl Scaler {
     }
 
     /// Carries `order` out, however long that takes: ends only when it is done. May be dropped at any time.
+    ///
     /// `tell` is called when it finds out why it cannot (for people), and with `None` when that is over. An API server
-    /// that cannot be reached is no such reason: that says nothing of the workload.
+    /// that cannot be reached is no such reason: that says nothing of the workload. Once something has been told, an
+    /// order down writes no more, for whoever hears it lets requests pass again; an order up goes on trying.
     pub async fn carry_out(&mut self, order: Order, mut tell: impl FnMut(Option<Failure>) + Send) -> Done {
         let mut told = None;
         self.backoff.reset();
         loop {
-            let pause = match self.attempt(order).await {
+            let gives_up = told.is_some() && matches!(order, Order::Down { .. });
+            let pause = match self.attempt(order, gives_up).await {
                 Attempt::Done(done) => {
                     if told.is_some() {
                         tell(None);
@@ -185,7 +188,7 @@ impl Scaler {
             .map_err(|trouble| trouble.into_failure(&self.subresource))
     }
 
-    async fn attempt(&mut self, order: Order) -> Attempt {
+    async fn attempt(&mut self, order: Order, gives_up: bool) -> Attempt {
         if self.fence.write_budget().is_none() {
             return Attempt::NotNow;
         }
@@ -203,7 +206,11 @@ impl Scaler {
                 self.doubt = None;
             }
         }
-        match (decide(order, read.scale.replicas, ours), &self.doubt) {
+        let decision = match decide(order, read.scale.replicas, ours) {
+            Decision::Write(_) if gives_up => Decision::End(Outcome::Abandoned),
+            decision => decision,
+        };
+        match (decision, &self.doubt) {
             (Decision::End(_), Some(doubt)) => Attempt::InDoubt(doubt.until - now),
             (Decision::End(outcome), None) => Attempt::Done(Done {
                 outcome,

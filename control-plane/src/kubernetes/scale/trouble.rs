@@ -5,8 +5,9 @@ use kube::core::Status;
 use super::request::Subresource;
 use crate::kubernetes::failure::{Failure, Kind};
 
-/// Misses until people are told of an internal error: one may be an accident, more are a webhook that is down.
-const TELL_AFTER: u32 = 3;
+/// Misses until people are told of an internal error, two to three seconds: a few are a database that chooses a new
+/// leader, more are a webhook that is down.
+const TELL_AFTER: u32 = 7;
 
 /// Why a request did not do what it should.
 #[derive(Clone, Debug, PartialEq, Eq)]

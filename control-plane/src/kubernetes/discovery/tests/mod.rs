@@ -1,7 +1,10 @@
 //! Facts about what is found, on small clusters written in a line or two.
 
 mod conditions;
+mod overlap;
+mod parsing;
 mod routes;
+mod scale;
 mod services;
 
 use super::facts::{

@@ -1,38 +1,13 @@
 //! Against an API server made of a few lines, which does what its [`Scenario`] says. What the real one does is tested
 //! end to end.
 
-use std::collections::VecDeque;
-use std::convert::Infallible;
+mod server;
+
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
-use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Full};
-use kube::client::Body;
-use serde_json::{Value, json};
-use tower::service_fn;
-
+use self::server::{LEASE, Scenario, Server};
 use super::*;
 use crate::kubernetes::failure::Kind;
-use crate::kubernetes::observe::ReplicasAt;
-use crate::time::Clock;
-
-/// What happens to one write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scenario {
-    /// Somebody else has set so many since it was read.
-    Meanwhile(u32),
-    /// It lands, and the answer is lost.
-    LandsUnanswered,
-    /// It is lost.
-    Lost,
-    /// There is no answer, and it lands after so many more reads.
-    LandsLate(u32),
-    /// It is answered with this status, and does not land.
-    Answer(u16),
-    /// The fence closes while it is read, and opens two seconds later.
-    FenceCloses,
-}
 
 #[tokio::test(start_paused = true)]
 async fn writes_once_with_the_version_read() {
@@ -239,6 +214,37 @@ async fn a_refusal_is_told_and_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_order_down_that_was_refused_writes_no_more() {
+    // A refusal is certain; after an internal error the write may land yet.
+    let errors = [Scenario::Answer(500); 7];
+    for (plan, end) in [
+        (vec![Scenario::Answer(403)], 3),
+        (errors.to_vec(), 3),
+        ([&errors[1..], &[Scenario::FailsAndLands(2)]].concat(), 0),
+    ] {
+        let server = Server::new(3, plan.clone());
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let ear = Arc::clone(&told);
+        let mut scaler = server.scaler();
+        let tell = move |failure: Option<Failure>| ear.lock().unwrap().push(failure.is_some());
+        let done = scaler.carry_out(Order::Down { from: 3 }, tell).await;
+        let told = told.lock().unwrap().clone();
+        assert_eq!(told, [true, false], "must tell once: {plan:?}");
+        assert_eq!(
+            server.writes().len(),
+            plan.len(),
+            "must not write after it has told: {plan:?}"
+        );
+        assert_eq!(done.scale.replicas, end, "must end with what is there: {plan:?}");
+        assert_eq!(
+            server.replicas(),
+            end,
+            "must not change behind its back: {plan:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_fails_now_and_then_is_not_told() {
     let server = Server::new(
         0,
@@ -295,197 +301,6 @@ async fn reads_without_writing() {
     assert_eq!(scale.version.as_str(), "100", "must give the version");
 }
 
-const LEASE: Duration = Duration::from_secs(15);
-
 fn up(want: u32) -> Order {
     Order::Up(NonZeroU32::new(want).unwrap())
-}
-
-/// One Deployment behind a client.
-struct Server {
-    state: Arc<Mutex<State>>,
-    clock: Clock,
-    fence: Fence,
-}
-
-struct State {
-    version: u64,
-    replicas: u32,
-    /// For each write to come; those after the last land.
-    plan: VecDeque<Scenario>,
-    /// Lands after so many more reads.
-    under_way: Option<(u32, String, u32)>,
-    log: Vec<&'static str>,
-    writes: Vec<(String, u32)>,
-    landed: usize,
-    last_uri: String,
-    given_up: Vec<Instant>,
-}
-
-impl Server {
-    fn new(replicas: u32, plan: impl IntoIterator<Item = Scenario>) -> Self {
-        let clock = Clock::start();
-        let fence = Fence::new(clock, LEASE * 10);
-        fence.renew(clock.now());
-        let state = State {
-            version: 100,
-            replicas,
-            plan: plan.into_iter().collect(),
-            under_way: None,
-            log: Vec::new(),
-            writes: Vec::new(),
-            landed: 0,
-            last_uri: String::new(),
-            given_up: Vec::new(),
-        };
-        Self {
-            state: Arc::new(Mutex::new(state)),
-            clock,
-            fence,
-        }
-    }
-
-    fn scaler(&self) -> Scaler {
-        let (state, fence, clock) = (Arc::clone(&self.state), self.fence.clone(), self.clock);
-        let service = service_fn(move |request: Request<Body>| {
-            let (state, fence) = (Arc::clone(&state), fence.clone());
-            async move {
-                let (head, body) = request.into_parts();
-                let body = body.collect().await.unwrap().to_bytes();
-                let answer = match head.method {
-                    Method::GET => state.lock().unwrap().read(&fence, clock),
-                    Method::PUT => state.lock().unwrap().write(&head.uri.to_string(), &body),
-                    other => panic!("must not {other}"),
-                };
-                let Some((status, body)) = answer else {
-                    let _dropped = OnDrop(state);
-                    return std::future::pending().await;
-                };
-                let body = Full::new(Bytes::from(body.to_string()));
-                Ok::<_, Infallible>(Response::builder().status(status).body(body).unwrap())
-            }
-        });
-        let resource = kube::core::ApiResource {
-            group: "apps".into(),
-            version: "v1".into(),
-            api_version: "apps/v1".into(),
-            kind: "Deployment".into(),
-            plural: "deployments".into(),
-        };
-        let kind = Scalable {
-            resource,
-            replicas_at: ReplicasAt::Spec,
-        };
-        let client = Client::new(service, "default");
-        Scaler::new(client, &kind, "shop", "web", self.fence.clone(), Metrics::new())
-    }
-
-    async fn carry_out(&self, order: Order) -> Done {
-        self.scaler().carry_out(order, |_| {}).await
-    }
-
-    fn writes(&self) -> Vec<(String, u32)> {
-        self.state.lock().unwrap().writes.clone()
-    }
-
-    fn replicas(&self) -> u32 {
-        self.state.lock().unwrap().replicas
-    }
-
-    fn landed(&self) -> usize {
-        self.state.lock().unwrap().landed
-    }
-}
-
-/// Notes when the caller gives up.
-struct OnDrop(Arc<Mutex<State>>);
-
-impl Drop for OnDrop {
-    fn drop(&mut self) {
-        self.0.lock().unwrap().given_up.push(Instant::now());
-    }
-}
-
-type Answer = Option<(u16, Value)>;
-
-impl State {
-    fn read(&mut self, fence: &Fence, clock: Clock) -> Answer {
-        self.log.push("GET");
-        if self.plan.front() == Some(&Scenario::FenceCloses) {
-            self.plan.pop_front();
-            fence.close();
-            let fence = fence.clone();
-            tokio::spawn(async move {
-                sleep(Duration::from_secs(2)).await;
-                fence.renew(clock.now());
-            });
-        }
-        match self.under_way.take() {
-            Some((0, version, replicas)) => drop(self.land(&version, replicas)),
-            Some((reads, version, replicas)) => self.under_way = Some((reads - 1, version, replicas)),
-            None => {}
-        }
-        Some((200, self.scale()))
-    }
-
-    fn write(&mut self, uri: &str, body: &Bytes) -> Answer {
-        let body: Value = serde_json::from_slice(body).unwrap();
-        assert_eq!(
-            body["metadata"]["uid"], "u1",
-            "must write to the object that was read"
-        );
-        let version = body["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
-        let replicas = u32::try_from(body["spec"]["replicas"].as_u64().unwrap()).unwrap();
-        self.log.push("PUT");
-        self.last_uri = uri.to_owned();
-        self.writes.push((version.clone(), replicas));
-        match self.plan.pop_front() {
-            None | Some(Scenario::FenceCloses) => self.land(&version, replicas),
-            Some(Scenario::Meanwhile(others)) => {
-                self.version += 1;
-                self.replicas = others;
-                self.land(&version, replicas)
-            }
-            Some(Scenario::LandsUnanswered) => {
-                self.land(&version, replicas);
-                None
-            }
-            Some(Scenario::Lost) => None,
-            Some(Scenario::LandsLate(reads)) => {
-                self.under_way = Some((reads, version, replicas));
-                None
-            }
-            Some(Scenario::Answer(code)) => Some(status(code)),
-        }
-    }
-
-    fn land(&mut self, version: &str, replicas: u32) -> Answer {
-        if version != self.version.to_string() {
-            return Some(status(409));
-        }
-        self.version += 1;
-        self.replicas = replicas;
-        self.landed += 1;
-        Some((200, self.scale()))
-    }
-
-    fn scale(&self) -> Value {
-        let spec = match self.replicas {
-            0 => json!({}),
-            n => json!({ "replicas": n }),
-        };
-        json!({
-            "apiVersion": "autoscaling/v1", "kind": "Scale",
-            "metadata": {"name": "web", "namespace": "shop", "uid": "u1", "resourceVersion": self.version.to_string()},
-            "spec": spec, "status": {"replicas": 0, "selector": "app=web"},
-        })
-    }
-}
-
-fn status(code: u16) -> (u16, Value) {
-    let status = json!({
-        "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "message": "no", "reason": "No",
-        "details": {"name": "web", "kind": "deployments"},
-    });
-    (code, status)
 }
