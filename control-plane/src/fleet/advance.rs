@@ -22,17 +22,17 @@ impl Fleet {
         }
         let mut event = event;
         for _ in 0..MAX_STEPS {
-            let jitter = self.jitter();
+            let Some(facts) = self.facts(id, now) else { return };
+            let Some(entry) = self.targets.get(id) else { return };
+            let taken = step(&entry.life, event, &facts);
+            let caller = taken.moved.and_then(|_| self.caller(id));
             let Some(entry) = self.targets.get_mut(id) else {
                 return;
             };
-            let facts = entry.facts(id, &self.proxies, &self.settings, jitter, now);
-            let taken = step(&entry.life, event, &facts);
             let before = std::mem::replace(&mut entry.life, taken.life);
             entry.deadline = deadline(&entry.life, &facts);
             if let Some(why) = taken.moved {
                 let unix_ms = self.unix_zero + millis(now.as_duration());
-                let caller = entry.caller.clone();
                 let told = entry.follow_wake(why, caller.as_deref(), now, unix_ms);
                 let note = moved(id, &before, &entry.life, why, now, told);
                 self.effects.push(Effect::Note(note));

@@ -41,10 +41,12 @@ impl Fleet {
         let missing = self.missing(&configured);
         let claimed = claims(&configured, &missing);
         let mut events = Vec::new();
+        let mut keys_moved = !missing.is_empty();
         let mut found = Vec::new();
         for one in configured {
             let id = one.spec.id.clone();
-            if self.targets.contains_key(&id) {
+            if let Some(entry) = self.targets.get(&id) {
+                keys_moved |= entry.keys != one.spec.keys;
                 events.extend(self.change(&id, one, now).map(|event| (id, event)));
                 continue;
             }
@@ -53,6 +55,7 @@ impl Fleet {
             } else {
                 Event::Tick
             };
+            keys_moved = true;
             found.push(self.found(&id, one, first, now));
             events.push((id, event));
         }
@@ -65,6 +68,9 @@ impl Fleet {
             });
         }
         self.retire(missing, &claimed, &mut events);
+        if keys_moved {
+            self.find_twins(&mut events);
+        }
         for (id, event) in events {
             self.advance(&id, event, now);
         }

@@ -14,6 +14,7 @@ mod notes;
 pub mod proxies;
 mod report;
 mod status;
+mod twins;
 mod wakes;
 
 #[cfg(test)]
@@ -41,6 +42,7 @@ use crate::time::{Time, millis};
 use crate::view::Publication;
 use entry::Entry;
 use proxies::{Lapse, Limits, PollId, Proxies, ProxyKey, TooMany};
+use twins::Twins;
 
 /// What a fleet is made with.
 #[derive(Clone, Debug)]
@@ -72,6 +74,7 @@ pub struct Fleet {
     /// Counts what is published. 0: the configuration has not been read yet.
     n: u64,
     targets: BTreeMap<TargetId, Entry>,
+    twins: Twins,
     proxies: Proxies,
     effects: Vec<Effect>,
     random: u64,
@@ -107,6 +110,7 @@ impl Fleet {
         Self {
             n: 0,
             targets: BTreeMap::new(),
+            twins: Twins::default(),
             proxies: Proxies::new(settings.limits),
             effects: Vec::new(),
             // The generator must not begin at zero.
@@ -174,9 +178,8 @@ impl Fleet {
 
     /// A person asks for a target to be put to sleep.
     pub fn sleep(&mut self, id: &TargetId, now: Time) -> Result<(), WishRefusal> {
-        let jitter = self.jitter();
+        let facts = self.facts(id, now).ok_or(WishRefusal::Unknown)?;
         let entry = self.targets.get_mut(id).ok_or(WishRefusal::Unknown)?;
-        let facts = entry.facts(id, &self.proxies, &self.settings, jitter, now);
         if let Err(refusal) = may_sleep(&entry.life, &facts) {
             return Err(self.refuse(id, refusal));
         }

@@ -75,6 +75,12 @@ impl Fleet {
             self.note(Note::Live(key));
             self.tick_all(now);
         }
+        let twins: Vec<_> = affected
+            .iter()
+            .flat_map(|id| self.twins.of(id))
+            .cloned()
+            .collect();
+        affected.extend(twins);
         for id in affected {
             self.advance(&id, Event::Tick, now);
         }

@@ -5,4 +5,5 @@ mod contention;
 mod draining;
 mod others;
 mod reporting;
+mod twins;
 mod waking;
