@@ -47,6 +47,11 @@ pub struct Metrics {
     scale_writes: Family<[(&'static str, &'static str); 1], Counter>,
     /// Further attempts to carry an order to scale out.
     pub scale_retries: Counter,
+    leader: Gauge,
+    /// Times this replica began to lead.
+    pub lease_transitions: Counter,
+    /// Requests of a leader to renew its lease, or to read it, that failed.
+    pub lease_renew_failures: Counter,
 }
 
 impl Metrics {
@@ -80,6 +85,9 @@ impl Metrics {
             scale_orders: Family::default(),
             scale_writes: Family::default(),
             scale_retries: Counter::default(),
+            leader: Gauge::default(),
+            lease_transitions: Counter::default(),
+            lease_renew_failures: Counter::default(),
         };
         registry.register("targets", "Targets by state", new.targets.clone());
         registry.register("proxies", "Proxies, live and silent", new.proxies.clone());
@@ -150,6 +158,17 @@ impl Metrics {
             "Further attempts to carry an order to scale out",
             new.scale_retries.clone(),
         );
+        registry.register("leader", "1 while this replica answers", new.leader.clone());
+        registry.register(
+            "lease_transitions",
+            "Times this replica began to lead",
+            new.lease_transitions.clone(),
+        );
+        registry.register(
+            "lease_renew_failures",
+            "Requests to renew its lease that failed while it led",
+            new.lease_renew_failures.clone(),
+        );
         new.registry = Arc::new(registry);
         new
     }
@@ -189,6 +208,7 @@ impl Metrics {
 
     /// The text of `/metrics`, with gauges as of `status`. `None`: this replica does not lead, and has no targets.
     pub fn render(&self, status: Option<&Status>) -> String {
+        self.leader.set(i64::from(status.is_some()));
         match status {
             Some(status) => self.show(status),
             None => self.show_nothing(),

@@ -1,5 +1,3 @@
-//! Leader election by a Lease, and the fence that keeps a former leader from writing.
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,7 +5,8 @@ use std::time::Duration;
 use crate::time::{Clock, millis};
 
 /// Until when this replica may act as the leader. Clones share it. Reads the monotonic clock, which goes on while a
-/// process is stopped.
+/// process is stopped. Each leadership has one of its own: once it has ended, its fence is never opened again, so what
+/// is left of a former leadership writes nothing in the next.
 #[derive(Clone, Debug)]
 pub struct Fence {
     clock: Clock,

@@ -1,0 +1,245 @@
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::election::{Election, Outcome};
+use super::fence::Fence;
+use super::wire::{Answer, Place, Request};
+use crate::metrics::Metrics;
+use crate::time::{Clock, unix_ms};
+
+/// What this replica is.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// It leads while the fence is open. Each leadership has a fence of its own.
+    Leading(Fence),
+    /// Somebody else does, or nobody.
+    Standby {
+        /// Who is said to.
+        holder: Option<String>,
+    },
+}
+
+/// This replica's part in the election: asks the API server what [`Election`] says.
+pub struct Candidate {
+    place: Place,
+    identity: String,
+    lease: Duration,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+#[derive(PartialEq, Eq)]
+struct Failure {
+    writing: bool,
+    text: String,
+}
+
+impl Candidate {
+    /// For the Lease `namespace/name`, which is made when it is not there. No two candidates may have one `identity`.
+    pub fn new(
+        client: Client,
+        (namespace, name): (String, String),
+        identity: String,
+        lease: Duration,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            place: Place::new(client, namespace, name),
+            identity,
+            lease,
+            clock,
+            metrics,
+        }
+    }
+
+    /// Takes part until `resign` is cancelled and the lease is given back, or cannot be within a third of its length.
+    /// By then everything that this leadership wrote must have been written: another may lead at once.
+    pub async fn run(self, roles: watch::Sender<Role>, resign: CancellationToken) {
+        let (bell, mut rings) = watch::channel(String::new());
+        let mut office = Office {
+            election: Election::new(self.identity.clone(), self.lease),
+            roles,
+            candidate: &self,
+            term: None,
+            stored: None,
+            complaint: None,
+            resigned: false,
+        };
+        let listening = self.place.listen(self.lease / 3, bell);
+        let acting = office.act(&mut rings, resign);
+        tokio::select! {
+            () = acting => {}
+            () = listening => {}
+        }
+    }
+}
+
+/// What changes while it takes part.
+struct Office<'a> {
+    election: Election,
+    roles: watch::Sender<Role>,
+    candidate: &'a Candidate,
+    /// The leadership that has been announced.
+    term: Option<(u64, Fence)>,
+    /// As read or written last.
+    stored: Option<Lease>,
+    /// The failure that has been logged, until what failed succeeds.
+    complaint: Option<Failure>,
+    resigned: bool,
+}
+
+impl Office<'_> {
+    async fn act(&mut self, rings: &mut watch::Receiver<String>, resign: CancellationToken) {
+        let clock = self.candidate.clock;
+        let mut request: Option<Request> = None;
+        let mut give_up = None;
+        loop {
+            let now = clock.now();
+            self.election.handle_timeout(now);
+            self.announce();
+            if request.is_none()
+                && let Some(order) = self.election.poll_order(now, Timestamp::now().as_microsecond())
+            {
+                request = Some(self.candidate.place.send(order, self.stored.as_ref()));
+            }
+            if self.election.is_finished() {
+                return;
+            }
+            let wake = async {
+                match self.election.poll_timeout(now) {
+                    Some(at) => tokio::time::sleep_until(clock.instant(at)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = wake => {}
+                () = resign.cancelled(), if !self.resigned => {
+                    self.election.resign();
+                    self.resigned = true;
+                    give_up = Some(clock.now() + self.candidate.lease / 3);
+                }
+                () = until(&clock, give_up) => return,
+                answer = answer(&mut request) => {
+                    request = None;
+                    self.hear(answer);
+                }
+                Ok(()) = rings.changed() => {
+                    let version = rings.borrow_and_update().clone();
+                    self.election.hear(&version);
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, answer: Answer) {
+        let Answer {
+            outcome,
+            lease,
+            writing,
+            failure,
+        } = answer;
+        let now = self.candidate.clock.now();
+        if outcome == Outcome::Failed && self.election.leading(now).is_some() {
+            self.candidate.metrics.lease_renew_failures.inc();
+        }
+        if lease.is_some() {
+            self.stored = lease;
+        }
+        self.election.handle_outcome(outcome, now);
+        self.complain(failure.map(|text| Failure { writing, text }), writing);
+    }
+
+    /// Each failure is said once.
+    fn complain(&mut self, failure: Option<Failure>, writing: bool) {
+        let place = &self.candidate.place;
+        match failure {
+            Some(failure) if self.complaint.as_ref() != Some(&failure) => {
+                warn!(
+                    event = "lease_failed",
+                    "the lease {place} cannot be had: {}", failure.text
+                );
+                self.complaint = Some(failure);
+            }
+            None if self
+                .complaint
+                .as_ref()
+                .is_some_and(|before| writing || !before.writing) =>
+            {
+                info!(event = "lease_works", "the lease {place} can be had again");
+                self.complaint = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// The fence first, so that nobody who hears of a leadership finds its fence as it was.
+    fn announce(&mut self) {
+        let now = self.candidate.clock.now();
+        let leading = self.election.leading(now);
+        if let Some((term, fence)) = &self.term
+            && leading.is_none_or(|leading| leading.term != *term)
+        {
+            fence.close();
+            self.term = None;
+            if !self.resigned {
+                warn!(
+                    event = "lease_lost",
+                    unix_ms = unix_ms(),
+                    "leads no more: the lease could not be renewed in time, or is another's"
+                );
+            }
+        }
+        match (leading, &self.term) {
+            (Some(leading), Some((_, fence))) => fence.renew(leading.renewed),
+            (Some(leading), None) => {
+                let fence = Fence::new(self.candidate.clock, Election::usable(self.candidate.lease));
+                fence.renew(leading.renewed);
+                self.candidate.metrics.lease_transitions.inc();
+                info!(
+                    event = "leading",
+                    identity = self.candidate.identity,
+                    term = leading.term,
+                    unix_ms = unix_ms(),
+                    "leads"
+                );
+                self.term = Some((leading.term, fence.clone()));
+                self.roles.send_replace(Role::Leading(fence));
+            }
+            (None, _) => self.stand_by(),
+        }
+    }
+
+    fn stand_by(&mut self) {
+        let holder = self.election.holder().map(ToOwned::to_owned);
+        self.roles.send_if_modified(|role| {
+            if matches!(role, Role::Standby { holder: before } if *before == holder) {
+                return false;
+            }
+            info!(event = "standby", holder, unix_ms = unix_ms(), "stands by");
+            *role = Role::Standby { holder };
+            true
+        });
+    }
+}
+
+async fn until(clock: &Clock, end: Option<crate::time::Time>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(clock.instant(end)).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn answer(request: &mut Option<Request>) -> Answer {
+    match request {
+        Some(request) => request.await,
+        None => std::future::pending().await,
+    }
+}
