@@ -27,7 +27,7 @@ use crate::view::View;
 
 /// What a leadership is made with.
 pub(super) struct Candidate {
-    /// Whether we lead.
+    /// Whether we lead, and the fence of each leadership.
     pub(super) role: watch::Receiver<Role>,
     /// The configuration; `None` until everything has been read.
     pub(super) derived: watch::Receiver<Option<Arc<Configuration>>>,
@@ -39,8 +39,6 @@ pub(super) struct Candidate {
     pub(super) client: Client,
     /// What is known.
     pub(super) index: Index,
-    /// May we still write.
-    pub(super) fence: Fence,
     /// Opens watches of Pods.
     pub(super) pods: PodWatches,
     /// How long a Pod may be unschedulable.
@@ -55,17 +53,24 @@ pub(super) struct Candidate {
 pub(super) async fn run(mut candidate: Candidate) {
     let end = candidate.end.clone();
     loop {
-        let leads = async { candidate.role.wait_for(Role::is_leading).await.is_ok() };
-        tokio::select! {
-            leads = leads => if !leads { return },
+        let leads = async {
+            let role = candidate.role.wait_for(|role| role.fence().is_some()).await;
+            role.ok().and_then(|role| role.fence().cloned())
+        };
+        let fence = tokio::select! {
+            fence = leads => match fence {
+                Some(fence) => fence,
+                None => return,
+            },
             () = end.cancelled() => return,
-        }
+        };
+        // Whatever comes next, even another leadership: it has a fence of its own.
         let mut role = candidate.role.clone();
         tokio::select! {
-            _ = role.wait_for(|role| !role.is_leading()) => {}
+            _ = role.changed() => {}
             () = end.cancelled() => {}
             // It ends only when its fleet does, which nothing but this function ends.
-            _ = candidate.lead() => {}
+            _ = candidate.lead(fence) => {}
         }
         candidate.seat.leave();
     }
@@ -73,9 +78,10 @@ pub(super) async fn run(mut candidate: Candidate) {
 
 impl Candidate {
     /// Leads until the future is dropped: with it the fleet and all its keepers end.
-    async fn lead(&mut self) -> Result<(), Gone> {
+    async fn lead(&mut self, fence: Fence) -> Result<(), Gone> {
         let (settings, clock) = (self.blueprint.fleet_settings(), self.blueprint.clock);
-        let (client, index, fence) = (self.client.clone(), self.index.clone(), self.fence.clone());
+        let (client, index) = (self.client.clone(), self.index.clone());
+        let seat = fence.clone();
         let (pods, metrics, unschedulable_grace) =
             (self.pods.clone(), self.metrics.clone(), self.unschedulable_grace);
         let mount = move |fleet: FleetHandle| {
@@ -109,7 +115,7 @@ impl Candidate {
                         "leading, {} targets",
                         known.len()
                     );
-                    self.seat.take(fleet.clone(), Some(self.fence.clone()));
+                    self.seat.take(fleet.clone(), Some(seat.clone()));
                     seated = true;
                 }
             }

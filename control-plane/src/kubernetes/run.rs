@@ -14,17 +14,18 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::client::{identity, lease_namespace};
 use super::configuration::derive;
 use super::discovery::Discovery;
 use super::discovery::facts::RouteKind;
 use super::index::Index;
 use super::leadership::{self, Candidate};
-use super::lease::{self, Fence};
+use super::lease::{Candidate as Election, Role};
 use super::pods::PodWatches;
 use super::watches::{Scope, follow};
 use super::{crd, kinds};
 use crate::args::ClusterArgs;
-use crate::serve::{Stage, answer, signalled};
+use crate::serve::{Stage, answer, random, signalled};
 
 /// The group of Gateway API's kinds.
 const GATEWAY: &str = "gateway.networking.k8s.io";
@@ -67,10 +68,17 @@ pub(crate) async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let discovery = Discovery::new(args.cluster_domain.clone());
     tasks.spawn(derive(index.clone(), discovery, blueprint.clock, told));
 
-    let fence = Fence::new(blueprint.clock, lease);
     let resign = CancellationToken::new();
-    let (role, election) = lease::elect(&client, &args, fence.clone(), metrics.clone(), resign.clone());
-    let mut election = tokio::spawn(election);
+    let (roles, role) = watch::channel(Role::Standby { holder: None });
+    let election = Election::new(
+        client.clone(),
+        (lease_namespace(args.lease_namespace), args.lease_name),
+        identity(args.identity, random()),
+        lease,
+        blueprint.clock,
+        metrics.clone(),
+    );
+    let mut election = tokio::spawn(election.run(roles, resign.clone()));
     let end = CancellationToken::new();
     let candidate = Candidate {
         role,
@@ -80,7 +88,6 @@ pub(crate) async fn run(wiring: Wiring) -> anyhow::Result<()> {
         pods: PodWatches::new(client.clone(), metrics.clone()),
         client,
         index,
-        fence,
         unschedulable_grace: args.unschedulable_grace.get(),
         metrics,
         end: end.clone(),

@@ -49,38 +49,3 @@ impl Fence {
         self.until.store(0, Ordering::Release);
     }
 }
-
-/// Whether this replica leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// It does.
-    Leading,
-    /// It does not.
-    Standby,
-}
-impl Role {
-    /// True if it leads.
-    pub fn is_leading(&self) -> bool {
-        matches!(self, Self::Leading)
-    }
-}
-/// STUB
-pub fn elect(
-    _client: &kube::Client,
-    _args: &crate::args::ClusterArgs,
-    fence: Fence,
-    _metrics: crate::metrics::Metrics,
-    resign: tokio_util::sync::CancellationToken,
-) -> (
-    tokio::sync::watch::Receiver<Role>,
-    impl Future<Output = ()> + Send + 'static,
-) {
-    let (tx, rx) = tokio::sync::watch::channel(Role::Leading);
-    (rx, async move {
-        loop {
-            fence.renew(fence.clock.now());
-            tokio::select! { () = resign.cancelled() => break, () = tokio::time::sleep(Duration::from_secs(1)) => {} }
-        }
-        drop(tx);
-    })
-}

@@ -25,6 +25,16 @@ pub enum Role {
     },
 }
 
+impl Role {
+    /// The fence of the leadership, if it leads.
+    pub fn fence(&self) -> Option<&Fence> {
+        match self {
+            Self::Leading(fence) => Some(fence),
+            Self::Standby { .. } => None,
+        }
+    }
+}
+
 /// This replica's part in the election: asks the API server what [`Election`] says.
 pub struct Candidate {
     place: Place,
@@ -204,7 +214,7 @@ impl Office<'_> {
                 fence.renew(leading.renewed);
                 self.candidate.metrics.lease_transitions.inc();
                 info!(
-                    event = "leading",
+                    event = "elected",
                     identity = self.candidate.identity,
                     term = leading.term,
                     unix_ms = unix_ms(),
