@@ -156,14 +156,13 @@ where
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
 #[schemars(extend(
     "x-kubernetes-int-or-string" = true,
-    "anyOf" = [{"type": "integer"}, {"type": "string"}],
     "pattern" = "^[0-9]+(Ki|Mi|Gi)?$",
     "maxLength" = Size::MAX_LEN,
     "minimum" = 0,
 ))]
 pub struct Size(#[schemars(with = "Untyped")] u64);
 
-/// The type is said by `anyOf`.
+/// Integer or text: `x-kubernetes-int-or-string` says so.
 type Untyped = serde_json::Value;
 
 impl Size {

@@ -123,14 +123,6 @@ fn demand(spec: &mut JSONSchemaProps) {
 /// same as an absent field: the API server then drops it and fills in the default.
 pub(super) fn conform(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
-    if schema.x_kubernetes_int_or_string == Some(true) {
-        // The only form in which a structural schema may name both types.
-        let only = |name: &str| JSONSchemaProps {
-            type_: Some(name.to_owned()),
-            ..JSONSchemaProps::default()
-        };
-        schema.any_of = Some(vec![only("integer"), only("string")]);
-    }
     let bits = match schema.format.as_deref() {
         Some("uint8" | "uint16") => Some(("int32", None)),
         Some("uint32") => Some(("int64", Some(f64::from(u32::MAX)))),
