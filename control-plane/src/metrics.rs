@@ -33,6 +33,9 @@ pub struct Metrics {
     pub notes_missed: Counter,
     /// Starts that wait because another manager undoes them.
     pub starts_held_back: Counter,
+    status_writes: Family<[(&'static str, &'static str); 1], Counter>,
+    /// ScaleTargets whose status waits to be written.
+    pub(crate) status_writes_waiting: Gauge,
     /// Polls answered.
     pub syncs: Counter,
     /// Reports taken in.
@@ -77,6 +80,8 @@ impl Metrics {
             bounds_hit: Family::default(),
             notes_missed: Counter::default(),
             starts_held_back: Counter::default(),
+            status_writes: Family::default(),
+            status_writes_waiting: Gauge::default(),
             syncs: Counter::default(),
             reports: Counter::default(),
             reports_ignored: Counter::default(),
@@ -125,6 +130,16 @@ impl Metrics {
             "starts_held_back",
             "Starts that wait because another manager has undone those before",
             new.starts_held_back.clone(),
+        );
+        registry.register(
+            "status_writes",
+            "Writes of the status of ScaleTargets, by outcome",
+            new.status_writes.clone(),
+        );
+        registry.register(
+            "status_writes_waiting",
+            "ScaleTargets whose status waits to be written",
+            new.status_writes_waiting.clone(),
         );
         registry.register("syncs", "Long polls answered", new.syncs.clone());
         registry.register("reports", "Reports taken in", new.reports.clone());
@@ -199,6 +214,12 @@ impl Metrics {
     /// Replicas were written, or were to be.
     pub(crate) fn scale_written(&self, outcome: &'static str) {
         self.scale_writes.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    /// A write of a ScaleTarget's status has ended.
+    pub(crate) fn status_written(&self, ok: bool) {
+        let outcome = if ok { "ok" } else { "failed" };
+        self.status_writes.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     /// A request was refused because `bound` was reached.

@@ -19,6 +19,7 @@ use super::index::Index;
 use super::keeper::Tools;
 use super::lease::{Fence, Role};
 use super::pods::PodWatches;
+use super::status::{self, Shown};
 use crate::fleet::{FleetHandle, Gone, actor};
 use crate::http::active::Seat;
 use crate::metrics::Metrics;
@@ -39,6 +40,8 @@ pub(super) struct Candidate {
     pub(super) client: Client,
     /// What is known.
     pub(super) index: Index,
+    /// The ScaleTargets as they are shown.
+    pub(super) shown: Shown,
     /// Opens watches of Pods.
     pub(super) pods: PodWatches,
     /// How long a Pod may be unschedulable.
@@ -98,6 +101,7 @@ impl Candidate {
         let ending = CancellationToken::new();
         let (fleet, actor) = actor::new(settings, clock, self.metrics.clone(), mount, ending);
         let _actor = AbortOnDropHandle::new(tokio::spawn(actor));
+        let _status = AbortOnDropHandle::new(tokio::spawn(self.status_writer(&fleet, seat.clone()).run()));
         let mut known = BTreeSet::new();
         let mut seated = false;
         loop {
@@ -120,6 +124,17 @@ impl Candidate {
                 }
             }
             self.derived.changed().await.map_err(|_| Gone)?;
+        }
+    }
+
+    fn status_writer(&self, fleet: &FleetHandle, fence: Fence) -> status::Writer {
+        status::Writer {
+            client: self.client.clone(),
+            fence,
+            fleet: fleet.clone(),
+            shown: self.shown.clone(),
+            clock: self.blueprint.clock,
+            metrics: self.metrics.clone(),
         }
     }
 }

@@ -22,6 +22,7 @@ use super::index::Index;
 use super::leadership::{self, Candidate};
 use super::lease::{Candidate as Election, Role};
 use super::pods::PodWatches;
+use super::status::Shown;
 use super::watches::{Scope, follow};
 use super::{crd, kinds};
 use crate::args::ClusterArgs;
@@ -62,7 +63,8 @@ pub(crate) async fn run(wiring: Wiring) -> anyhow::Result<()> {
 
     let index = Index::default();
     let mut tasks = JoinSet::new();
-    watch_all(&mut tasks, &client, &index);
+    let shown = Shown::default();
+    watch_all(&mut tasks, &client, &index, &shown);
     tasks.spawn(kinds::watch(client.clone(), index.clone(), metrics.clone()));
     let (told, derived) = watch::channel(None);
     let discovery = Discovery::new(args.cluster_domain.clone());
@@ -88,6 +90,7 @@ pub(crate) async fn run(wiring: Wiring) -> anyhow::Result<()> {
         pods: PodWatches::new(client.clone(), metrics.clone()),
         client,
         index,
+        shown,
         unschedulable_grace: args.unschedulable_grace.get(),
         metrics,
         end: end.clone(),
@@ -113,12 +116,13 @@ pub(crate) async fn run(wiring: Wiring) -> anyhow::Result<()> {
 }
 
 /// Watches of everything but workloads and Pods.
-fn watch_all(tasks: &mut JoinSet<()>, client: &Client, told: &Index) {
+fn watch_all(tasks: &mut JoinSet<()>, client: &Client, told: &Index, shown: &Shown) {
     let told = || told.clone();
     let targets = Api::<crd::ScaleTarget>::all(client.clone());
-    let index = told();
+    let (index, shown) = (told(), shown.clone());
     tasks.spawn(follow("scaletargets", targets, Scope::default(), move |seen| {
-        index.targets(seen)
+        shown.take(&seen);
+        index.targets(seen);
     }));
     let services = Api::<Service>::all(client.clone());
     let index = told();
