@@ -10,7 +10,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::replicas::ReadyReplicas;
-use super::{Cluster, Eds, Kubelet, Workload};
+use super::{Cluster, Eds, Kubelet, Scales, Workload};
 use crate::{
     Client, Control, ControlBuilder, Envoy, EnvoyBuilder, Journal, Target, binaries, eventually, grpc,
 };
@@ -131,6 +131,7 @@ impl KubeStackBuilder {
             let documents = workload.documents(&journal_path(&cluster, &workload.name));
             cluster.apply_documents(documents).await.unwrap();
         }
+        let scales = Scales::start(&cluster).await;
         let follows = self.workloads.iter().map(Workload::follow).collect();
         let eds = if self.keep_terminating {
             Eds::start_with_terminating(&cluster, self.lag, follows).await
@@ -173,6 +174,7 @@ impl KubeStackBuilder {
             eds,
             kubelet,
             workloads: self.workloads,
+            scales,
             _ready: ready,
             cluster,
         };
@@ -199,6 +201,8 @@ pub struct KubeStack {
     pub kubelet: Kubelet,
     /// The workloads.
     pub workloads: Vec<Workload>,
+    /// What replicas were set to.
+    pub scales: Scales,
     _ready: ReadyReplicas,
     /// The API server.
     pub cluster: Cluster,
