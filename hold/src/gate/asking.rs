@@ -19,7 +19,7 @@ impl Gate {
                     && entry
                         .routes
                         .iter()
-                        .any(|route| !route.line.is_empty() && route.check == Check::Unasked)
+                        .any(|route| route.moves() && route.check == Check::Unasked)
             })
     }
 
@@ -38,7 +38,7 @@ impl Gate {
                 continue;
             }
             let confirm = &entry.target.confirm;
-            let mut lines = entry.routes.iter_mut().filter(|route| !route.line.is_empty());
+            let mut lines = entry.routes.iter_mut().filter(|route| route.moves());
             if let Some(call) = lines.find_map(|route| question(route, confirm, now, token)) {
                 self.next_token += 1;
                 return Some(call);

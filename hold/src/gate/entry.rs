@@ -29,8 +29,17 @@ pub(super) struct Route {
     /// `:authority` of the first request in the line, for the confirm.
     pub(super) authority: Box<[u8]>,
     pub(super) check: Check,
+    /// Its key has another claimant that is not ready: the line must not move.
+    pub(super) waits: bool,
     /// Held requests by order of arrival. A map, because a client may leave from anywhere.
     pub(super) line: BTreeMap<u64, StreamId>,
+}
+
+impl Route {
+    /// True if requests wait in it for nothing but a confirm and the window.
+    pub(super) fn moves(&self) -> bool {
+        !self.line.is_empty() && !self.waits
+    }
 }
 
 /// How many released requests may be unanswered at once.
@@ -164,6 +173,9 @@ impl Entry {
     pub(super) fn retire(&mut self) {
         self.retired = true;
         self.stance = Stance::Pass;
+        for route in &mut self.routes {
+            route.waits = false;
+        }
     }
 
     fn forget_checks(&mut self) {
@@ -172,6 +184,11 @@ impl Entry {
         for route in &mut self.routes {
             route.check = Check::Unasked;
         }
+    }
+
+    /// True if requests pass, once whatever must be confirmed is.
+    pub(super) fn serves(&self) -> bool {
+        matches!(self.stance, Stance::Serve | Stance::Pass)
     }
 
     /// True if whatever reaches this target's clusters now needs no asking.
@@ -245,13 +262,12 @@ impl Entry {
 
     /// The next held request that may be released now: the first in line of all open routes.
     pub(super) fn next_release(&self, now: Time) -> Option<StreamId> {
+        let moving = self.routes.iter().filter(|route| !route.waits);
         match self.stance {
-            Stance::Pass => self.first_in_line(),
-            Stance::Serve if self.window.is_open() => first_of(
-                self.routes
-                    .iter()
-                    .filter(|route| self.is_open_for(Some(now), &route.cluster)),
-            ),
+            Stance::Pass => first_of(moving),
+            Stance::Serve if self.window.is_open() => {
+                first_of(moving.filter(|route| self.is_open_for(Some(now), &route.cluster)))
+            }
             _ => None,
         }
     }
@@ -275,6 +291,7 @@ impl Entry {
             cluster: cluster.into(),
             authority: authority.into(),
             check: Check::Unasked,
+            waits: false,
             line: BTreeMap::new(),
         };
         // A place whose line is empty is taken over; indices of others must not move while they hold requests.

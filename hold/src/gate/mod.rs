@@ -4,6 +4,7 @@
 //! one of: resumed, refused, gone.
 
 mod asking;
+mod claims;
 mod confirm;
 mod counts;
 mod entry;
@@ -118,6 +119,8 @@ pub struct Gate {
     waiting: BTreeSet<TargetIx>,
     /// Targets whose lines may move.
     work: VecDeque<TargetIx>,
+    /// A line waits for another claimant of its key.
+    any_waits: bool,
     /// Targets that the row lists.
     active: Vec<TargetIx>,
     /// Targets with credits to give back; a target may stand here twice.
@@ -160,6 +163,7 @@ impl Gate {
             retired: Vec::new(),
             waiting: BTreeSet::new(),
             work: VecDeque::new(),
+            any_waits: false,
             active: Vec::new(),
             owing: Vec::new(),
             asks: VecDeque::new(),

@@ -15,7 +15,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use crate::gate::testing::mk_target;
 use crate::gate::{
-    Claim, Command, ConfirmToken, Found, Gate, Outcome, Request, Ticket, Update, Verdict, Wants,
+    Claim, Command, ConfirmToken, Found, Gate, Outcome, Request, Stream, Ticket, Update, Verdict, Wants,
 };
 use crate::{Bound, Config, GateId, Head, Ledger, Member, Slot, SlotRecord, StreamId, Time};
 
@@ -26,6 +26,8 @@ const ME: Member = Member {
 };
 const TARGETS: u8 = 3;
 const CLUSTERS: u8 = 2;
+/// A cluster that several targets may claim.
+const SHARED: u8 = CLUSTERS;
 
 /// Everything that can happen to a gate.
 #[derive(Clone, Debug)]
@@ -36,6 +38,7 @@ enum Op {
         new_epoch: bool,
         told: bool,
         share: u32,
+        twin: bool,
     },
     Remove {
         target: u8,
@@ -76,13 +79,13 @@ fn any_op() -> impl Strategy<Value = Op> {
         1 => Just(State::Suspended),
     ];
     prop_oneof![
-        3 => (0..TARGETS, state, any::<bool>(), any::<bool>(), 0..4_u32).prop_map(|(target, state, new_epoch, told, share)| {
-            Op::Publish { target, state, new_epoch, told, share }
-        }),
+        3 => (0..TARGETS, state, any::<bool>(), any::<bool>(), 0..4_u32, any::<bool>()).prop_map(
+            |(target, state, new_epoch, told, share, twin)| Op::Publish { target, state, new_epoch, told, share, twin }
+        ),
         1 => (0..TARGETS).prop_map(|target| Op::Remove { target }),
         1 => any::<bool>().prop_map(|lost| Op::Lose { lost }),
         1 => Just(Op::Stale),
-        8 => (0..=TARGETS, 0..CLUSTERS, prop::option::of(1..4_000_u16), prop::option::of(0..3_000_u32)).prop_map(
+        8 => (0..=TARGETS, 0..=SHARED, prop::option::of(1..4_000_u16), prop::option::of(0..3_000_u32)).prop_map(
             |(target, cluster, grpc_timeout, length)| Op::Arrive { target, cluster, grpc_timeout, length }
         ),
         3 => any::<usize>().prop_map(|nth| Op::Answer { nth }),
@@ -162,8 +165,9 @@ impl World {
                 new_epoch,
                 told,
                 share,
+                twin,
             } => {
-                self.publish(*target, Some((*state, *new_epoch, *told, *share)));
+                self.publish(*target, Some((*state, *new_epoch, *told, *share, *twin)));
             }
             Op::Remove { target } => self.publish(*target, None),
             Op::Lose { lost } => {
@@ -209,11 +213,12 @@ impl World {
         self.settle();
     }
 
-    fn publish(&mut self, target: u8, published: Option<(State, bool, bool, u32)>) {
+    fn publish(&mut self, target: u8, published: Option<(State, bool, bool, u32, bool)>) {
         let old = self.records.get(&target).cloned().unwrap_or_default();
-        let record = published.map_or_else(SlotRecord::default, |(state, new_epoch, told, share)| {
+        let record = published.map_or_else(SlotRecord::default, |(state, new_epoch, told, share, twin)| {
             let mut made = mk_target(&format!("ns/{target}"));
             made.clusters = (0..CLUSTERS)
+                .chain(twin.then_some(SHARED))
                 .map(|cluster| cluster_name(target, cluster))
                 .collect();
             made.state = state;
@@ -294,11 +299,17 @@ impl World {
         let name = cluster_name(target, cluster).into_bytes();
         let ix = match self.gate.find_cluster(&name) {
             Found::Target(ix) => Some(ix),
-            Found::AskHost => self.gate.find_host(b"nobody"),
+            Found::AskHost => self.gate.find_host(b"nobody", &name),
             Found::NoCluster | Found::Nothing => None,
             Found::ControlPlane => panic!("no request here is for the control plane"),
         };
+        // Of several claimants it is the one that the gate has chosen.
+        let target = ix
+            .and_then(|ix| self.gate.entry(ix))
+            .and_then(|entry| entry.target.id.as_str().strip_prefix("ns/")?.parse().ok())
+            .unwrap_or(target);
         if let Some(ticket) = ix.and_then(|ix| self.gate.pass(ix, &name)) {
+            self.check_claimants(target, cluster);
             self.note(stream, ticket, Fate::Passed);
             return;
         }
@@ -317,7 +328,12 @@ impl World {
             ..Request::default()
         };
         match self.gate.arrive(self.now, stream, ix, &request) {
-            Verdict::Pass(ticket) => self.note(stream, ticket, Fate::Passed),
+            Verdict::Pass(ticket) => {
+                if ticket != Ticket::Free && ticket != Ticket::Known {
+                    self.check_claimants(target, cluster);
+                }
+                self.note(stream, ticket, Fate::Passed);
+            }
             Verdict::Refuse(_) => self.note(stream, Ticket::Free, Fate::Refused),
             Verdict::Hold(claim) => self.claim(stream, claim, ix.map(|_| target), cluster),
         }
@@ -444,6 +460,11 @@ impl World {
                     )
                 };
                 if let Some(target) = target {
+                    // What a removed target held passes, whoever has its key now.
+                    let resumed = self.gate.streams.get(&stream);
+                    if matches!(resumed, Some(Stream::Resumed { target: Some(_), .. })) {
+                        self.check_claimants(target, cluster);
+                    }
                     let last = self.last_resumed.insert((target, cluster), order);
                     assert!(last.is_none_or(|last| last < order), "first in must be first out");
                 }
@@ -478,6 +499,36 @@ impl World {
                     self.carry_out(command);
                 }
             }
+        }
+    }
+
+    /// A key with several claimants holds until all of them are ready. One that has lost it holds for itself alone.
+    fn check_claimants(&self, target: u8, cluster: u8) {
+        let claims = |record: &&SlotRecord| {
+            let name = cluster_name(target, cluster);
+            record
+                .target
+                .as_ref()
+                .is_some_and(|target| target.clusters.contains(&name))
+        };
+        if cluster != SHARED || !self.records.get(&target).is_some_and(|record| claims(&record)) {
+            return;
+        }
+        for claimant in self
+            .records
+            .values()
+            .filter(claims)
+            .filter_map(|record| record.target.as_ref())
+        {
+            let passes_when_lost =
+                claimant.hold.on_control_plane_loss == LossPolicy::Pass && claimant.state != State::Draining;
+            assert!(
+                matches!(claimant.state, State::Ready | State::Suspended)
+                    || (self.head.lost && passes_when_lost),
+                "must hold until every claimant is ready: {:?} is {:?}",
+                claimant.id,
+                claimant.state
+            );
         }
     }
 
@@ -570,6 +621,9 @@ impl World {
 }
 
 fn cluster_name(target: u8, cluster: u8) -> String {
+    if cluster == SHARED {
+        return "shared".to_owned();
+    }
     format!("t{target}-c{cluster}")
 }
 

@@ -61,7 +61,7 @@ impl Gate {
     fn find(&self, cluster: &[u8], authority: &[u8]) -> Option<TargetIx> {
         match self.find_cluster(cluster) {
             Found::Target(ix) => Some(ix),
-            Found::AskHost => self.find_host(authority),
+            Found::AskHost => self.find_host(authority, cluster),
             Found::NoCluster | Found::ControlPlane | Found::Nothing => None,
         }
     }

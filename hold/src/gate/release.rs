@@ -181,7 +181,7 @@ impl Gate {
                 let asks = entry
                     .routes
                     .iter()
-                    .filter(|route| !route.line.is_empty())
+                    .filter(|route| route.moves())
                     .filter_map(|route| match route.check {
                         Check::Waiting { again, .. } => from.map(|from| from.max(again)),
                         Check::Unasked => from.filter(|from| *from > now),

@@ -80,29 +80,16 @@ impl Gate {
         if *cluster == *self.config.control_plane.cluster.as_bytes() {
             return Found::ControlPlane;
         }
-        match self.choose(self.table.cluster(cluster)) {
+        match self.choose(self.table.cluster(cluster), cluster) {
             Some(ix) => Found::Target(ix),
             None if self.table.has_hosts() || !self.known => Found::AskHost,
             None => Found::Nothing,
         }
     }
 
-    /// Looks an `:authority` up. Allocates nothing.
-    pub fn find_host(&self, authority: &[u8]) -> Option<TargetIx> {
-        self.choose(self.table.host(authority))
-    }
-
-    /// Of several claimants the first that is not ready: a key holds until all of them are.
-    fn choose(&self, claims: &[TargetIx]) -> Option<TargetIx> {
-        let first = claims.first().copied()?;
-        if claims.len() == 1 {
-            return Some(first);
-        }
-        let is_not_ready = |ix: &&TargetIx| {
-            self.entry(**ix)
-                .is_some_and(|entry| !matches!(entry.stance, Stance::Serve | Stance::Pass))
-        };
-        Some(claims.iter().find(is_not_ready).copied().unwrap_or(first))
+    /// Looks an `:authority` up, of a request by this cluster. Allocates nothing.
+    pub fn find_host(&self, authority: &[u8], cluster: &[u8]) -> Option<TargetIx> {
+        self.choose(self.table.host(authority), cluster)
     }
 
     /// True while requests that match nothing must wait, because nothing is known yet.
@@ -288,10 +275,13 @@ impl Gate {
         bytes: u64,
         request: &Owned,
     ) -> Option<()> {
+        let waits = self.waits_for_twin(ix, &request.cluster, &request.authority);
+        self.any_waits |= waits;
         let entry = self.entry_mut(ix)?;
         let route = entry.route_for(&request.cluster, &request.authority)?;
         let place = entry.routes.get_mut(usize::from(route))?;
         place.line.insert(order, stream);
+        place.waits = waits;
         entry.held += 1;
         let timeout = Duration::from_millis(entry.target.hold.timeout_ms);
         let timeout = request.grpc_timeout.map_or(timeout, |grpc| grpc.min(timeout));

@@ -28,6 +28,8 @@ pub(super) struct Table {
     hosts: FixedMap<Box<[u8]>, Claims>,
     /// `*.example.com` under `example.com`.
     suffixes: FixedMap<Box<[u8]>, Claims>,
+    /// Keys with more than one claimant.
+    shared: usize,
 }
 
 impl Table {
@@ -37,19 +39,23 @@ impl Table {
                 Some((before, host)) => {
                     let patterns = self.subsets.entry(host.into()).or_default();
                     match patterns.iter_mut().find(|(known, _)| **known == *before) {
-                        Some((_, claims)) => claim(claims, ix),
+                        Some((_, claims)) => self.shared += claim(claims, ix),
                         None => patterns.push((before.into(), vec![ix])),
                     }
                 }
-                None => claim(self.clusters.entry(cluster.as_bytes().into()).or_default(), ix),
+                None => {
+                    let claims = self.clusters.entry(cluster.as_bytes().into()).or_default();
+                    self.shared += claim(claims, ix);
+                }
             }
         }
         for host in &target.hosts {
             let host = host.to_ascii_lowercase();
-            match host.strip_prefix("*.") {
-                Some(suffix) => claim(self.suffixes.entry(suffix.as_bytes().into()).or_default(), ix),
-                None => claim(self.hosts.entry(host.as_bytes().into()).or_default(), ix),
-            }
+            let claims = match host.strip_prefix("*.") {
+                Some(suffix) => self.suffixes.entry(suffix.as_bytes().into()),
+                None => self.hosts.entry(host.as_bytes().into()),
+            };
+            self.shared += claim(claims.or_default(), ix);
         }
     }
 
@@ -60,7 +66,7 @@ impl Table {
                     if let Some(patterns) = self.subsets.get_mut(host) {
                         for (known, claims) in patterns.iter_mut() {
                             if **known == *before {
-                                claims.retain(|other| *other != ix);
+                                self.shared -= drop_claim(claims, ix);
                             }
                         }
                         patterns.retain(|(_, claims)| !claims.is_empty());
@@ -69,15 +75,15 @@ impl Table {
                         }
                     }
                 }
-                None => disclaim(&mut self.clusters, cluster.as_bytes(), ix),
+                None => self.shared -= disclaim(&mut self.clusters, cluster.as_bytes(), ix),
             }
         }
         for host in &target.hosts {
             let host = host.to_ascii_lowercase();
-            match host.strip_prefix("*.") {
+            self.shared -= match host.strip_prefix("*.") {
                 Some(suffix) => disclaim(&mut self.suffixes, suffix.as_bytes(), ix),
                 None => disclaim(&mut self.hosts, host.as_bytes(), ix),
-            }
+            };
         }
     }
 
@@ -96,6 +102,11 @@ impl Table {
             .get(host)
             .and_then(|patterns| patterns.iter().find(|(known, _)| **known == *before))
             .map_or(&[], |(_, claims)| claims)
+    }
+
+    /// True if any key has more than one claimant.
+    pub(super) fn has_shared(&self) -> bool {
+        self.shared > 0
     }
 
     /// True if any target is found by host, so that the shell need not read `:authority` otherwise.
@@ -131,23 +142,36 @@ impl Table {
 
     #[cfg(test)]
     fn is_empty(&self) -> bool {
-        self.clusters.is_empty() && self.subsets.is_empty() && !self.has_hosts()
+        self.clusters.is_empty() && self.subsets.is_empty() && !self.has_hosts() && !self.has_shared()
     }
 }
 
-fn claim(claims: &mut Claims, ix: TargetIx) {
-    if !claims.contains(&ix) {
-        claims.push(ix);
+/// 1 if the key is shared from now on.
+fn claim(claims: &mut Claims, ix: TargetIx) -> usize {
+    if claims.contains(&ix) {
+        return 0;
     }
+    claims.push(ix);
+    usize::from(claims.len() == 2)
 }
 
-fn disclaim(map: &mut FixedMap<Box<[u8]>, Claims>, key: &[u8], ix: TargetIx) {
-    if let Some(claims) = map.get_mut(key) {
-        claims.retain(|other| *other != ix);
-        if claims.is_empty() {
-            map.remove(key);
-        }
+/// 1 if the key is no longer shared.
+fn drop_claim(claims: &mut Claims, ix: TargetIx) -> usize {
+    let before = claims.len();
+    claims.retain(|other| *other != ix);
+    usize::from(before == 2 && claims.len() == 1)
+}
+
+/// 1 if the key is no longer shared.
+fn disclaim(map: &mut FixedMap<Box<[u8]>, Claims>, key: &[u8], ix: TargetIx) -> usize {
+    let Some(claims) = map.get_mut(key) else {
+        return 0;
+    };
+    let unshared = drop_claim(claims, ix);
+    if claims.is_empty() {
+        map.remove(key);
     }
+    unshared
 }
 
 /// `outbound|80|*|host` → (`outbound|80`, `host`).
@@ -254,7 +278,9 @@ mod tests {
         table.add(TargetIx(3), &target);
         table.add(TargetIx(4), &target);
         assert_eq!(table.cluster(b"c"), [TargetIx(3), TargetIx(4)]);
+        assert!(table.has_shared(), "must know that keys have two claimants");
         table.remove(TargetIx(3), &target);
+        assert!(!table.has_shared(), "must know that they have one again");
         assert_eq!(table.cluster(b"outbound|80||d"), [TargetIx(4)]);
         table.remove(TargetIx(4), &target);
         assert!(table.is_empty(), "must be empty: {table:?}");

@@ -77,6 +77,7 @@ impl Gate {
         if lost_changed {
             self.take_stances(now);
         }
+        self.settle_claims();
         self.known |= head.known;
         if first && self.known {
             self.settle_early();
