@@ -17,7 +17,9 @@ trap 'rm -f "$list"' EXIT
 
 # A line for each target: its namespace and name; apiVersion, kind and name of its workload; replicas.wake.
 fields='{.metadata.namespace};{.metadata.name};{.spec.workload.apiVersion};{.spec.workload.kind};{.spec.workload.name};{.spec.replicas.wake}'
-kubectl get scaletargets.holdfast.dev --all-namespaces --output "jsonpath={range .items[*]}$fields{\"\\n\"}{end}" >"$list"
+if kubectl get customresourcedefinition scaletargets.holdfast.dev >/dev/null 2>&1; then
+  kubectl get scaletargets.holdfast.dev --all-namespaces --output "jsonpath={range .items[*]}$fields{\"\\n\"}{end}" >"$list"
+fi
 
 # The type as kubectl takes it: KIND.VERSION.GROUP, or KIND alone in the core group.
 type_of() {
