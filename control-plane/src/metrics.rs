@@ -50,6 +50,7 @@ pub struct Metrics {
     scale_writes: Family<[(&'static str, &'static str); 1], Counter>,
     /// Further attempts to carry an order to scale out.
     pub scale_retries: Counter,
+    events: Family<[(&'static str, &'static str); 1], Counter>,
     leader: Gauge,
     /// Times this replica began to lead.
     pub lease_transitions: Counter,
@@ -90,6 +91,7 @@ impl Metrics {
             scale_orders: Family::default(),
             scale_writes: Family::default(),
             scale_retries: Counter::default(),
+            events: Family::default(),
             leader: Gauge::default(),
             lease_transitions: Counter::default(),
             lease_renew_failures: Counter::default(),
@@ -173,6 +175,11 @@ impl Metrics {
             "Further attempts to carry an order to scale out",
             new.scale_retries.clone(),
         );
+        registry.register(
+            "events",
+            "Events for people to read, by what became of them",
+            new.events.clone(),
+        );
         registry.register("leader", "1 while this replica answers", new.leader.clone());
         registry.register(
             "lease_transitions",
@@ -220,6 +227,11 @@ impl Metrics {
     pub(crate) fn status_written(&self, ok: bool) {
         let outcome = if ok { "ok" } else { "failed" };
         self.status_writes.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    /// An Event was written, or why not: `limited`, `fenced`, `failed`, or its target is `gone`.
+    pub(crate) fn event(&self, outcome: &'static str) {
+        self.events.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     /// A request was refused because `bound` was reached.

@@ -15,6 +15,7 @@ use tracing::info;
 
 use super::backend::Kubernetes;
 use super::configuration::{Configuration, configured};
+use super::events;
 use super::index::Index;
 use super::keeper::Tools;
 use super::lease::{Fence, Role};
@@ -42,6 +43,8 @@ pub(super) struct Candidate {
     pub(super) index: Index,
     /// The ScaleTargets as they are shown.
     pub(super) shown: Shown,
+    /// Name of this replica.
+    pub(super) identity: String,
     /// Opens watches of Pods.
     pub(super) pods: PodWatches,
     /// How long a Pod may be unschedulable.
@@ -102,6 +105,7 @@ impl Candidate {
         let (fleet, actor) = actor::new(settings, clock, self.metrics.clone(), mount, ending);
         let _actor = AbortOnDropHandle::new(tokio::spawn(actor));
         let _status = AbortOnDropHandle::new(tokio::spawn(self.status_writer(&fleet, seat.clone()).run()));
+        let _events = AbortOnDropHandle::new(tokio::spawn(self.events_writer(&fleet, seat.clone()).run()));
         let mut known = BTreeSet::new();
         let mut seated = false;
         loop {
@@ -124,6 +128,18 @@ impl Candidate {
                 }
             }
             self.derived.changed().await.map_err(|_| Gone)?;
+        }
+    }
+
+    fn events_writer(&self, fleet: &FleetHandle, fence: Fence) -> events::Writer {
+        events::Writer {
+            client: self.client.clone(),
+            fence,
+            fleet: fleet.clone(),
+            index: self.index.clone(),
+            clock: self.blueprint.clock,
+            metrics: self.metrics.clone(),
+            identity: self.identity.clone(),
         }
     }
 

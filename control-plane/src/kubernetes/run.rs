@@ -71,11 +71,12 @@ pub(crate) async fn run(wiring: Wiring) -> anyhow::Result<()> {
     tasks.spawn(derive(index.clone(), discovery, blueprint.clock, told));
 
     let resign = CancellationToken::new();
+    let identity = identity(args.identity, random());
     let (roles, role) = watch::channel(Role::Standby { holder: None });
     let election = Election::new(
         client.clone(),
         (lease_namespace(args.lease_namespace), args.lease_name),
-        identity(args.identity, random()),
+        identity.clone(),
         lease,
         blueprint.clock,
         metrics.clone(),
@@ -87,6 +88,7 @@ pub(crate) async fn run(wiring: Wiring) -> anyhow::Result<()> {
         derived,
         blueprint,
         seat,
+        identity,
         pods: PodWatches::new(client.clone(), metrics.clone()),
         client,
         index,

@@ -140,6 +140,17 @@ impl Index {
         self.lock().targets.find(id).cloned()
     }
 
+    /// Documents that cannot be used, and why.
+    pub fn invalid(&self) -> BTreeMap<TargetId, String> {
+        let state = self.lock();
+        let invalid = |object: &Object| Some((object.id.clone(), object.invalid.clone()?));
+        state
+            .targets
+            .iter()
+            .filter_map(|(_, object)| invalid(object))
+            .collect()
+    }
+
     /// What match keys are derived from.
     pub fn claims(&self) -> Claims {
         let state = self.lock();

@@ -13,6 +13,9 @@ use super::wire::{Answer, Place, Request};
 use crate::metrics::Metrics;
 use crate::time::{Clock, unix_ms};
 
+/// Different failures that are logged before one has to succeed: there are a handful, but their texts are others'.
+const MAX_COMPLAINTS: usize = 8;
+
 /// What this replica is.
 #[derive(Clone, Debug)]
 pub enum Role {
@@ -79,7 +82,7 @@ impl Candidate {
             candidate: &self,
             term: None,
             stored: None,
-            complaint: None,
+            complaints: Vec::new(),
             resigned: false,
         };
         let listening = self.place.listen(self.lease / 3, bell);
@@ -100,8 +103,8 @@ struct Office<'a> {
     term: Option<(u64, Fence)>,
     /// As read or written last.
     stored: Option<Lease>,
-    /// The failure that has been logged, until what failed succeeds.
-    complaint: Option<Failure>,
+    /// Failures that have been logged.
+    complaints: Vec<Failure>,
     resigned: bool,
 }
 
@@ -167,24 +170,24 @@ impl Office<'_> {
         self.complain(failure.map(|text| Failure { writing, text }), writing);
     }
 
-    /// Each failure is said once.
+    /// Each failure is said once, until what failed succeeds.
     fn complain(&mut self, failure: Option<Failure>, writing: bool) {
         let place = &self.candidate.place;
         match failure {
-            Some(failure) if self.complaint.as_ref() != Some(&failure) => {
+            Some(failure)
+                if !self.complaints.contains(&failure) && self.complaints.len() < MAX_COMPLAINTS =>
+            {
                 warn!(
                     event = "lease_failed",
                     "the lease {place} cannot be had: {}", failure.text
                 );
-                self.complaint = Some(failure);
+                self.complaints.push(failure);
             }
-            None if self
-                .complaint
-                .as_ref()
-                .is_some_and(|before| writing || !before.writing) =>
-            {
-                info!(event = "lease_works", "the lease {place} can be had again");
-                self.complaint = None;
+            None if !self.complaints.is_empty() => {
+                self.complaints.retain(|before| before.writing && !writing);
+                if self.complaints.is_empty() {
+                    info!(event = "lease_works", "the lease {place} can be had again");
+                }
             }
             _ => {}
         }

@@ -1,1 +1,0 @@
-//! Events on ScaleTargets, rate-limited.

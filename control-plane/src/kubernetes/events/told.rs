@@ -1,0 +1,178 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use protocol::TargetId;
+
+use crate::fleet::Note;
+use crate::life::Why;
+
+/// Longest text of an Event that the API server takes, in bytes.
+const MAX_TEXT: usize = 1024;
+
+/// What to tell about one target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    /// Which.
+    pub target: TargetId,
+    /// Somebody should look.
+    pub warning: bool,
+    /// In one word.
+    pub reason: &'static str,
+    /// What was done or tried.
+    pub action: &'static str,
+    /// In one sentence.
+    pub text: String,
+}
+
+/// Turns notes into what the owner of a target wants to read. Pure.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// Why targets are on their way to sleep. As many as are draining or stopping.
+    going: BTreeMap<TargetId, Why>,
+    /// Documents that cannot be used, and why. As many as there are ScaleTargets.
+    invalid: BTreeMap<TargetId, String>,
+}
+
+impl History {
+    /// What a note tells, if anything.
+    pub(super) fn note(&mut self, note: Note) -> Option<Told> {
+        match note {
+            Note::Moved {
+                target,
+                from,
+                to,
+                why,
+                woke_in,
+                by,
+                reason,
+                ..
+            } => match (from, to) {
+                (_, "draining") => {
+                    self.going.insert(target, why);
+                    None
+                }
+                (_, "stopping") => {
+                    // The confirms end a drain; why it began is what people want to know.
+                    if why != Why::Confirmed {
+                        self.going.insert(target, why);
+                    }
+                    None
+                }
+                ("stopping", "asleep") => {
+                    let why = self.going.remove(&target).unwrap_or(why);
+                    Some(Told::normal(target, "PutToSleep", "Sleep", asleep(why)))
+                }
+                ("draining" | "stopping", "ready" | "waking") => {
+                    self.going.remove(&target);
+                    Some(Told::normal(target, "DrainGivenUp", "Sleep", given_up(why)))
+                }
+                (_, "failed") => {
+                    self.going.remove(&target);
+                    let text = reason.unwrap_or_else(|| "it cannot start".to_owned());
+                    Some(Told::warning(target, "Failed", "Wake", text))
+                }
+                (_, "ready") => {
+                    let by = by.map_or_else(|| "nobody known".to_owned(), |by| by.to_string());
+                    let took = people(woke_in?);
+                    Some(Told::normal(
+                        target,
+                        "Woken",
+                        "Wake",
+                        format!("woken by {by}, ready after {took}"),
+                    ))
+                }
+                _ => {
+                    self.going.remove(&target);
+                    None
+                }
+            },
+            Note::Refused { target, refusal } => Some(Told::normal(
+                target,
+                "Refused",
+                "Refuse",
+                format!("what was asked is refused: {refusal}"),
+            )),
+            Note::Contended {
+                target,
+                by,
+                times,
+                wait,
+            } => {
+                let by = by.as_deref().unwrap_or("somebody else");
+                let wait = people(wait);
+                let text = format!("{by} has undone {times} wakes in a row: the next start waits {wait}");
+                Some(Told::warning(target, "Contended", "Wake", text))
+            }
+            Note::Dropped(target) => {
+                self.going.remove(&target);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// What is new among the documents that cannot be used.
+    pub(super) fn invalid(&mut self, now: BTreeMap<TargetId, String>) -> Vec<Told> {
+        let new = now.iter().filter(|(id, why)| self.invalid.get(*id) != Some(*why));
+        let told = new.map(|(id, why)| Told::warning(id.clone(), "Invalid", "Read", why.clone()));
+        let told = told.collect();
+        self.invalid = now;
+        told
+    }
+}
+
+impl Told {
+    fn normal(target: TargetId, reason: &'static str, action: &'static str, text: String) -> Self {
+        Self {
+            target,
+            warning: false,
+            reason,
+            action,
+            text: bounded(text),
+        }
+    }
+
+    fn warning(target: TargetId, reason: &'static str, action: &'static str, text: String) -> Self {
+        Self {
+            warning: true,
+            ..Self::normal(target, reason, action, text)
+        }
+    }
+}
+
+fn asleep(why: Why) -> String {
+    let why = match why {
+        Why::Idle => "nobody has used it for its idle time",
+        Why::Asked => "a person asked for it",
+        Why::SetByOthers => "somebody else has set its replicas to zero",
+        _ => return format!("scaled to zero ({why}); requests are held from now on"),
+    };
+    format!("{why}; requests are held from now on")
+}
+
+fn given_up(why: Why) -> String {
+    match why {
+        Why::InUse => "not put to sleep: something is held or in flight".to_owned(),
+        Why::Used => "not put to sleep: it was used just before".to_owned(),
+        Why::Unconfirmed => "not put to sleep: not every proxy confirmed in time that it holds".to_owned(),
+        Why::Abandoned | Why::SetByOthers => {
+            "not put to sleep: somebody else has set its replicas, and they stand".to_owned()
+        }
+        Why::Lost => "not put to sleep: its endpoints were lost, so it is being woken".to_owned(),
+        _ => format!("not put to sleep ({why})"),
+    }
+}
+
+/// To a hundredth of a second: equal texts are folded into one Event.
+fn people(span: Duration) -> String {
+    format!("{:.2} s", span.as_secs_f64())
+}
+
+fn bounded(mut text: String) -> String {
+    if text.len() > MAX_TEXT {
+        let end = (0..=MAX_TEXT - 3).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
+        text.push_str("...");
+    }
+    text
+}
