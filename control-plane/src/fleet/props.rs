@@ -59,6 +59,8 @@ enum Action {
     Carry,
     /// The workload dies.
     Die,
+    /// Another manager sets the replicas.
+    Others(u32),
     Wait(u64),
     AskSleep,
     AskWake,
@@ -104,7 +106,7 @@ struct Play {
     envoys: [Envoy; 2],
     told: VecDeque<Command>,
     command: u64,
-    up: bool,
+    replicas: u32,
 }
 
 impl Play {
@@ -114,7 +116,7 @@ impl Play {
             envoys: [Envoy::new(), Envoy::new()],
             told: VecDeque::new(),
             command: 0,
-            up: false,
+            replicas: 0,
         }
     }
 
@@ -148,6 +150,7 @@ impl Play {
             Action::Leave(n) => self.leave(n),
             Action::Carry => self.carry(),
             Action::Die => self.die(),
+            Action::Others(replicas) => self.scale(replicas),
             Action::Wait(ms) => self.world.pass(ms),
             Action::AskSleep => {
                 let _ = self.world.fleet.sleep(&id("web"), now);
@@ -265,29 +268,35 @@ impl Play {
             return Vec::new();
         };
         match command {
-            Command::Start { command, .. } => (self.command, self.up) = (command, true),
-            Command::Stop { command, .. } => (self.command, self.up) = (command, false),
+            Command::Start { command, .. } => (self.command, self.replicas) = (command, self.replicas.max(1)),
+            // What others have set stands, and is told.
+            Command::Stop { command, from, .. } if self.replicas != from => self.command = command,
+            Command::Stop { command, .. } => (self.command, self.replicas) = (command, 0),
             _ => return Vec::new(),
         }
-        let up = u32::from(self.up);
+        self.scale(self.replicas)
+    }
+
+    fn scale(&mut self, replicas: u32) -> Vec<Command> {
+        self.replicas = replicas;
         self.see(Observed {
             command: self.command,
-            replicas: up,
-            ready: up,
-            left: up,
+            replicas,
+            ready: replicas,
+            left: replicas,
             failure: None,
             set_by: None,
         })
     }
 
     fn die(&mut self) -> Vec<Command> {
-        if !std::mem::take(&mut self.up) {
+        if self.replicas == 0 {
             return Vec::new();
         }
         let failure = Some("it died".to_owned());
         self.see(Observed {
             command: self.command,
-            replicas: 1,
+            replicas: self.replicas,
             ready: 0,
             left: 0,
             failure,
@@ -334,6 +343,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => envoy().prop_map(Action::Leave),
         6 => Just(Action::Carry),
         1 => Just(Action::Die),
+        2 => (0u32..4).prop_map(Action::Others),
         4 => (0u64..12_000).prop_map(Action::Wait),
         1 => Just(Action::Wait(700_000)),
         2 => Just(Action::AskSleep),
