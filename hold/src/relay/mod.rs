@@ -7,6 +7,7 @@
 mod catalogue;
 mod link;
 mod rows;
+mod split;
 #[cfg(test)]
 mod tests;
 
