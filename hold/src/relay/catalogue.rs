@@ -11,9 +11,26 @@ use crate::{Head, Slot, SlotRecord};
 /// Most publications that are remembered for the gates' answers.
 const PUBLISHED: usize = 4_096;
 
+/// A control plane counts epochs anew. In this one is what it found ready and what has not been away since; and what was
+/// ready before that cannot have been put to sleep in between, for this proxy would have been asked.
+const EPOCH_FOUND: u64 = 1;
+
+/// Which answer of a control plane something stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum View {
+    /// The first that this Envoy has.
+    First,
+    /// The first of another life of the control plane.
+    Successor,
+    /// Any other.
+    Next,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Catalogue {
     head: Head,
+    /// Whose revisions were taken in last; unknown until the first.
+    instance: Option<String>,
     slots: BTreeMap<Slot, SlotRecord>,
     by_id: BTreeMap<TargetId, Slot>,
     free: BTreeSet<Slot>,
@@ -85,9 +102,17 @@ impl Catalogue {
             gone.iter().for_each(|id| self.remove(id));
         }
         removed.iter().for_each(|id| self.remove(id));
-        let first = !self.head.known;
+        let successor = self
+            .instance
+            .replace(revision.instance.clone())
+            .is_some_and(|former| former != revision.instance);
+        let view = match self.head.known {
+            false => View::First,
+            true if successor => View::Successor,
+            true => View::Next,
+        };
         for target in targets {
-            self.upsert(target, revision.n, first);
+            self.upsert(target, revision.n, view);
         }
         if self.head.revision.as_ref() != Some(&revision) || !self.head.known {
             self.head.revision = Some(revision);
@@ -96,7 +121,7 @@ impl Catalogue {
         }
     }
 
-    fn upsert(&mut self, target: Target, revision: u64, first: bool) {
+    fn upsert(&mut self, target: Target, revision: u64, view: View) {
         let slot = match self.by_id.get(&target.id) {
             Some(slot) => *slot,
             None => self.move_in(&target.id),
@@ -139,7 +164,16 @@ impl Catalogue {
             record.shares.clear();
             record.prober = None;
         }
-        if first && target.state == State::Ready {
+        let was_ready = record
+            .target
+            .as_ref()
+            .is_some_and(|old| old.state == State::Ready);
+        let trusts = match view {
+            View::First => true,
+            View::Successor => was_ready && target.epoch == EPOCH_FOUND,
+            View::Next => false,
+        };
+        if trusts && target.state == State::Ready {
             record.trusted = Some(target.epoch);
         } else if !matches!(target.state, State::Ready | State::Draining) {
             // Epochs begin anew with the control plane: the same number may come again.

@@ -85,8 +85,15 @@ impl Scenario {
     }
 
     fn snapshot(&mut self, n: u64, targets: Vec<Target>) {
+        self.snapshot_of("cp", n, targets);
+    }
+
+    fn snapshot_of(&mut self, instance: &str, n: u64, targets: Vec<Target>) {
         let response = SyncResponse {
-            revision: revision(n),
+            revision: Revision {
+                instance: instance.to_owned(),
+                n,
+            },
             full: true,
             targets,
             removed: Vec::new(),
@@ -471,6 +478,38 @@ fn an_answer_to_a_poll_from_before_the_loss_confirms_nothing() {
         None,
         "must ask for a full snapshot"
     );
+}
+
+#[test]
+fn what_was_ready_needs_no_confirm_when_another_control_plane_takes_over() {
+    let epoch = |epoch, state| Target {
+        epoch,
+        ..target("a", state)
+    };
+    let cases = [
+        (State::Ready, 1, true, "must go on passing"),
+        (State::Ready, 2, false, "it has been away since"),
+        (State::Asleep, 1, false, "it has come up since"),
+        (
+            State::Draining,
+            1,
+            false,
+            "the drain may have been carried out and it may have come up since",
+        ),
+    ];
+    for (before, after, trusted, why) in cases {
+        let mut s = Scenario::new();
+        s.snapshot(1, vec![]);
+        s.snapshot(2, vec![epoch(7, before)]);
+        s.snapshot_of("successor", 1, vec![epoch(after, State::Ready)]);
+        assert_eq!(s.record("a").trusted, trusted.then_some(after), "{why}");
+        s.snapshot_of("successor", 2, vec![epoch(after + 1, State::Ready)]);
+        assert_ne!(
+            s.record("a").trusted,
+            Some(after + 1),
+            "must be confirmed when it comes up again"
+        );
+    }
 }
 
 #[test]
