@@ -51,7 +51,7 @@ impl Backoff {
         let wait = self.next();
         match trouble {
             Trouble::Conflict if first => Duration::ZERO,
-            Trouble::Conflict | Trouble::Internal(_) | Trouble::Unanswered => wait,
+            Trouble::Conflict | Trouble::NotYet(_) | Trouble::Internal(_) | Trouble::Unanswered => wait,
             Trouble::Busy(asked) => wait.max(*asked).min(SLOWEST),
             Trouble::Refused(_) => self.spread(SLOW),
         }

@@ -259,7 +259,7 @@ impl Scaler {
             Trouble::Internal(_) | Trouble::Unanswered => {}
             // Nor can an earlier one land any more.
             Trouble::Conflict => self.doubt = None,
-            Trouble::Refused(_) | Trouble::Busy(_) => self.doubt = earlier,
+            Trouble::Refused(_) | Trouble::NotYet(_) | Trouble::Busy(_) => self.doubt = earlier,
         }
         self.metrics.scale_written(trouble.name());
         Attempt::Failed(trouble)

@@ -5,8 +5,8 @@ use kube::core::Status;
 use super::request::Subresource;
 use crate::kubernetes::failure::{Failure, Kind};
 
-/// Misses until people are told of an internal error, two to three seconds: a few are a database that chooses a new
-/// leader, more are a webhook that is down.
+/// Misses until people are told of what an API server may say that is only starting, two to three seconds: internal
+/// errors while its database chooses a leader, 403 until it has read the roles, 404 until it serves custom resources.
 const TELL_AFTER: u32 = 7;
 
 /// Why a request did not do what it should.
@@ -16,6 +16,8 @@ pub(super) enum Trouble {
     Conflict,
     /// The API server says no, and will again unless somebody changes something.
     Refused(Failure),
+    /// The API server says no, and may think better of it soon.
+    NotYet(Failure),
     /// The API server asks to wait, and has done nothing.
     Busy(Duration),
     /// The API server failed inside: it may have been done or not.
@@ -29,7 +31,7 @@ impl Trouble {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Conflict => "conflict",
-            Self::Refused(_) => "refused",
+            Self::Refused(_) | Self::NotYet(_) => "refused",
             Self::Busy(_) => "busy",
             Self::Internal(_) | Self::Unanswered => "unknown",
         }
@@ -39,15 +41,17 @@ impl Trouble {
     pub(super) fn tell(&self, misses: u32) -> Option<Failure> {
         match self {
             Self::Refused(failure) => Some(failure.clone()),
-            Self::Internal(failure) if misses + 1 >= TELL_AFTER => Some(failure.clone()),
-            Self::Internal(_) | Self::Conflict | Self::Busy(_) | Self::Unanswered => None,
+            Self::NotYet(failure) | Self::Internal(failure) => {
+                Some(failure.clone()).filter(|_| misses + 1 >= TELL_AFTER)
+            }
+            Self::Conflict | Self::Busy(_) | Self::Unanswered => None,
         }
     }
 
     /// For one who does not try again.
     pub(super) fn into_failure(self, of: &Subresource) -> Failure {
         match self {
-            Self::Refused(failure) | Self::Internal(failure) => failure,
+            Self::Refused(failure) | Self::NotYet(failure) | Self::Internal(failure) => failure,
             Self::Conflict | Self::Busy(_) | Self::Unanswered => Failure::new(
                 Kind::Unreachable,
                 &format!("the API server does not tell the scale of {of}"),
@@ -68,17 +72,19 @@ pub(super) fn judge(error: &kube::Error, of: &Subresource) -> Trouble {
 fn by_status(status: &Status, of: &Subresource) -> Trouble {
     let message = &status.message;
     let details = status.details.as_ref();
+    let no_scale = format!("{of} has no scale subresource");
     match status.code {
         409 => Trouble::Conflict,
         // A 404 that names an object is about the object; another is about the path.
         404 if details.is_some_and(|details| !details.name.is_empty()) => {
             refused(Kind::WorkloadNotFound, &format!("there is no {of}"))
         }
-        404 | 405 => refused(Kind::KindNotScalable, &format!("{of} has no scale subresource")),
-        403 => refused(
-            Kind::Refused,
-            &format!("the scale of {of} is not ours to change: {message}"),
-        ),
+        405 => refused(Kind::KindNotScalable, &no_scale),
+        404 => Trouble::NotYet(Failure::new(Kind::KindNotScalable, &no_scale)),
+        403 => {
+            let text = format!("the scale of {of} is not ours to change: {message}");
+            Trouble::NotYet(Failure::new(Kind::Refused, &text))
+        }
         429 => Trouble::Busy(Duration::from_secs(
             details.map_or(0, |details| details.retry_after_seconds).into(),
         )),

@@ -184,13 +184,13 @@ async fn a_doubt_ends_when_the_write_can_land_no_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_told_and_tried_again() {
-    for (status, kind) in [
-        (403, Kind::Refused),
-        (404, Kind::WorkloadNotFound),
-        (405, Kind::KindNotScalable),
-        (422, Kind::Refused),
+    for (status, times, kind) in [
+        (403, 8, Kind::Refused),
+        (404, 2, Kind::WorkloadNotFound),
+        (405, 2, Kind::KindNotScalable),
+        (422, 2, Kind::Refused),
     ] {
-        let server = Server::new(0, [Scenario::Answer(status); 2]);
+        let server = Server::new(0, vec![Scenario::Answer(status); times]);
         let told = Arc::new(Mutex::new(Vec::new()));
         let ear = Arc::clone(&told);
         let begun = Instant::now();
@@ -218,7 +218,7 @@ async fn an_order_down_that_was_refused_writes_no_more() {
     // A refusal is certain; after an internal error the write may land yet.
     let errors = [Scenario::Answer(500); 7];
     for (plan, end) in [
-        (vec![Scenario::Answer(403)], 3),
+        (vec![Scenario::Answer(422)], 3),
         (errors.to_vec(), 3),
         ([&errors[1..], &[Scenario::FailsAndLands(2)]].concat(), 0),
     ] {
@@ -251,6 +251,7 @@ async fn a_server_that_fails_now_and_then_is_not_told() {
         [
             Scenario::Answer(503),
             Scenario::Lost,
+            Scenario::Answer(403),
             Scenario::Answer(504),
             Scenario::Lost,
         ],
