@@ -85,10 +85,12 @@ impl Request {
         }
     }
 
-    /// `spec.replicas` of the body that was sent (an omitted one is 0): of writes to a `scale` subresource.
+    /// `spec.replicas` (an omitted one is 0) of a write to a `scale` subresource: as sent, else as answered. The server
+    /// logs neither of a PUT to those of `apps/v1`: see [`super::Scales`].
     pub fn replicas(&self) -> Option<i64> {
         (self.subresource == "scale").then_some(())?;
-        Some(self.body.as_ref()?["spec"]["replicas"].as_i64().unwrap_or(0))
+        let scale = self.body.as_ref().or(self.answer.as_ref())?;
+        Some(scale["spec"]["replicas"].as_i64().unwrap_or(0))
     }
 }
 
