@@ -63,7 +63,7 @@ fn a_targets_file_that_is_not_there_is_named() {
 }
 
 #[test]
-fn each_backend_says_where_its_targets_come_from() {
+fn each_backend_says_what_it_needs() {
     for (args, expected) in [
         (
             &["serve"][..],
@@ -72,6 +72,10 @@ fn each_backend_says_where_its_targets_come_from() {
         (
             &["serve", "--backend", "kubernetes", "--targets", "t.yaml"],
             "control-plane: --targets is for local and manual: with --backend kubernetes targets are ScaleTarget resources\n",
+        ),
+        (
+            &["serve", "--backend", "kubernetes", "--lease-duration", "99ms"],
+            "control-plane: --lease-duration is too short to elect a leader by: write 100ms or more\n",
         ),
     ] {
         let output = run(args);

@@ -32,6 +32,9 @@ use crate::time::Clock;
 /// Two estimates of an arrival that are closer than this are the same one: network and scheduling move them.
 const ARRIVAL_JITTER: Duration = Duration::from_millis(100);
 
+/// A fifth of it is the longest that one request for the lease may take.
+const SHORTEST_LEASE: Duration = Duration::from_millis(100);
+
 /// What every backend is served with.
 pub(crate) struct Stage {
     /// What the handlers share. Nobody answers before the seat is taken.
@@ -162,6 +165,9 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
             bail!(
                 "--targets is for local and manual: with --backend kubernetes targets are ScaleTarget resources"
             )
+        }
+        (None, None) if lease_duration.get() < SHORTEST_LEASE => {
+            bail!("--lease-duration is too short to elect a leader by: write 100ms or more")
         }
         (None, None) => {
             let wiring = kubernetes::Wiring {
