@@ -262,3 +262,38 @@ async fn the_parts_go_together() {
     stack.gone("web").await;
     assert_eq!(stack.kubelet.running(), 0, "no process must be left");
 }
+
+/// The control plane's own Deployment, as it ships: its Secret, its service account, its probe.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_may_mount_a_secret_and_use_its_service_account() {
+    let Some(cluster) = Cluster::start().await else {
+        return;
+    };
+    let base = e2e::binaries::root().join("kubernetes/base");
+    cluster.apply_folder(&base, |_| true).await;
+    let kubelet = Kubelet::start(&cluster).await;
+    let name = e2e::kube::ACCOUNT;
+    eventually("its pods are bound", WITHIN, || async {
+        kubelet.count(e2e::kube::NAMESPACE, name, |what| *what == What::Bound) == 2
+    })
+    .await;
+    let started = |what: &What| matches!(what, What::Started { .. });
+    assert_eq!(
+        kubelet.count(e2e::kube::NAMESPACE, name, started),
+        0,
+        "must wait for the Secret"
+    );
+
+    let secret = "{apiVersion: v1, kind: Secret, metadata: {name: holdfast-token, namespace: holdfast-system}, stringData: {token: t}}";
+    cluster.apply(secret).await;
+
+    eventually("the replica that leads is ready", WITHIN * 2, || async {
+        kubelet.count(e2e::kube::NAMESPACE, name, |what| *what == What::Ready) == 1
+    })
+    .await;
+    let user = format!("system:serviceaccount:{}:{name}", e2e::kube::NAMESPACE);
+    assert!(
+        !cluster.audit().of(&user).is_empty(),
+        "it must act as its service account"
+    );
+}

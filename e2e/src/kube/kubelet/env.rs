@@ -49,11 +49,13 @@ pub(super) async fn resolve(
     Ok(env)
 }
 
-struct Store<'a> {
-    client: &'a Client,
-    namespace: &'a str,
+/// The config maps and secrets of a namespace.
+pub(super) struct Store<'a> {
+    pub(super) client: &'a Client,
+    pub(super) namespace: &'a str,
 }
 
+/// `None`: it is absent, and may be.
 type Values = Option<BTreeMap<String, String>>;
 
 impl Store<'_> {
@@ -80,7 +82,7 @@ impl Store<'_> {
         }
     }
 
-    async fn config_map(&self, name: &str, optional: Option<bool>) -> Result<Values, String> {
+    pub(super) async fn config_map(&self, name: &str, optional: Option<bool>) -> Result<Values, String> {
         let api = Api::<ConfigMap>::namespaced(self.client.clone(), self.namespace);
         match api.get_opt(name).await.map_err(|error| error.to_string())? {
             Some(map) => Ok(Some(map.data.unwrap_or_default())),
@@ -89,7 +91,7 @@ impl Store<'_> {
         }
     }
 
-    async fn secret(&self, name: &str, optional: Option<bool>) -> Result<Values, String> {
+    pub(super) async fn secret(&self, name: &str, optional: Option<bool>) -> Result<Values, String> {
         let api = Api::<Secret>::namespaced(self.client.clone(), self.namespace);
         match api.get_opt(name).await.map_err(|error| error.to_string())? {
             Some(secret) => {

@@ -16,6 +16,7 @@ use super::journal::What;
 use super::object::Object;
 use super::probe::Probing;
 use super::report::{Doing, Ended, Report};
+use super::volumes::Mounts;
 use super::{LABELS, Seen, Shared, env, uid};
 use crate::Process;
 use crate::kube::task::Task;
@@ -132,10 +133,19 @@ impl Life {
             let kubeconfig = self.shared.tokens.kubeconfig(self.namespace(), account).await;
             env.insert("KUBECONFIG".to_owned(), kubeconfig.display().to_string());
         }
+        let dir = self.shared.dir.join(uid(&self.pod));
+        let mounts = loop {
+            // Until they are there the container is being created, as its status says already.
+            match Mounts::make(&self.shared.client, &self.pod, &container, &dir).await {
+                Ok(mounts) => break mounts,
+                Err(_) => sleep(LOOKS_AGAIN).await,
+            }
+        };
         let Some((program, args)) = container::command_line(&container, &env, ip) else {
             self.wait("RunContainerError", "no command specified").await;
             return std::future::pending().await;
         };
+        let args: Vec<String> = args.iter().map(|word| mounts.localise(word)).collect();
         let env: Vec<_> = env.into_iter().collect();
         let mut back_off = BACK_OFF;
         loop {

@@ -10,6 +10,7 @@
 //! | IP | a loopback address that no other pod has or had; `POD_IP` in its environment, `$(POD_IP)` in its arguments |
 //! | `0.0.0.0:` or `[::]:` in arguments and variables | its IP: it has no network namespace |
 //! | service account other than `default` | `KUBECONFIG` with a token of it, in place of the mounted one |
+//! | mounted secrets and config maps | files in a folder, whose path takes the place of the mounted one in its arguments |
 //! | image `missing` | `ErrImagePull`, then `ImagePullBackOff` |
 //! | a config map or secret in `env` that is not there | `CreateContainerConfigError` |
 //! | a command that ends twice | `CrashLoopBackOff`, from 500 ms to 5 s |
@@ -23,7 +24,7 @@
 //! | `unschedulable: "true"` | as if no node had room |
 //! | `waiting: "Reason: message"` | the container waits with that, and is never started |
 //!
-//! Not done: volumes, init containers, probes other than `httpGet` and `tcpSocket` for readiness, resource limits.
+//! Not done: volumes other than secrets and config maps, init containers, probes other than `httpGet` and `tcpSocket` for readiness, resource limits.
 
 mod container;
 mod env;
@@ -33,6 +34,7 @@ mod network;
 mod object;
 mod probe;
 mod report;
+mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
