@@ -20,20 +20,11 @@ const SERVED_WITHIN: Duration = Duration::from_secs(20);
 pub(super) fn documents(yaml: &str) -> anyhow::Result<Vec<Value>> {
     let mut documents = Vec::new();
     for document in serde_norway::Deserializer::from_str(yaml) {
-        let mut document = Value::deserialize(document).context("not YAML")?;
-        match document["items"].take() {
-            Value::Array(items) if document["kind"] == "List" => documents.extend(items),
-            items => {
-                if document.is_null() {
-                    continue;
-                }
-                if !items.is_null() {
-                    document["items"] = items;
-                } else if let Some(fields) = document.as_object_mut() {
-                    fields.remove("items");
-                }
-                documents.push(document);
-            }
+        let document = Value::deserialize(document).context("not YAML")?;
+        match document.get("items").and_then(Value::as_array) {
+            Some(items) if document["kind"] == "List" => documents.extend(items.iter().cloned()),
+            _ if document.is_null() => {}
+            _ => documents.push(document),
         }
     }
     Ok(documents)
