@@ -33,17 +33,12 @@ async fn whatever_has_a_scale_subresource_is_scaled() {
     cluster.apply(FLEET).await;
     let client = cluster.client_as("holdfast").await;
     for (api_version, kind, path, object) in [
-        (
-            "apps/v1",
-            "Deployment",
-            "/spec/replicas",
-            workload("apps/v1", "Deployment"),
-        ),
+        ("apps/v1", "Deployment", "/spec/replicas", workload("Deployment")),
         (
             "apps/v1",
             "StatefulSet",
             "/spec/replicas",
-            workload("apps/v1", "StatefulSet"),
+            workload("StatefulSet"),
         ),
         (
             "e2e.holdfast.dev/v1",
@@ -155,7 +150,7 @@ async fn what_others_write_meanwhile_stands() {
         (2, DOWN_FROM_2, replicas(5), Outcome::Abandoned, 5, 0),
         (2, DOWN_FROM_2, replicas(0), Outcome::Already, 0, 0),
     ] {
-        cluster.apply(&workload("apps/v1", "Deployment")).await;
+        cluster.apply(&workload("Deployment")).await;
         set(&objects, &replicas(start)).await;
         let case = format!("{order} while {meanwhile}");
         let (others, patch) = (objects.clone(), meanwhile.clone());
@@ -191,7 +186,7 @@ async fn nothing_is_written_twice_and_nothing_lost_when_the_api_server_fails() {
     let Some(cluster) = Cluster::start().await else {
         return;
     };
-    cluster.apply(&workload("apps/v1", "Deployment")).await;
+    cluster.apply(&workload("Deployment")).await;
     let client = cluster.client_as("holdfast").await;
     let deployment = scalable(&client, "apps/v1", "Deployment").await;
 
@@ -234,7 +229,7 @@ async fn who_may_not_scale_says_so_and_goes_on_when_he_may() {
     let Some(cluster) = Cluster::start().await else {
         return;
     };
-    cluster.apply(&workload("apps/v1", "Deployment")).await;
+    cluster.apply(&workload("Deployment")).await;
     let deployment = scalable(&cluster.admin(), "apps/v1", "Deployment").await;
     let kubeconfig = cluster.kubeconfig_for_service_account("default", "default").await;
     let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
@@ -284,12 +279,7 @@ spec:
         scale: {specReplicasPath: .spec.size, statusReplicasPath: .status.size, labelSelectorPath: .spec.selector}
 ";
 
-const FLEET_OBJECT: &str = "
-apiVersion: e2e.holdfast.dev/v1
-kind: Fleet
-metadata: {name: web}
-spec: {size: 0, selector: app=web}
-";
+const FLEET_OBJECT: &str = "{apiVersion: e2e.holdfast.dev/v1, kind: Fleet, metadata: {name: web}, spec: {size: 0, selector: app=web}}";
 
 const MAY_SCALE: &str = "
 apiVersion: rbac.authorization.k8s.io/v1
@@ -304,14 +294,15 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: scaler}
 subjects: [{kind: ServiceAccount, name: default, namespace: default}]
 ";
 
-fn workload(api_version: &str, kind: &str) -> String {
-    let service = match kind {
-        "StatefulSet" => "serviceName: web, ",
-        _ => "",
+fn workload(kind: &str) -> String {
+    let service = if kind == "StatefulSet" {
+        "serviceName: web, "
+    } else {
+        ""
     };
     format!(
         "
-apiVersion: {api_version}
+apiVersion: apps/v1
 kind: {kind}
 metadata: {{name: web}}
 spec:
