@@ -39,6 +39,18 @@ async fn a_targets_history_is_told_by_events() {
         "must be nothing to worry about"
     );
 
+    let reply = stack.client("web").get("/").send().await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    eventually(
+        "the second sleep is folded into the first's Event",
+        WITHIN,
+        || async {
+            let sleep = event(&stack, "web", "PutToSleep").await;
+            sleep.series.and_then(|series| series.count) == Some(2)
+        },
+    )
+    .await;
+
     let reply = stack.client("broken").get("/").send().await;
     assert_eq!(reply.status, 503, "{reply:?}");
     let failed = event(&stack, "broken", "Failed").await;

@@ -173,9 +173,9 @@ async fn what_keeps_a_replica_from_the_lease_is_said_once() {
     ] {
         let said = || control.log().lines().filter(|line| line.contains(reason)).count();
         eventually("it says why", WITHIN, || async { said() > 0 }).await;
-        let before = tries(&cluster, "leases").await;
+        let before = tries(&cluster, "leases");
         eventually("it tries again", WITHIN, || async {
-            tries(&cluster, "leases").await > before + 6
+            tries(&cluster, "leases") > before + 6
         })
         .await;
         assert_eq!(said(), 1, "must be said once: {}", control.log());
@@ -256,7 +256,7 @@ fn terms(audit: &Audit) -> Vec<(Option<String>, i64)> {
         .collect()
 }
 
-async fn tries(cluster: &Cluster, resource: &str) -> usize {
+fn tries(cluster: &Cluster, resource: &str) -> usize {
     let audit = cluster.audit();
     audit
         .requests

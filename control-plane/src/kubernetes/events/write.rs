@@ -66,10 +66,11 @@ impl Book {
                 last_observed_time: MicroTime(now),
             };
             let patch = Patch::Merge(json!({"series": series}));
-            events
-                .patch(&written.name, &PatchParams::default(), &patch)
-                .await?;
-            return Ok(());
+            match events.patch(&written.name, &PatchParams::default(), &patch).await {
+                // Somebody has deleted it: it is told anew.
+                Err(kube::Error::Api(status)) if status.is_not_found() => drop(self.written.remove(&key)),
+                patched => return patched.map(drop),
+            }
         }
         let event = self.event(told, (namespace, name, uid), now);
         let written = Written {
