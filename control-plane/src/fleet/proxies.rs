@@ -221,6 +221,8 @@ impl Proxies {
             if quiet >= silence && !state.silent {
                 state.silent = true;
                 state.usage.clear();
+                // A confirm says what is in flight as well: one whose other half was dropped is none.
+                state.applied = 0;
                 lapses.push(Lapse::Silent(key.clone()));
             }
             true

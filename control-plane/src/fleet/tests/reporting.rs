@@ -2,7 +2,7 @@ use protocol::{Proxy, State};
 
 use super::super::proxies::PollId;
 use super::super::world::{World, id, mk_proxy, start};
-use crate::life::{Cause, Observed};
+use crate::life::{Cause, Observed, Quorum};
 
 #[test]
 fn a_report_wakes_at_once() {
@@ -97,6 +97,26 @@ fn the_demand_of_a_silent_proxy_is_dropped() {
         world.fleet.proxies.usage(&id("web")),
         (0, 0),
         "must not count once it is silent"
+    );
+}
+
+#[test]
+fn a_confirm_from_before_a_silence_is_none() {
+    let mut world = World::new(&["web"]);
+    let n = world.view.revision().n;
+    world.sync("a");
+    world.confirm("a", n);
+    assert_eq!(
+        world.fleet.proxies.quorum(n),
+        Quorum::Confirmed,
+        "must be confirmed"
+    );
+    world.pass(15_000);
+    world.sync("a");
+    assert_eq!(
+        world.fleet.proxies.quorum(n),
+        Quorum::Unconfirmed,
+        "must say again what it has in flight before anything is stopped"
     );
 }
 
