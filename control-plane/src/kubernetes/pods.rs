@@ -103,5 +103,6 @@ fn take(mirror: &mut Mirror<Key, PodFacts>, seen: Seen<Pod>) {
         Seen::Absent => {
             mirror.absent();
         }
+        Seen::Refused(_) => {}
     }
 }

@@ -35,6 +35,9 @@ pub enum Seen<K> {
     End,
     /// There is no such kind in this cluster.
     Absent,
+    /// The API server answers, but will not let it be read: why, for people. Told once we may not, or after some
+    /// attempts.
+    Refused(String),
 }
 
 /// What to watch of one kind.
@@ -94,6 +97,11 @@ where
                         "{what} cannot be watched, what is known stands: {}",
                         in_full(&error)
                     );
+                }
+                // 401: our token is being renewed.
+                let is_final = (402..500).contains(&code) && code != 408 && code != 429;
+                if is_final || (code >= 500 && wait == RETRY_MAX) {
+                    tell(Seen::Refused(in_full(&error)));
                 }
                 let pause = wait;
                 wait = (wait * 2).min(RETRY_MAX);

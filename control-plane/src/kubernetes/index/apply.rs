@@ -162,13 +162,22 @@ impl Index {
     pub fn workloads(&self, kind: &Kind, seen: &Seen<DynamicObject>) {
         let mut state = self.lock();
         let workloads = state.kinds.entry(kind.clone()).or_default();
-        workloads.unusable = match seen {
-            Seen::Absent => Some(Failure {
-                kind: failure::Kind::KindNotScalable,
-                reason: format!("{kind} is not installed in this cluster"),
-            }),
-            _ => None,
-        };
+        let was_usable = workloads.unusable.is_none();
+        match seen {
+            Seen::Absent => {
+                let reason = format!("{kind} is not installed in this cluster");
+                workloads.unusable = Some(Failure::new(failure::Kind::KindNotScalable, &reason));
+            }
+            // What has been listed stands. What never was must not keep everybody else waiting.
+            Seen::Refused(why) if !workloads.mirror.is_complete() => {
+                let reason = format!("{kind} may not be read: {why}");
+                workloads.unusable = Some(Failure::new(failure::Kind::Refused, &reason));
+            }
+            // Of a listing that only begins nothing is known yet.
+            Seen::Refused(_) | Seen::Begin => {}
+            Seen::Apply(_) | Seen::Delete(_) | Seen::End => workloads.unusable = None,
+        }
+        let turned = was_usable != workloads.unusable.is_none();
         let at = workloads
             .scalable
             .as_ref()
@@ -176,7 +185,7 @@ impl Index {
         let change = take(&mut workloads.mirror, seen, |object| {
             Ok(Workload::reduce(object, at))
         });
-        let followers = if change.completed || matches!(seen, Seen::Absent) {
+        let followers = if change.completed || turned {
             state.followers.of_kind(kind)
         } else {
             change
@@ -187,7 +196,7 @@ impl Index {
         };
         state.tell(followers);
         drop(state);
-        self.ring_if(change.completed);
+        self.ring_if(change.completed || turned);
     }
 
     /// It is known how the workloads of a kind are scaled; they are to be read next.
@@ -286,7 +295,7 @@ fn frame<K: Ord + Clone, V: PartialEq, O>(mirror: &mut Mirror<K, V>, seen: &Seen
         }
         Seen::End => mirror.end(),
         Seen::Absent => mirror.absent(),
-        Seen::Apply(_) | Seen::Delete(_) => Vec::new(),
+        Seen::Apply(_) | Seen::Delete(_) | Seen::Refused(_) => Vec::new(),
     };
     Change {
         keys,

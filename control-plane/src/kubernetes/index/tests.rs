@@ -57,6 +57,37 @@ fn is_complete_without_a_kind_that_is_not_there() {
 }
 
 #[test]
+fn a_kind_that_may_not_be_read_keeps_nobody_waiting() {
+    let index = mk_index();
+    let game = Kind::new("apps/v1", "Game");
+    index.targets(Seen::Apply(mk_target("odd", "Game")));
+    index.usable(&game, mk_scalable());
+    let mut follower = index.follow(&spec_of(&index, "odd"));
+    let refused = Seen::Refused("forbidden".to_owned());
+    for _ in 0..2 {
+        index.workloads(&game, &Seen::Begin);
+        index.workloads(&game, &refused);
+        assert!(index.is_complete(), "must be complete all the same");
+    }
+    let Found::Unusable(failure) = follower.borrow_and_update().workload.clone() else {
+        panic!("must say that it cannot be used");
+    };
+    assert!(failure.reason.ends_with("forbidden"), "must say why: {failure:?}");
+
+    index.workloads(&game, &Seen::Begin);
+    index.workloads(&game, &Seen::Apply(mk_workload("odd", 3)));
+    index.workloads(&game, &Seen::End);
+    let there = follower.borrow_and_update().workload.clone();
+    assert!(matches!(there, Found::There(_)), "must be used once it may be");
+    index.workloads(&game, &refused);
+    assert_eq!(
+        index.facts(&spec_of(&index, "odd")).workload,
+        there,
+        "must stand once it was read"
+    );
+}
+
+#[test]
 fn tells_a_follower_what_changes_and_nobody_else() {
     let index = mk_index();
     for name in ["web", "api"] {

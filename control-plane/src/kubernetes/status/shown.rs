@@ -57,6 +57,7 @@ impl Shown {
             Seen::Delete(object) => drop(targets.delete(&Key::of(object).target_id())),
             Seen::End => drop(targets.end()),
             Seen::Absent => drop(targets.absent()),
+            Seen::Refused(_) => {}
         }
         drop(targets);
         self.changed.send_replace(());
