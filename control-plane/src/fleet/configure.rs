@@ -40,6 +40,7 @@ impl Fleet {
         let first = self.n == 0;
         let missing = self.missing(&configured);
         let claimed = claims(&configured, &missing);
+        let successors = self.with_successors(&missing, &configured);
         let mut events = Vec::new();
         let mut keys_moved = !missing.is_empty();
         let mut found = Vec::new();
@@ -67,7 +68,7 @@ impl Fleet {
                 removed: Vec::new(),
             });
         }
-        self.retire(missing, &claimed, &mut events);
+        self.retire(missing, &claimed, &successors, &mut events);
         if keys_moved {
             self.find_twins(&mut events);
         }
@@ -132,7 +133,25 @@ impl Fleet {
         known.filter(|id| !ids.contains(id)).cloned().collect()
     }
 
-    fn retire(&mut self, missing: Vec<TargetId>, claimed: &MatchKeys, events: &mut Vec<(TargetId, Event)>) {
+    /// Those of the missing whose workload a present target has.
+    fn with_successors(&self, missing: &[TargetId], configured: &[Configured]) -> BTreeSet<TargetId> {
+        let has_successor = |id: &&TargetId| {
+            self.targets.get(id).is_some_and(|entry| {
+                configured.iter().any(|one| {
+                    one.spec.workload == entry.spec.workload && namespace(&one.spec.id) == namespace(id)
+                })
+            })
+        };
+        missing.iter().filter(has_successor).cloned().collect()
+    }
+
+    fn retire(
+        &mut self,
+        missing: Vec<TargetId>,
+        claimed: &MatchKeys,
+        successors: &BTreeSet<TargetId>,
+        events: &mut Vec<(TargetId, Event)>,
+    ) {
         for id in missing {
             let Some(entry) = self.targets.get_mut(&id) else {
                 continue;
@@ -142,7 +161,8 @@ impl Fleet {
             let free_cluster = |key: &_| claimed.clusters.binary_search(key).is_err();
             entry.keys.hosts.retain(free_host);
             entry.keys.clusters.retain(free_cluster);
-            if entry.keys.is_empty() {
+            // Renamed: what happens to its workload is another's to say.
+            if entry.keys.is_empty() && successors.contains(&id) {
                 self.drop_target(&id);
             } else {
                 events.push((id, Event::Retire));
@@ -160,6 +180,10 @@ fn claims(configured: &[Configured], missing: &[TargetId]) -> MatchKeys {
     let hosts = specs().flat_map(|spec| spec.keys.hosts.iter().cloned());
     let clusters = specs().flat_map(|spec| spec.keys.clusters.iter().cloned());
     MatchKeys::new(hosts.collect(), clusters.collect())
+}
+
+fn namespace(id: &TargetId) -> Option<&str> {
+    id.as_str().split_once('/').map(|(namespace, _)| namespace)
 }
 
 fn autostart(spec: &ScaleTarget) -> bool {

@@ -1,9 +1,10 @@
 use protocol::{Incarnation, Proxy, State};
 
 use super::super::proxies::PollId;
-use super::super::world::{World, id, mk_proxy, mk_report, start};
+use super::super::world::{World, id, mk_proxy, mk_report, mk_spec, start};
 use super::super::*;
 use crate::backend::Command;
+use crate::config::Workload;
 use crate::life::Cause;
 
 #[test]
@@ -135,7 +136,7 @@ fn what_is_removed_while_asleep_is_woken_and_published_until_it_is_up() {
 }
 
 #[test]
-fn what_has_lost_its_keys_to_another_is_dropped_and_not_woken() {
+fn what_was_renamed_is_dropped_and_not_woken() {
     let mut world = World::new(&["web"]);
     let commands = world.configure(&[("renamed", "web.example.com")], "");
     assert!(
@@ -145,6 +146,29 @@ fn what_has_lost_its_keys_to_another_is_dropped_and_not_woken() {
     assert!(
         !commands.iter().any(|c| matches!(c, Command::Start { .. })),
         "must not be woken: {commands:?}"
+    );
+}
+
+#[test]
+fn what_is_removed_without_a_key_is_woken_all_the_same() {
+    let mut world = World::new(&["web"]);
+    let other = Workload::Object {
+        api_version: "apps/v1".to_owned(),
+        kind: "Deployment".to_owned(),
+        name: "another".to_owned(),
+    };
+    let mut usurper = mk_spec("usurper", "web.example.com", "");
+    usurper.workload = other;
+    world.fleet.configure(vec![usurper.into()], world.now);
+    let commands = world.settle();
+    assert!(
+        commands.contains(&start("web", 1, Cause::Retired)),
+        "must be woken, for it sleeps: {commands:?}"
+    );
+    let keys = world.target("web");
+    assert!(
+        keys.hosts.is_empty() && keys.clusters.is_empty(),
+        "must not be published beside the new owner"
     );
 }
 
