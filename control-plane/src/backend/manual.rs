@@ -67,6 +67,7 @@ impl Backend for Manual {
             replicas,
             ready: replicas,
             left: replicas,
+            absent: false,
             failure: None,
             set_by: None,
         };

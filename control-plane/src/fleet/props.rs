@@ -284,6 +284,7 @@ impl Play {
             replicas,
             ready: replicas,
             left: replicas,
+            absent: false,
             failure: None,
             set_by: None,
         })
@@ -299,6 +300,7 @@ impl Play {
             replicas: self.replicas,
             ready: 0,
             left: 0,
+            absent: false,
             failure,
             set_by: None,
         })

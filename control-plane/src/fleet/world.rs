@@ -150,6 +150,7 @@ impl World {
             replicas,
             ready,
             left,
+            absent: false,
             failure: None,
             set_by: None,
         };

@@ -10,6 +10,8 @@ impl Life {
         let ready = seen.ready > 0;
         let phase = match &seen.failure {
             _ if facts.suspend => Phase::Suspended,
+            _ if seen.absent && ready => Phase::Ready,
+            _ if seen.absent => Phase::Asleep,
             _ if seen.replicas == 0 && seen.left > 0 => Phase::Stopping,
             _ if seen.replicas == 0 => Phase::Asleep,
             _ if ready => Phase::Ready,

@@ -71,6 +71,9 @@ pub struct Observed {
     pub ready: u32,
     /// Processes or endpoints that are still there, terminating ones included.
     pub left: u32,
+    /// There is no workload, or none that can be scaled: `replicas` says nothing, and `failure` says why. Its endpoints
+    /// may be up all the same, whoever runs them.
+    pub absent: bool,
     /// Why it cannot start, for people.
     pub failure: Option<String>,
     /// Who set the replicas last, if it was not us and is known.

@@ -26,7 +26,10 @@ proptest! {
                 let taken = step(&before, event.clone(), &facts);
                 check(&before, &event, &facts, &taken)?;
                 life = taken.life;
-                if taken.moved.is_none() || taken.effects.contains(&Effect::Drop) {
+                if taken.effects.contains(&Effect::Drop) {
+                    return Ok(());
+                }
+                if taken.moved.is_none() {
                     break;
                 }
                 event = Event::Tick;
@@ -62,6 +65,7 @@ fn check(before: &Life, event: &Event, facts: &Facts, taken: &Step) -> Result<()
                     "must not stop without every proxy's word"
                 );
                 prop_assert!(!facts.busy(), "must not stop what is in use");
+                prop_assert!(!after.seen.absent, "must not stop what is not there");
                 prop_assert_eq!(
                     &after.phase,
                     &Phase::Stopping,
@@ -178,6 +182,8 @@ impl Turn {
             0..4 => Event::Tick,
             4..10 => {
                 let (replicas, ready, left, failed, stale) = self.seen;
+                // Missing, with and without endpoints.
+                let absent = failed && replicas == 0;
                 Event::Observed(Observed {
                     command: if stale {
                         life.command.saturating_sub(1)
@@ -187,6 +193,7 @@ impl Turn {
                     replicas,
                     ready: ready.min(left),
                     left,
+                    absent,
                     failure: failed.then(|| "it broke".to_owned()),
                     set_by: None,
                 })

@@ -31,6 +31,9 @@ pub enum Refusal {
     /// Left alone by its owner's wish.
     #[error("it is suspended")]
     Suspended,
+    /// What runs behind its Service, if anything does, is not ours to stop.
+    #[error("its workload is not there, or cannot be scaled")]
+    Absent,
     /// Removed from the configuration.
     #[error("it has been removed and is being woken")]
     Retiring,
@@ -40,6 +43,9 @@ pub enum Refusal {
 pub fn may_sleep(life: &Life, facts: &Facts) -> Result<(), Refusal> {
     if life.retiring {
         return Err(Refusal::Retiring);
+    }
+    if life.seen.absent {
+        return Err(Refusal::Absent);
     }
     match life.phase {
         Phase::Suspended => Err(Refusal::Suspended),
@@ -82,7 +88,7 @@ pub(super) fn may_stop(facts: &Facts) -> Result<(), Refusal> {
 
 /// When it will have been idle for long enough, if nothing but time is missing.
 pub(super) fn idle_at(life: &Life, facts: &Facts) -> Option<Time> {
-    if !facts.sleeps_when_idle || !facts.matched || life.retiring {
+    if !facts.sleeps_when_idle || !facts.matched || life.retiring || life.seen.absent {
         return None;
     }
     may_begin(facts, facts.now.max(facts.may_drain_at)).ok()?;

@@ -94,6 +94,8 @@ impl Turn<'_> {
     fn settle_asleep(&mut self) {
         if self.set_to_some() {
             self.enter(Phase::Waking { start_at: None }, Why::SetByOthers);
+        } else if self.nothing_to_leave_awake() {
+            self.effects.push(Effect::Drop);
         } else if self.life.wake_asked {
             self.start(Cause::Person, Why::Asked);
         } else if self.life.held_until(self.facts).is_some() {
@@ -163,7 +165,7 @@ impl Turn<'_> {
         if !self.life.obeyed() {
             return;
         }
-        if self.life.seen.replicas > 0 {
+        if self.life.seen.replicas > 0 || (self.life.seen.absent && self.is_up()) {
             let why = if self.had_obeyed {
                 Why::SetByOthers
             } else {
@@ -181,6 +183,8 @@ impl Turn<'_> {
         let wanted = self.life.retiring || self.facts.demand(self.life.since);
         if self.is_up() {
             self.enter_ready(Why::Endpoints);
+        } else if self.nothing_to_leave_awake() {
+            self.effects.push(Effect::Drop);
         } else if self.set_to_zero() && self.life.seen.failure.is_none() {
             self.undone();
         } else if wanted && self.facts.now >= retry_at {
@@ -208,11 +212,16 @@ impl Turn<'_> {
     }
 
     fn set_to_zero(&self) -> bool {
-        self.life.obeyed() && self.life.seen.replicas == 0
+        self.life.obeyed() && self.life.seen.replicas == 0 && !self.life.seen.absent
     }
 
     fn set_to_some(&self) -> bool {
         self.life.obeyed() && self.life.seen.replicas > 0
+    }
+
+    /// It was removed, and so was its workload.
+    fn nothing_to_leave_awake(&self) -> bool {
+        self.life.retiring && self.life.seen.absent
     }
 
     fn enter(&mut self, phase: Phase, why: Why) {

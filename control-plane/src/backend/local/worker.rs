@@ -231,6 +231,7 @@ impl Worker {
             replicas,
             ready,
             left,
+            absent: false,
             failure,
             set_by: None,
         };

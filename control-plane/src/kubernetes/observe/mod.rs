@@ -81,6 +81,7 @@ pub fn observed<'a>(
             replicas,
             ready: known.endpoints.ready,
             left,
+            absent: known.workload.is_none(),
             failure: failure.as_ref().map(|failure| failure.reason.clone()),
             set_by,
         },
@@ -155,6 +156,7 @@ mod tests {
             ..mk_known(None)
         };
         let seen = observed(known, [], Timestamp::UNIX_EPOCH, Duration::ZERO).observed;
+        assert!(seen.absent, "must be absent");
         assert_eq!(seen.replicas, 0, "must want nothing");
         assert_eq!(seen.failure, Some(gone.reason), "must say that it is missing");
     }

@@ -22,6 +22,7 @@ pub(super) fn seen(command: u64, replicas: u32, ready: u32, left: u32) -> Observ
         replicas,
         ready,
         left,
+        absent: false,
         failure: None,
         set_by: None,
     }

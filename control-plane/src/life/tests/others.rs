@@ -112,3 +112,75 @@ fn what_comes_back_is_no_longer_dropped() {
         "must be kept"
     );
 }
+
+#[test]
+fn what_is_removed_together_with_its_workload_is_dropped() {
+    let gone = Observed {
+        absent: true,
+        failure: Some("there is none".to_owned()),
+        ..seen(0, 0, 0, 0)
+    };
+    let asleep = Life {
+        seen: gone,
+        ..mk_life(Phase::Asleep)
+    };
+    let dropped = check_life(&asleep, Event::Retire, &mk_facts(100), "asleep", None);
+    assert_eq!(dropped.effects, [Effect::Drop], "must not be kept for ever");
+
+    let waking = Life {
+        retiring: true,
+        ..mk_life(Phase::Waking { start_at: None })
+    };
+    let observed = Event::Observed(asleep.seen);
+    let failed = check_life(
+        &waking,
+        observed,
+        &mk_facts(100),
+        "failed",
+        Some(Why::CannotStart),
+    );
+    assert_eq!(
+        step(&failed.life, Event::Tick, &mk_facts(100)).effects,
+        [Effect::Drop],
+        "must not be tried for ever"
+    );
+}
+
+#[test]
+fn what_is_up_without_its_workload_stays_up() {
+    let up = Observed {
+        absent: true,
+        failure: Some("there is none".to_owned()),
+        ..seen(0, 0, 1, 1)
+    };
+    let found = Life::found(up.clone(), &mk_facts(50));
+    assert_eq!(found.phase, Phase::Ready, "must be ready from the first");
+    let idle = mk_facts(1000);
+    check_life(&found, Event::Tick, &idle, "ready", None);
+    assert_eq!(
+        may_sleep(&found, &idle),
+        Err(Refusal::Absent),
+        "must not be put to sleep by a person either"
+    );
+    let observed = Event::Observed(up);
+    check_life(&mk_ready(), observed.clone(), &mk_facts(60), "ready", None);
+    check_life(
+        &mk_draining(),
+        observed,
+        &mk_facts(101),
+        "ready",
+        Some(Why::SetByOthers),
+    );
+    let gone = Observed {
+        ready: 0,
+        left: 0,
+        ..found.seen.clone()
+    };
+    check_life(
+        &found,
+        Event::Observed(gone),
+        &mk_facts(60),
+        "waking",
+        Some(Why::Lost),
+    );
+}
