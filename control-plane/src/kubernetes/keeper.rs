@@ -140,13 +140,13 @@ async fn run(tools: Tools, mut orders: watch::Receiver<Orders>) -> Result<(), Go
                 outlook.obey(command, None);
                 continue;
             }
-            (None, Some(scaler)) if outlook.needs_scale() => {
+            (None, Some(scaler)) if let Some(generation) = outlook.needs_scale() => {
                 let read = tokio::select! {
                     read = scaler.read() => Some(read),
                     changed = orders.changed() => changed.map(|()| None).map_err(|_| Gone)?,
                 };
                 if let Some(read) = read {
-                    outlook.take_scale(read);
+                    outlook.take_scale(generation, read);
                     continue;
                 }
             }

@@ -17,10 +17,14 @@ use crate::metrics::Metrics;
 
 /// Most kinds at once: each is a watch of all its objects. Who scales more than a few kinds of workloads?
 const MAX_KINDS: usize = 32;
-/// Before a kind that cannot be scaled, or was not found, is looked for again.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// Before an API server that did not answer is asked again.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Before a kind that was not found or cannot be scaled is looked for again, doubled after each time: an API server that
+/// is only starting does not know its custom kinds yet.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Longest of these waits.
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(30);
+/// As often the API server may not answer before the kind counts as unusable, so that one that is broken does not keep
+/// all others waiting.
+const MISSES: u32 = 3;
 
 /// Runs until it is dropped.
 pub async fn watch(client: Client, index: Index, metrics: Metrics) {
@@ -56,28 +60,35 @@ pub async fn watch(client: Client, index: Index, metrics: Metrics) {
 
 async fn watch_kind(client: Client, index: Index, kind: Kind) {
     let mut said = None;
+    let (mut wait, mut misses) = (LOOK_AGAIN, 0);
     loop {
-        let (failure, pause) = match resource::find(&client, &kind.api_version, &kind.kind).await {
+        let failure = match resource::find(&client, &kind.api_version, &kind.kind).await {
             Found::Scalable(scalable) => {
                 let api: Api<DynamicObject> = Api::all_with(client.clone(), &scalable.resource);
                 let what = scalable.resource.plural.clone();
                 index.usable(&kind, scalable);
                 return follow(&what, api, Scope::default(), |seen| index.workloads(&kind, &seen)).await;
             }
-            Found::Not(failure) => (failure, LOOK_AGAIN),
-            Found::Unknown(failure) => (failure, ASK_AGAIN),
+            Found::Not(failure) => failure,
+            Found::Unknown(failure) => {
+                misses += 1;
+                if misses < MISSES {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    continue;
+                }
+                failure
+            }
         };
         if said.replace(failure.clone()).as_ref() != Some(&failure) {
             warn!(event = "kind_unusable", %kind, "{kind}: {}", failure.reason);
             index.unusable(&kind, failure);
         }
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LOOK_AGAIN_MAX);
     }
 }
 
 fn too_many(kind: &Kind) -> Failure {
-    Failure {
-        kind: failure::Kind::KindNotScalable,
-        reason: format!("{kind} is not watched: targets name more than {MAX_KINDS} kinds of workloads"),
-    }
+    let text = format!("{kind} is not watched: targets name more than {MAX_KINDS} kinds of workloads");
+    Failure::new(failure::Kind::KindNotScalable, &text)
 }

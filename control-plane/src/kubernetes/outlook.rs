@@ -24,6 +24,10 @@ use crate::life::Observed;
 /// Before a scale that could not be read is read again.
 const READ_AGAIN: Duration = Duration::from_secs(5);
 
+/// Longest that a watch is behind a write. Versions that it has not reached by then are of another history: the cluster's
+/// store was restored from a backup.
+const BEHIND: Duration = Duration::from_secs(60);
+
 /// What is known of one target.
 pub(super) struct Outlook {
     id: TargetId,
@@ -32,8 +36,8 @@ pub(super) struct Outlook {
     pods: Option<Pods>,
     /// The newest that was read or written through the scale subresource.
     scale: Option<Scale>,
-    /// True if `scale` is what we wrote or found when we carried an order out: the watch may be behind it.
-    floor: bool,
+    /// Until then `scale` is what we wrote or found when we carried an order out, and the watch may be behind it.
+    floor: Option<Instant>,
     /// Generation of the object when `scale` was read, for kinds whose object does not tell its replicas.
     scale_at: Option<i64>,
     /// Replicas that we set last.
@@ -53,7 +57,7 @@ impl Outlook {
             facts: tools.index.follow(spec),
             pods: None,
             scale: None,
-            floor: false,
+            floor: None,
             scale_at: None,
             ours: None,
             trouble: None,
@@ -100,7 +104,7 @@ impl Outlook {
                 self.ours = Some(scale.replicas);
             }
             self.scale = Some(scale);
-            self.floor = true;
+            self.floor = Some(Instant::now() + BEHIND);
             self.scale_at = None;
         }
     }
@@ -110,28 +114,24 @@ impl Outlook {
         self.trouble = failure;
     }
 
-    /// True if the scale subresource must be asked: the object does not tell its replicas, or its Pods are to be
-    /// watched and it does not tell their labels.
-    pub(super) fn needs_scale(&self) -> bool {
+    /// The object's generation, if the scale subresource must be asked: the object itself does not tell its replicas.
+    pub(super) fn needs_scale(&self) -> Option<i64> {
         let facts = self.facts.borrow();
         let Found::There(workload) = &facts.workload else {
-            return false;
+            return None;
         };
-        if self.look_again.is_some_and(|at| at > Instant::now()) && self.trouble.is_some() {
-            return false;
-        }
-        workload.replicas.is_none() && self.scale_at != Some(workload.generation) && !self.is_ahead(workload)
+        let waits = self.trouble.is_some() && self.look_again.is_some_and(|at| at > Instant::now());
+        let known = workload.replicas.is_some() || self.scale_at == Some(workload.generation);
+        (!waits && !known && !self.is_ahead(workload)).then_some(workload.generation)
     }
 
-    /// The scale subresource was read.
-    pub(super) fn take_scale(&mut self, read: Result<Scale, Failure>) {
+    /// The scale subresource was read, at `generation` or later.
+    pub(super) fn take_scale(&mut self, generation: i64, read: Result<Scale, Failure>) {
         match read {
             Ok(scale) => {
-                if let Found::There(workload) = &self.facts.borrow().workload {
-                    self.scale_at = Some(workload.generation);
-                }
+                self.scale_at = Some(generation);
                 self.scale = Some(scale);
-                self.floor = false;
+                self.floor = None;
                 self.trouble = None;
             }
             Err(failure) => {
@@ -168,6 +168,7 @@ impl Outlook {
     /// Tells the fleet what is seen, if that is news.
     pub(super) async fn tell(&mut self, tools: &Tools) -> Result<(), Gone> {
         let facts = self.facts.borrow_and_update().clone();
+        self.mind_floor(&facts);
         let Some(seen) = self.look(tools, &facts) else {
             return Ok(());
         };
@@ -227,8 +228,19 @@ impl Outlook {
 
     /// True if we have written or read something that `workload` does not show yet.
     fn is_ahead(&self, workload: &Workload) -> bool {
-        let written = self.scale.as_ref().filter(|_| self.floor);
+        let written = self.scale.as_ref().filter(|_| self.floor.is_some());
         written.is_some_and(|scale| !workload.version.reaches(&scale.version))
+    }
+
+    /// What was written goes before what the watch shows, until that has caught up.
+    fn mind_floor(&mut self, facts: &Facts) {
+        let Some(until) = self.floor else { return };
+        let behind = matches!(&facts.workload, Found::There(workload) if self.is_ahead(workload));
+        if !behind || Instant::now() >= until {
+            self.floor = None;
+        } else {
+            self.look_again = Some(self.look_again.map_or(until, |other| other.min(until)));
+        }
     }
 
     fn mind_pods(&mut self, tools: &Tools, facts: &Facts, seen: &Observed) {
