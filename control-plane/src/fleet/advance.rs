@@ -63,7 +63,10 @@ impl Fleet {
         let target = Arc::new(target);
         if let Some(entry) = self.targets.get_mut(id) {
             let passed = passes(entry.published.state);
-            if passed && !passes(target.state) {
+            // Under a key that is new requests may still pass, however long they have been held under the others.
+            let (before, now) = (&entry.published, &target);
+            let rekeyed = before.hosts != now.hosts || before.clusters != now.clusters;
+            if (passed || rekeyed) && !passes(target.state) {
                 entry.held_since = n;
             }
             entry.published = Arc::clone(&target);

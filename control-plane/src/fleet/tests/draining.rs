@@ -4,6 +4,25 @@ use super::super::world::{World, id, mk_report, stop};
 use super::super::*;
 
 #[test]
+fn a_key_that_comes_during_a_drain_is_confirmed_as_well() {
+    let mut world = World::new(&["web"]);
+    world.wake_up("web", &["p1"]);
+    let drained = world.drain("web");
+    world.configure(&[("web", "new.example.com")], "");
+    assert_eq!(
+        world.confirm("p1", drained),
+        [],
+        "must not stop what passes under the new key"
+    );
+    let rekeyed = world.view.revision().n;
+    assert_eq!(
+        world.confirm("p1", rekeyed).len(),
+        1,
+        "must stop once it holds under all of them"
+    );
+}
+
+#[test]
 fn a_drain_needs_every_proxy() {
     let mut world = World::new(&["web"]);
     world.wake_up("web", &["a", "b"]);
