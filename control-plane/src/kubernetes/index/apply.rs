@@ -208,9 +208,13 @@ impl Index {
         self.lock().kinds.insert(kind.clone(), workloads);
     }
 
-    /// The workloads of a kind cannot be used.
+    /// The workloads of a kind cannot be used. Said again, it is no news.
     pub fn unusable(&self, kind: &Kind, failure: Failure) {
         let mut state = self.lock();
+        let known = state.kinds.get(kind).and_then(|known| known.unusable.as_ref());
+        if known == Some(&failure) {
+            return;
+        }
         let workloads = Workloads {
             unusable: Some(failure),
             ..Workloads::default()

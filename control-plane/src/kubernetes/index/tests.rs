@@ -88,6 +88,23 @@ fn a_kind_that_may_not_be_read_keeps_nobody_waiting() {
 }
 
 #[test]
+fn what_is_unusable_for_the_same_reason_is_no_news() {
+    let index = mk_index();
+    let game = Kind::new("apps/v1", "Game");
+    let why = |text: &str| Failure::new(failure::Kind::KindNotScalable, text);
+    let mut changes = index.changes();
+    index.unusable(&game, why("too many"));
+    changes.mark_unchanged();
+    index.unusable(&game, why("too many"));
+    assert!(
+        !changes.has_changed().unwrap(),
+        "must not wake who said it, for ever"
+    );
+    index.unusable(&game, why("not known"));
+    assert!(changes.has_changed().unwrap(), "must tell another reason");
+}
+
+#[test]
 fn tells_a_follower_what_changes_and_nobody_else() {
     let index = mk_index();
     for name in ["web", "api"] {
