@@ -77,6 +77,9 @@ mod tests {
         let services = Api::<Service>::all(client);
         let listed = timeout(SILENCE * 2, services.list(&ListParams::default())).await;
         assert!(matches!(listed, Ok(Err(_))), "must give up");
-        assert!(begun.elapsed() >= SILENCE, "must wait for as long as a watch may be silent");
+        assert!(
+            begun.elapsed() >= SILENCE,
+            "must wait for as long as a watch may be silent"
+        );
     }
 }

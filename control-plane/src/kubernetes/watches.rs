@@ -19,6 +19,9 @@ const RENEW_S: u32 = 60;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// Longest wait between two attempts: an API server that is back is found within it.
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// As often a kind that was there may be answered with 404 before it counts as gone, three seconds: a proxy, or one of
+/// several API servers that does not serve it yet, may say so in passing.
+const MISSES: u32 = 5;
 /// Between two looks for a kind that is not installed.
 const ABSENT: Duration = Duration::from_secs(30);
 
@@ -54,15 +57,19 @@ where
 {
     let mut config = watcher::Config::default().timeout(RENEW_S);
     config.label_selector = scope.labels;
-    let mut events = watcher(api, config).boxed();
+    // It resumes from where it was, whatever the API server answers: after some answers it must be made anew.
+    let anew = || watcher(api.clone(), config.clone()).boxed();
+    let mut events = anew();
     let mut wait = RETRY_FIRST;
     let mut trouble = None;
+    let (mut listed, mut misses) = (false, 0);
     while let Some(event) = events.next().await {
         let error = match event {
             Ok(event) => {
                 // A listing that only begins may still fail.
                 if !matches!(event, Event::Init) {
-                    wait = RETRY_FIRST;
+                    (wait, misses) = (RETRY_FIRST, 0);
+                    listed |= matches!(event, Event::InitDone);
                     if trouble.take().is_some() {
                         info!(event = "watching", what, "{what}: the watch is back");
                     }
@@ -72,8 +79,17 @@ where
             }
             Err(error) => error,
         };
+        let again = wait;
+        wait = (wait * 2).min(RETRY_MAX);
         let pause = match refusal(&error) {
+            Some(404) if listed && misses < MISSES => {
+                misses += 1;
+                events = anew();
+                again
+            }
             Some(404) => {
+                events = anew();
+                listed = false;
                 if trouble.replace(404) != Some(404) {
                     info!(
                         event = "kind_absent",
@@ -83,10 +99,11 @@ where
                 tell(Seen::Absent);
                 ABSENT
             }
-            // The history was cut off behind us: it is listed anew at once.
+            // The history was cut off behind us: it is listed anew.
             Some(410) => {
                 debug!("{what}: {error}");
-                Duration::ZERO
+                events = anew();
+                again
             }
             code => {
                 let code = code.unwrap_or(0);
@@ -100,12 +117,10 @@ where
                 }
                 // 401: our token is being renewed.
                 let is_final = (402..500).contains(&code) && code != 408 && code != 429;
-                if is_final || (code >= 500 && wait == RETRY_MAX) {
+                if is_final || (code >= 500 && again == RETRY_MAX) {
                     tell(Seen::Refused(in_full(&error)));
                 }
-                let pause = wait;
-                wait = (wait * 2).min(RETRY_MAX);
-                pause
+                again
             }
         };
         tokio::time::sleep(pause).await;
@@ -146,4 +161,104 @@ fn in_full(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::Full;
+    use k8s_openapi::api::core::v1::Service;
+    use kube::client::Body;
+    use kube::{Client, ResourceExt};
+    use serde_json::{Value, json};
+    use tokio::time::{Instant, timeout};
+    use tower::service_fn;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_404_in_passing_takes_nothing_away_and_it_is_listed_anew() {
+        let script = [mk_list(&["a", "b"]), (404, Value::Null), mk_list(&["a"])];
+        let (told, _) = play(script).await;
+        let wanted = ["begin", "a", "b", "end", "begin", "a", "end"];
+        assert_eq!(told, wanted, "must see what happened meanwhile");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stays_away_is_gone_and_is_listed_when_it_is_back() {
+        let mut script = vec![mk_list(&["a"])];
+        script.extend((0..=MISSES).map(|_| (404, Value::Null)));
+        script.push(mk_list(&["a"]));
+        let (told, absent_at) = play(script).await;
+        let mut wanted = vec!["begin", "a", "end"];
+        wanted.extend((0..MISSES).map(|_| "begin"));
+        wanted.extend(["absent", "begin", "a", "end"]);
+        assert_eq!(told, wanted, "must say that it is gone, once");
+        assert!(
+            absent_at.is_some_and(|after| after > Duration::from_secs(3)),
+            "must ask more than once"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_never_there_is_absent_at_once() {
+        let (told, absent_at) = play([(404, Value::Null)]).await;
+        assert_eq!(told[..2], ["begin", "absent"], "must say so");
+        assert_eq!(absent_at, Some(Duration::ZERO), "must keep nobody waiting");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_history_that_is_cut_off_is_listed_anew() {
+        let script = [mk_list(&["a"]), (410, Value::Null), mk_list(&["b"])];
+        let (told, _) = play(script).await;
+        let wanted = ["begin", "a", "end", "begin", "b", "end"];
+        assert_eq!(told, wanted, "must list anew");
+    }
+
+    /// What is told while the API server answers one request after the other like this, and then no more.
+    async fn play(script: impl IntoIterator<Item = (u16, Value)>) -> (Vec<String>, Option<Duration>) {
+        let script = Arc::new(Mutex::new(script.into_iter().collect::<Vec<_>>().into_iter()));
+        let service = service_fn(move |_: Request<Body>| {
+            let next = script.lock().unwrap().next();
+            async move {
+                let Some((code, body)) = next else {
+                    return std::future::pending().await;
+                };
+                let body = Full::new(Bytes::from(body.to_string()));
+                Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
+            }
+        });
+        let api = Api::<Service>::all(Client::new(service, "default"));
+        let begun = Instant::now();
+        let (mut told, mut absent_at) = (Vec::new(), None);
+        let following = follow("services", api, Scope::default(), |seen| {
+            told.push(match seen {
+                Seen::Begin => "begin".to_owned(),
+                Seen::Apply(one) | Seen::Delete(one) => one.name_any(),
+                Seen::End => "end".to_owned(),
+                Seen::Absent => {
+                    absent_at = Some(begun.elapsed());
+                    "absent".to_owned()
+                }
+                Seen::Refused(why) => why,
+            });
+        });
+        let _ = timeout(Duration::from_secs(300), following).await;
+        (told, absent_at)
+    }
+
+    fn mk_list(names: &[&str]) -> (u16, Value) {
+        let items: Vec<_> = names
+            .iter()
+            .map(|name| json!({"metadata": {"name": name, "namespace": "shop", "resourceVersion": "1"}}))
+            .collect();
+        (
+            200,
+            json!({"metadata": {"resourceVersion": "10"}, "items": items}),
+        )
+    }
 }
