@@ -8,6 +8,8 @@ use e2e::kube::Cluster;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, EvictParams, ListParams, Patch, PatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
 use serde_json::json;
 
 use super::accepted::for_this_server;
@@ -112,10 +114,20 @@ async fn set_ready(cluster: &Cluster, name: &str, ready: bool) {
 
 /// True if it went; false if the budget forbids it now.
 async fn evict(cluster: &Cluster, name: &str) -> bool {
-    let pods = Api::<Pod>::namespaced(cluster.admin(), HOME);
+    let pods = Api::<Pod>::namespaced(without_retries(cluster).await, HOME);
     match pods.evict(name, &EvictParams::default()).await {
         Ok(_) => true,
         Err(kube::Error::Api(status)) if status.code == 429 => false,
         Err(error) => panic!("{name}: {error}"),
     }
+}
+
+/// An ordinary client repeats what was answered with 429, for minutes.
+async fn without_retries(cluster: &Cluster) -> Client {
+    let kubeconfig = Kubeconfig::read_from(cluster.admin_kubeconfig()).unwrap();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .unwrap();
+    config.default_retry = false;
+    Client::try_from(config).unwrap()
 }
