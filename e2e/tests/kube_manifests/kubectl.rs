@@ -1,7 +1,7 @@
 //! kubectl renders what the tests read, and runs under the tests' API server.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use e2e::kube::assets;
 use serde::Deserialize as _;
@@ -25,30 +25,32 @@ pub(crate) fn find_or_skip() -> Option<PathBuf> {
     found
 }
 
-/// A script of `kubernetes/`, with that kubectl and kubeconfig.
-pub(crate) fn script(kubectl: &Path, kubeconfig: &Path, path: &str, args: &[&str]) -> Output {
+/// A script of `kubernetes/`, with that kubectl and kubeconfig. It is ended after a minute.
+pub(crate) fn script(kubectl: &Path, kubeconfig: &Path, path: &str, args: &[&str]) -> Command {
     let mut dirs = vec![kubectl.parent().unwrap().to_owned()];
     dirs.extend(std::env::split_paths(
         &std::env::var_os("PATH").unwrap_or_default(),
     ));
-    Command::new("sh")
+    let mut command = Command::new("timeout");
+    command
+        .args(["60", "sh"])
         .arg(tree::root().join(path))
         .args(args)
         .env("PATH", std::env::join_paths(dirs).unwrap())
         .env("KUBECONFIG", kubeconfig)
         // What kubectl remembers of a server is kept by its address there, and another test's server had this one before.
         .env("HOME", kubeconfig.parent().unwrap())
-        // There is no kubelet: what it would wait for does not come.
-        .env("TIMEOUT", "1s")
-        .output()
-        .unwrap()
+        // In most tests there is no kubelet: what a script would wait for does not come.
+        .env("TIMEOUT", "1s");
+    command
 }
 
-/// Its standard output, if it ended well.
-pub(crate) fn said(output: &Output) -> String {
+/// What a program says on its standard output. It must end well.
+pub(crate) fn said(command: &mut Command) -> String {
+    let output = command.output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "must end well: {error}");
-    String::from_utf8(output.stdout.clone()).unwrap()
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
@@ -56,11 +58,8 @@ fn kubectl_renders_the_same() {
     let Some(kubectl) = find_or_skip() else { return };
     for folder in tree::folders() {
         let mut ours = tree::render(folder);
-        let out = Command::new(&kubectl)
-            .arg("kustomize")
-            .arg(tree::root().join(folder))
-            .output();
-        let mut text = said(&out.unwrap());
+        let mut render = Command::new(&kubectl);
+        let mut text = said(render.arg("kustomize").arg(tree::root().join(folder)));
         for generated in tree::of_kind(&ours, "ConfigMap") {
             text = without_hash(&text, generated.name());
         }

@@ -2,6 +2,7 @@
 //! one another holds, and Envoy takes what they hand to it. No container is started.
 
 mod accepted;
+mod demo;
 mod envoy;
 mod hardened;
 mod images;

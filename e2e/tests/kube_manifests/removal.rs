@@ -24,7 +24,7 @@ async fn the_token_is_made_once_and_copied_to_the_gateways() {
     apply(&cluster, &["base", "overlays/istio"]).await;
     cluster.create_namespace("mine").await;
     let kubeconfig = cluster.admin_kubeconfig();
-    said(&kubectl::script(&kubectl, &kubeconfig, "token.sh", &["mine"]));
+    said(&mut kubectl::script(&kubectl, &kubeconfig, "token.sh", &["mine"]));
     let token = token(&cluster, "holdfast-system").await;
     assert_eq!(token.len(), 64, "must be 32 bytes in hexadecimal");
     assert!(
@@ -34,7 +34,7 @@ async fn the_token_is_made_once_and_copied_to_the_gateways() {
     for namespace in ["holdfast-gateway", "mine"] {
         assert_eq!(self::token(&cluster, namespace).await, token, "{namespace}");
     }
-    said(&kubectl::script(&kubectl, &kubeconfig, "token.sh", &[]));
+    said(&mut kubectl::script(&kubectl, &kubeconfig, "token.sh", &[]));
     assert_eq!(
         self::token(&cluster, "holdfast-system").await,
         token,
@@ -66,7 +66,7 @@ async fn the_removal_wakes_what_sleeps_and_leaves_nothing() {
     cluster.apply(&target.0.to_string()).await;
 
     let kubeconfig = cluster.admin_kubeconfig();
-    let words = said(&kubectl::script(&kubectl, &kubeconfig, "uninstall.sh", &[]));
+    let words = said(&mut kubectl::script(&kubectl, &kubeconfig, "uninstall.sh", &[]));
 
     let replicas = async |name: &str| deployments.get(name).await.unwrap().spec.unwrap().replicas;
     assert_eq!(
@@ -101,8 +101,7 @@ async fn the_removal_wakes_what_sleeps_and_leaves_nothing() {
         .request::<DynamicObject>(request)
         .await
         .expect("the gateway must go on routing");
-    let again = kubectl::script(&kubectl, &kubeconfig, "uninstall.sh", &[]);
-    said(&again);
+    said(&mut kubectl::script(&kubectl, &kubeconfig, "uninstall.sh", &[]));
 }
 
 async fn apply(cluster: &Cluster, folders: &[&str]) {
