@@ -113,8 +113,7 @@ fn see(facts: &Facts) -> Option<Observed> {
     };
     let known = Known {
         workload,
-        // Where only the scale subresource tells, what is ready must have been wanted.
-        scale: Some(facts.endpoints.ready),
+        scale: None,
         endpoints: facts.endpoints,
         trouble,
         ours: None,

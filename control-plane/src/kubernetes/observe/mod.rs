@@ -57,10 +57,11 @@ pub fn observed<'a>(
     now: Timestamp,
     grace: Duration,
 ) -> Seen {
-    let replicas = known
-        .workload
-        .and_then(|workload| workload.replicas.or(known.scale))
-        .unwrap_or(0);
+    let replicas = known.workload.map_or(0, |workload| {
+        // Until the scale has been read, what is ready must have been wanted.
+        let told = workload.replicas.or(known.scale);
+        told.unwrap_or(known.endpoints.ready)
+    });
     let pods: Vec<_> = pods.into_iter().collect();
     // A Pod whose endpoint is gone may still be on its way out.
     let there = pods.iter().filter(|pod| !pod.finished).count();
@@ -112,6 +113,11 @@ mod tests {
         workload.replicas = None;
         let seen = look(&workload, |known| known.scale = Some(2));
         assert_eq!(seen.replicas, 2, "must take the scale's word");
+        assert_eq!(
+            look(&workload, |_| {}).replicas,
+            1,
+            "must not call what is ready unwanted while its scale has not been read"
+        );
     }
 
     #[test]
