@@ -48,10 +48,7 @@ impl Backend for Kubernetes {
                     keeper.down(command, from);
                 }
             }
-            Command::Release { id } => {
-                self.keepers.remove(&id);
-                self.tools.index.unfollow(&id);
-            }
+            Command::Release { id } => drop(self.keepers.remove(&id)),
             // Only the manual backend has something to toggle.
             Command::Toggle { .. } => {}
         }
@@ -61,13 +58,5 @@ impl Backend for Kubernetes {
     fn shut_down(self) -> BoxFuture<'static, ()> {
         // What runs in the cluster goes on: it is not ours to end.
         std::future::ready(()).boxed()
-    }
-}
-
-impl Drop for Kubernetes {
-    fn drop(&mut self) {
-        for id in self.keepers.keys() {
-            self.tools.index.unfollow(id);
-        }
     }
 }

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use protocol::TargetId;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::failure::Failure;
-use super::index::{Facts, Found};
+use super::index::{Facts, Follower, Found};
 use super::keeper::Tools;
 use super::names::Key;
 use super::observe::{Known, Workload, observed};
@@ -31,7 +30,7 @@ const BEHIND: Duration = Duration::from_secs(60);
 /// What is known of one target.
 pub(super) struct Outlook {
     id: TargetId,
-    facts: watch::Receiver<Facts>,
+    facts: Follower,
     /// Its Pods, watched while replicas are wanted and none is ready.
     pods: Option<Pods>,
     /// The newest that was read or written through the scale subresource.

@@ -1,11 +1,12 @@
 //! Who wants to know about which workload and Service: one follower for each target that is adopted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Deref, DerefMut};
 
 use protocol::TargetId;
 use tokio::sync::watch;
 
-use super::{Facts, Key, Kind};
+use super::{Facts, Index, Key, Kind};
 use crate::config::{ScaleTarget, Workload};
 
 /// What a target refers to.
@@ -38,6 +39,34 @@ impl Refers {
                 .and_then(|service| service.port)
                 .map(std::num::NonZeroU16::get),
         }
+    }
+}
+
+/// Hears what is known of what one target refers to, until it is dropped.
+#[derive(Debug)]
+pub struct Follower {
+    pub(super) index: Index,
+    pub(super) id: TargetId,
+    pub(super) facts: watch::Receiver<Facts>,
+}
+
+impl Deref for Follower {
+    type Target = watch::Receiver<Facts>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.facts
+    }
+}
+
+impl DerefMut for Follower {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.facts
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.index.unfollow(&self.id, &self.facts);
     }
 }
 
@@ -76,8 +105,21 @@ impl Followers {
         receiver
     }
 
-    /// `id` no longer follows.
-    pub(super) fn remove(&mut self, id: &TargetId) {
+    /// Whoever holds `facts` no longer follows for `id`. False if another does, in its place or beside it: the keeper of
+    /// a leadership that has ended may be dropped after that of the next has begun.
+    pub(super) fn leave(&mut self, id: &TargetId, facts: &watch::Receiver<Facts>) -> bool {
+        let others = |sender: &watch::Sender<Facts>| sender.receiver_count() > 1;
+        let last = self
+            .all
+            .get(id)
+            .is_some_and(|(_, sender)| !others(sender) && sender.subscribe().same_channel(facts));
+        if last {
+            self.remove(id);
+        }
+        last
+    }
+
+    fn remove(&mut self, id: &TargetId) {
         let Some((refers, _)) = self.all.remove(id) else {
             return;
         };

@@ -18,6 +18,7 @@ use protocol::TargetId;
 use tokio::sync::watch;
 
 pub use facts::{Facts, Found};
+pub use followers::Follower;
 use followers::{Followers, Refers};
 pub use object::Object;
 
@@ -177,23 +178,31 @@ impl Index {
     }
 
     /// Tells what is known of what `spec` refers to, now and as it changes.
-    pub fn follow(&self, spec: &ScaleTarget) -> watch::Receiver<Facts> {
-        let mut state = self.lock();
+    pub fn follow(&self, spec: &ScaleTarget) -> Follower {
         let refers = Refers::of(spec);
-        if let Some(receiver) = state.followers.find(&spec.id, &refers) {
-            return receiver;
-        }
-        let facts = state.facts(&refers);
-        let receiver = state.followers.add(&spec.id, refers, facts);
+        let mut state = self.lock();
+        let known = state.followers.find(&spec.id, &refers);
+        let is_new = known.is_none();
+        let facts = known.unwrap_or_else(|| {
+            let facts = state.facts(&refers);
+            state.followers.add(&spec.id, refers, facts)
+        });
         drop(state);
-        self.ring();
-        receiver
+        if is_new {
+            self.ring();
+        }
+        Follower {
+            index: self.clone(),
+            id: spec.id.clone(),
+            facts,
+        }
     }
 
-    /// Nobody follows for `id` any more.
-    pub fn unfollow(&self, id: &TargetId) {
-        self.lock().followers.remove(id);
-        self.ring();
+    fn unfollow(&self, id: &TargetId, facts: &watch::Receiver<Facts>) {
+        let left = self.lock().followers.leave(id, facts);
+        if left {
+            self.ring();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -208,8 +208,24 @@ fn a_follower_that_comes_again_gets_the_same_channel() {
     changes.mark_unchanged();
     assert!(index.follow(&spec).same_channel(&first), "must be the same");
     assert!(!changes.has_changed().unwrap(), "must not count as a change");
-    index.unfollow(&spec.id);
-    assert!(!index.follow(&spec).same_channel(&first), "must be a new one");
+}
+
+#[test]
+fn one_that_goes_takes_nothing_from_one_that_has_come_in_its_place() {
+    let index = mk_index();
+    index.targets(Seen::Apply(mk_target("web", "Deployment")));
+    let mut spec = spec_of(&index, "web");
+    let (old, same) = (index.follow(&spec), index.follow(&spec));
+    drop(old);
+    spec.service = None;
+    let other = index.follow(&spec);
+    drop(same);
+    assert!(other.has_changed().is_ok(), "must still be told");
+    let mut changes = index.changes();
+    changes.mark_unchanged();
+    drop(other);
+    assert!(changes.has_changed().unwrap(), "must be let go with the last one");
+    assert!(!index.follow(&spec).has_changed().unwrap(), "must begin anew");
 }
 
 fn mk_index() -> Index {
