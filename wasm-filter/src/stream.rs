@@ -37,7 +37,9 @@ impl Stream {
             Found::Target(ix) => Some(ix),
             Found::AskHost => {
                 let text = host::request_header(":authority");
-                let ix = station.with_gate(|gate| gate.find_host(&text, &cluster)).flatten();
+                let ix = station
+                    .with_gate(|gate| gate.find_host(&text, &cluster))
+                    .flatten();
                 authority = Some(text);
                 ix
             }

@@ -3,7 +3,7 @@
 //! Every write names the version that was read, so of two writes after one read one at most lands. A write whose
 //! outcome is not known is followed by a read before anything is written again, and until it can no longer land,
 //! nothing that this read shows is taken for final. What is written next is decided by a pure function
-//! ([`decide`]); what goes wrong is judged by another ([`trouble`]).
+//! (`decide`); what goes wrong is judged by another (`trouble`).
 
 mod backoff;
 mod decide;

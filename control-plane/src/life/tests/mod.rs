@@ -4,6 +4,7 @@ mod beginning;
 mod contention;
 mod others;
 mod sleeping;
+mod stopping;
 mod waking;
 
 use std::time::Duration;
