@@ -4,58 +4,44 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::de::{Error as _, Unexpected};
-use serde::{Deserialize, Deserializer};
-
+use crate::json::{Error, Reader, missing};
 use crate::units;
 
 /// What the operator of an Envoy decides.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where the relay finds the control plane.
     pub control_plane: ControlPlane,
     /// What happens to requests before the first snapshot.
-    #[serde(default)]
     pub startup: Startup,
     /// Bounds over all targets of this Envoy.
-    #[serde(default)]
     pub limits: Limits,
     /// What Envoy buffers of one request body at most: the charge of a held request never exceeds it.
-    #[serde(default = "default_buffer_limit", deserialize_with = "size")]
     pub buffer_limit: u64,
     /// Beats of lease and rows.
-    #[serde(default)]
     pub ticks: Ticks,
     /// True in the singleton service's copy: it owns no streams, and takes a vacant lease at once.
-    #[serde(default)]
     pub service: bool,
 }
 
 /// Where the relay finds the control plane.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlPlane {
     /// Name of the Envoy cluster. Requests routed to it through the filter get 404.
     pub cluster: String,
     /// `:authority` of the calls.
-    #[serde(default = "default_authority")]
     pub authority: String,
     /// Environment variable of the VM that holds the bearer token. The token itself has no place in the configuration:
     /// Envoy shows that in `config_dump`.
-    #[serde(default)]
     pub token_env: Option<String>,
     /// Of a report, and on top of a poll's own wait.
-    #[serde(default = "default_timeout", deserialize_with = "duration")]
     pub timeout: Duration,
 }
 
 /// What happens to requests before the first snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Startup {
     /// How long requests are held for it, from the VM's start.
-    #[serde(deserialize_with = "duration")]
     pub wait: Duration,
     /// What happens to them then.
     pub then: StartupThen,
@@ -71,8 +57,7 @@ impl Default for Startup {
 }
 
 /// What happens to requests when the first snapshot does not come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StartupThen {
     /// They pass unasked.
     #[default]
@@ -84,13 +69,11 @@ pub enum StartupThen {
 }
 
 /// Bounds over all targets of this Envoy.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most requests held at once.
     pub requests: u32,
     /// Most bytes charged at once.
-    #[serde(deserialize_with = "size")]
     pub bytes: u64,
 }
 
@@ -104,11 +87,9 @@ impl Default for Limits {
 }
 
 /// Beats of lease and rows.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticks {
     /// From one beat to the next. A lease is lost after five without one.
-    #[serde(deserialize_with = "duration")]
     pub period: Duration,
 }
 
@@ -121,8 +102,10 @@ impl Default for Ticks {
 }
 
 /// Why a plugin configuration was refused. One line.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
+
+impl std::error::Error for ConfigError {}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -148,19 +131,15 @@ impl Config {
                     .to_owned(),
             ));
         }
-        let mut deserializer = serde_json::Deserializer::from_slice(json);
-        let config: Self = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-            let (path, reason) = (error.path().to_string(), error.into_inner());
-            // At the top there is no path: `.`.
-            ConfigError(match path.as_str() {
-                "." => reason.to_string(),
-                path => format!("`{path}`: {reason}"),
-            })
-        })?;
-        deserializer
-            .end()
-            .map_err(|error| ConfigError(error.to_string()))?;
-        config.check()
+        let read = || {
+            let mut reader = Reader::new(json)?;
+            let config = config(&mut reader)?;
+            reader.end()?;
+            Ok(config)
+        };
+        read()
+            .map_err(|error: Error| ConfigError(error.to_string()))?
+            .check()
     }
 
     fn check(self) -> Result<Self, ConfigError> {
@@ -184,39 +163,137 @@ impl Config {
     }
 }
 
-fn default_authority() -> String {
-    "holdfast".to_owned()
+/// Reads an object's fields; one that comes twice is refused, and so is one for which `field` says false.
+fn fields(
+    reader: &mut Reader<'_>,
+    field: &mut dyn FnMut(&mut Reader<'_>, &str) -> Result<bool, Error>,
+) -> Result<(), Error> {
+    let mut seen = Vec::new();
+    reader.object(&mut |reader, name| {
+        if seen.iter().any(|other| other == name) {
+            return Err(Error::new("it is there twice"));
+        }
+        seen.push(name.to_owned());
+        match field(reader, name)? {
+            true => Ok(()),
+            false => Err(Error::new("there is no such field")),
+        }
+    })
 }
 
-fn default_timeout() -> Duration {
-    Duration::from_secs(5)
+fn config(reader: &mut Reader<'_>) -> Result<Config, Error> {
+    let mut to = None;
+    let mut startup = Startup::default();
+    let mut limits = Limits::default();
+    let mut buffer_limit = 1 << 20;
+    let mut ticks = Ticks::default();
+    let mut service = false;
+    fields(reader, &mut |reader, name| {
+        match name {
+            "control_plane" => to = Some(control_plane(reader)?),
+            "startup" => startup = self::startup(reader)?,
+            "limits" => limits = self::limits(reader)?,
+            "buffer_limit" => buffer_limit = size(reader)?,
+            "ticks" => ticks = self::ticks(reader)?,
+            "service" => service = reader.bool()?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    Ok(Config {
+        control_plane: to.ok_or_else(|| missing("control_plane"))?,
+        startup,
+        limits,
+        buffer_limit,
+        ticks,
+        service,
+    })
 }
 
-fn default_buffer_limit() -> u64 {
-    1 << 20
+fn control_plane(reader: &mut Reader<'_>) -> Result<ControlPlane, Error> {
+    let mut cluster = None;
+    let mut authority = "holdfast".to_owned();
+    let mut token_env = None;
+    let mut timeout = Duration::from_secs(5);
+    fields(reader, &mut |reader, name| {
+        match name {
+            "cluster" => cluster = Some(reader.string()?),
+            "authority" => authority = reader.string()?,
+            "token_env" => {
+                token_env = if reader.null() {
+                    None
+                } else {
+                    Some(reader.string()?)
+                }
+            }
+            "timeout" => timeout = duration(reader)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    Ok(ControlPlane {
+        cluster: cluster.ok_or_else(|| missing("cluster"))?,
+        authority,
+        token_env,
+        timeout,
+    })
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    units::duration(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+fn startup(reader: &mut Reader<'_>) -> Result<Startup, Error> {
+    let mut startup = Startup::default();
+    fields(reader, &mut |reader, name| {
+        match name {
+            "wait" => startup.wait = duration(reader)?,
+            "then" => {
+                startup.then = match reader.string()?.as_str() {
+                    "pass" => StartupThen::Pass,
+                    "refuse" => StartupThen::Refuse,
+                    "hold" => StartupThen::Hold,
+                    _ => return Err(Error::new("it must be pass, refuse or hold")),
+                };
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    Ok(startup)
 }
 
-/// A number of bytes, or text with a unit. Envoy's `Struct` has only doubles, so `1048576.0` is taken too.
-fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Size {
-        Whole(u64),
-        Double(f64),
-        Text(String),
-    }
-    match Size::deserialize(deserializer)? {
-        Size::Whole(bytes) => Ok(bytes),
-        Size::Double(bytes) if bytes >= 0.0 && bytes.fract() == 0.0 && bytes < 9e15 => Ok(bytes as u64),
-        Size::Double(bytes) => Err(D::Error::invalid_value(
-            Unexpected::Float(bytes),
-            &"a whole number of bytes",
-        )),
-        Size::Text(text) => units::bytes(&text).map_err(D::Error::custom),
+fn limits(reader: &mut Reader<'_>) -> Result<Limits, Error> {
+    let mut limits = Limits::default();
+    fields(reader, &mut |reader, name| {
+        match name {
+            "requests" => limits.requests = reader.u32()?,
+            "bytes" => limits.bytes = size(reader)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    Ok(limits)
+}
+
+fn ticks(reader: &mut Reader<'_>) -> Result<Ticks, Error> {
+    let mut ticks = Ticks::default();
+    fields(reader, &mut |reader, name| {
+        match name {
+            "period" => ticks.period = duration(reader)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    Ok(ticks)
+}
+
+fn duration(reader: &mut Reader<'_>) -> Result<Duration, Error> {
+    units::duration(&reader.string()?).map_err(Error::new)
+}
+
+/// A number of bytes, or text with a unit.
+fn size(reader: &mut Reader<'_>) -> Result<u64, Error> {
+    if reader.is_string() {
+        units::bytes(&reader.string()?).map_err(Error::new)
+    } else {
+        reader.u64()
     }
 }
 

@@ -10,12 +10,15 @@
 mod config;
 mod gate;
 mod ids;
+mod json;
 mod lease;
 mod ledger;
+mod record;
 mod relay;
 mod reply;
 mod shared;
 mod units;
+pub mod wire;
 
 pub use config::{Config, ConfigError, ControlPlane, Limits, Startup, StartupThen, Ticks};
 pub use gate::{
@@ -25,6 +28,7 @@ pub use gate::{
 pub use ids::{GateId, Slot, StreamId, Time};
 pub use lease::{Candidate, Step as LeaseStep};
 pub use ledger::{Bound, Ledger};
+pub use record::{Field, Record};
 pub use relay::{Command as RelayCommand, Gauges, Relay, RelayStart, SyncFailure};
 pub use reply::{Refusal, Reply};
 pub use shared::{Head, Lease, Member, Members, Row, RowEntry, SlotRecord, keys};

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use protocol::Problem;
 
+use crate::wire;
+
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Refusal {
@@ -157,8 +159,7 @@ impl Reply {
             grpc_status: grpc.then(|| refusal.grpc_status()),
             retry_after: retry_after.map_or(1, |after| after.as_millis().div_ceil(1_000).max(1) as u64),
             message,
-            // Strings and a number: cannot fail, and an empty body would still be a valid answer.
-            body: serde_json::to_vec(&problem).unwrap_or_default(),
+            body: wire::problem(&problem),
         }
     }
 }

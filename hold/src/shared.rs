@@ -1,12 +1,11 @@
 //! What the VMs of one `vm_id` tell each other through shared data, and under which keys.
 //!
-//! Values are JSON, except ledgers. Rows are the truth; the queues beside them only say "look". No value holds a time:
+//! Values are [`crate::Record`]s and [`crate::Ledger`]s. Rows are the truth; the queues beside them only say "look". No value holds a time:
 //! only ages and beats.
 
 use std::collections::VecDeque;
 
 use protocol::{Revision, Target};
-use serde::{Deserialize, Serialize};
 
 use crate::{GateId, Slot};
 
@@ -53,7 +52,7 @@ pub mod keys {
 }
 
 /// Who runs the relay. Its owner raises `beat` at every tick.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// `None` once the owner has ended well.
     pub owner: Option<Member>,
@@ -64,7 +63,7 @@ pub struct Lease {
 }
 
 /// One root context that has registered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
     /// Names its row and its queue.
     pub id: GateId,
@@ -75,7 +74,7 @@ pub struct Member {
 }
 
 /// Every root context that has registered and not signed off.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Members {
     /// In order of registration.
     pub live: Vec<Member>,
@@ -107,7 +106,7 @@ impl Members {
 }
 
 /// What a gate looks at first: is there anything new, and where.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// Term of the relay that wrote it.
     pub term: u64,
@@ -134,7 +133,7 @@ impl Head {
 }
 
 /// What the relay publishes about one target. `target: None` is a free slot.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SlotRecord {
     /// Version at which it was written.
     pub version: u64,
@@ -150,12 +149,11 @@ pub struct SlotRecord {
     pub proven: Option<u64>,
     /// The epoch that needs no confirm, because the target was ready in the first snapshot of this Envoy. Kept here, so
     /// that a gate that comes later does not take what has just become ready for it.
-    #[serde(default)]
     pub trusted: Option<u64>,
 }
 
 /// What one gate tells the relay.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Row {
     /// Of the gate that wrote it.
     pub nonce: u64,
@@ -175,22 +173,17 @@ impl Row {
 }
 
 /// Use of one target as one gate sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowEntry {
     /// Which target.
-    #[serde(rename = "s")]
     pub slot: Slot,
     /// Requests held now.
-    #[serde(rename = "h", default)]
     pub held: u32,
     /// Requests passed or resumed and not yet ended.
-    #[serde(rename = "f", default)]
     pub in_flight: u32,
     /// Age of the last arrival, in ms, when the row was written.
-    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     pub idle_ms: Option<u64>,
     /// The epoch in which this gate has had a yes.
-    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub proven: Option<u64>,
 }
 

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use hold::{ConfirmCall, ConfirmToken, Outcome, SyncFailure, Time};
+use hold::{ConfirmCall, ConfirmToken, Outcome, SyncFailure, Time, wire};
 use protocol::{REPORT_PATH, Report, SYNC_PATH, SyncRequest};
-use serde::Serialize;
 
 use crate::host::{self, NotSent};
 use crate::station::Station;
@@ -67,7 +66,7 @@ pub(crate) fn sync(station: &Station, now: Time, request: &SyncRequest) {
     let call = Call::Sync {
         term: request.proxy.term,
     };
-    if !post(station, SYNC_PATH, request, timeout, call) {
+    if !post(station, SYNC_PATH, &wire::sync_request(request), timeout, call) {
         station.metrics.sync(false);
         station.with_relay(|relay| relay.sync_answered(now, Err(SyncFailure::Unreachable)));
     }
@@ -80,7 +79,7 @@ pub(crate) fn report(station: &Station, now: Time, report: &Report) {
     if !post(
         station,
         REPORT_PATH,
-        report,
+        &wire::report(report),
         station.config.control_plane.timeout,
         call,
     ) {
@@ -89,10 +88,7 @@ pub(crate) fn report(station: &Station, now: Time, report: &Report) {
     }
 }
 
-fn post(station: &Station, path: &str, body: &impl Serialize, timeout: Duration, call: Call) -> bool {
-    let Ok(body) = serde_json::to_vec(body) else {
-        return false;
-    };
+fn post(station: &Station, path: &str, body: &[u8], timeout: Duration, call: Call) -> bool {
     let to = &station.config.control_plane;
     let bearer = station.token().map(|token| format!("Bearer {token}"));
     let mut headers = vec![
@@ -104,7 +100,7 @@ fn post(station: &Station, path: &str, body: &impl Serialize, timeout: Duration,
     if let Some(bearer) = &bearer {
         headers.push(("authorization", bearer));
     }
-    match host::call(&to.cluster, headers, Some(&body), timeout) {
+    match host::call(&to.cluster, headers, Some(body), timeout) {
         Ok(token) => {
             station.calls.borrow_mut().insert(token, call);
             true
@@ -127,8 +123,9 @@ pub(crate) fn answered(station: &Station, now: Time, token: u32, body_size: usiz
         }
         Call::Sync { term } => {
             let answer = match status {
-                Some(200) => serde_json::from_slice(&host::call_body(body_size))
-                    .map_err(|error| SyncFailure::Garbled(error.to_string())),
+                Some(200) => {
+                    wire::read_sync_response(&host::call_body(body_size)).map_err(SyncFailure::Garbled)
+                }
                 Some(status) if is_of_upstream() => Err(SyncFailure::Status(status)),
                 _ => Err(SyncFailure::Unreachable),
             };

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hold::{
-    GateId, Head, Lease, LeaseStep, Members, Relay, RelayCommand, RelayStart, Row, Slot, SlotRecord, Time,
-    keys,
+    GateId, Head, Lease, LeaseStep, Members, Record as _, Relay, RelayCommand, RelayStart, Row, Slot,
+    SlotRecord, Time, keys,
 };
 
 use crate::calls;
@@ -244,7 +244,7 @@ impl Station {
             if relaying.rows.insert(member.id, number) == Some(number) {
                 continue;
             }
-            if let Ok(row) = serde_json::from_slice::<Row>(&bytes) {
+            if let Some(row) = Row::decode(&bytes) {
                 relaying.relay.row(now, *member, row);
             }
         }

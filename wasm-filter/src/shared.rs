@@ -1,9 +1,7 @@
-//! Shared data in our own types: JSON in, JSON out, compare-and-swap in between.
+//! Shared data in our own types: records in, records out, compare-and-swap in between.
 
-use hold::{Bound, GateId, GiveBack, Head, Ledger, Member, Members, Row, Slot, SlotRecord, keys};
+use hold::{Bound, GateId, GiveBack, Head, Ledger, Member, Members, Record, Row, Slot, SlotRecord, keys};
 use protocol::Incarnation;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::host;
 
@@ -12,15 +10,15 @@ const TRIES: u32 = 256;
 
 /// A value and its compare-and-swap number. A value that cannot be read counts as missing, but is overwritten only by
 /// who has seen it.
-pub(crate) fn get<T: DeserializeOwned>(key: &str) -> (Option<T>, u32) {
+pub(crate) fn get<T: Record>(key: &str) -> (Option<T>, u32) {
     match host::shared_get(key) {
-        Some((bytes, cas)) => (serde_json::from_slice(&bytes).ok(), cas),
+        Some((bytes, cas)) => (T::decode(&bytes), cas),
         None => (None, host::CREATE),
     }
 }
 
-pub(crate) fn cas<T: Serialize>(key: &str, value: &T, cas: u32) -> bool {
-    serde_json::to_vec(value).is_ok_and(|bytes| host::shared_cas(key, &bytes, cas))
+pub(crate) fn cas<T: Record>(key: &str, value: &T, cas: u32) -> bool {
+    host::shared_cas(key, &value.encode(), cas)
 }
 
 /// Changes the list of members; `change` says whether there is anything to write.
@@ -77,9 +75,7 @@ pub(crate) fn slot(slot: Slot) -> (SlotRecord, u32) {
 }
 
 pub(crate) fn put_row(gate: GateId, row: &Row) {
-    if let Ok(bytes) = serde_json::to_vec(row) {
-        host::shared_put(&keys::row(gate), &bytes);
-    }
+    host::shared_put(&keys::row(gate), &row.encode());
 }
 
 fn change_ledger<T>(key: &str, mut change: impl FnMut(&mut Ledger) -> Result<T, Bound>) -> Result<T, Bound> {
