@@ -13,6 +13,7 @@ mod ids;
 mod json;
 mod lease;
 mod ledger;
+mod maps;
 mod record;
 mod relay;
 mod reply;

@@ -28,6 +28,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is not a duration: `{number}` is not a whole number in range"))
 }
 
+/// Whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Parses `65536`, `64Ki`, `64Mi`, `1Gi` into bytes.
 ///
 /// # Errors

@@ -59,7 +59,12 @@ impl Station {
             return;
         }
         let key = (member.id, member.nonce);
-        let known = self.queues.borrow().get(&key).copied();
+        let known = self
+            .queues
+            .borrow()
+            .iter()
+            .find(|(other, _)| *other == key)
+            .map(|(_, queue)| *queue);
         let queue = known.or_else(|| host::queue_resolve(&self.vm_id, &keys::queue(member.id)));
         let Some(queue) = queue else {
             host::shared_put(&bell, b"");
@@ -67,8 +72,8 @@ impl Station {
         };
         if known.is_none() {
             let mut queues = self.queues.borrow_mut();
-            queues.retain(|(id, _), _| *id != member.id);
-            queues.insert(key, queue);
+            queues.retain(|((id, _), _)| *id != member.id);
+            queues.push((key, queue));
         }
         if !host::queue_push(queue) {
             host::shared_put(&bell, b"");

@@ -53,7 +53,7 @@ pub(crate) fn confirm(station: &Station, now: Time, question: &ConfirmCall) {
             station
                 .calls
                 .borrow_mut()
-                .insert(token, Call::Confirm(question.token));
+                .push_back((token, Call::Confirm(question.token)));
         }
         Err(NotSent::NoEndpoint | NotSent::NoCluster) => {
             station.with_gate(|gate| gate.confirmed(now, question.token, Outcome::NoEndpoint));
@@ -102,7 +102,7 @@ fn post(station: &Station, path: &str, body: &[u8], timeout: Duration, call: Cal
     }
     match host::call(&to.cluster, headers, Some(body), timeout) {
         Ok(token) => {
-            station.calls.borrow_mut().insert(token, call);
+            station.calls.borrow_mut().push_back((token, call));
             true
         }
         Err(_) => false,
@@ -111,7 +111,7 @@ fn post(station: &Station, path: &str, body: &[u8], timeout: Duration, call: Cal
 
 /// An answer has come, or has not in time.
 pub(crate) fn answered(station: &Station, now: Time, token: u32, body_size: usize, trailers: usize) {
-    let Some(call) = station.calls.borrow_mut().remove(&token) else {
+    let Some(call) = take_call(station, token) else {
         return;
     };
     let status =
@@ -142,6 +142,12 @@ pub(crate) fn answered(station: &Station, now: Time, token: u32, body_size: usiz
             }
         }
     }
+}
+
+fn take_call(station: &Station, token: u32) -> Option<Call> {
+    let mut calls = station.calls.borrow_mut();
+    let at = calls.iter().position(|(other, _)| *other == token)?;
+    calls.remove(at).map(|(_, call)| call)
 }
 
 /// Answers made by Envoy lack this header; answers of the upstream have it, whatever their status.

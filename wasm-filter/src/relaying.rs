@@ -1,6 +1,5 @@
 //! The relay's part of a station: the lease, the rows, the publications.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hold::{
@@ -21,14 +20,26 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Relaying {
     pub(crate) relay: Relay,
     head: u32,
-    slots: BTreeMap<Slot, u32>,
-    rows: BTreeMap<GateId, u32>,
+    /// By slot: they are dense.
+    slots: Vec<u32>,
+    /// One for each gate: dozens at most.
+    rows: Vec<(GateId, u32)>,
     members: Option<(u32, Members)>,
 }
 
 impl Relaying {
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         self.relay.poll_timeout()
+    }
+
+    fn set_slot(&mut self, slot: Slot, number: u32) {
+        let at = slot.0 as usize;
+        if at >= self.slots.len() {
+            self.slots.resize(at + 1, host::CREATE);
+        }
+        if let Some(place) = self.slots.get_mut(at) {
+            *place = number;
+        }
     }
 }
 
@@ -70,14 +81,14 @@ impl Station {
         };
         let (head, head_number) = shared::get::<Head>(keys::HEAD);
         let mut slots = Vec::new();
-        let mut numbers = BTreeMap::new();
+        let mut numbers = Vec::new();
         // Past the head's own count as well: a relay that stepped down between slot and head has left slots there.
         for slot in (0..).map(Slot) {
             let (record, number) = shared::slot(slot);
             if number == host::CREATE && slot.0 >= head.as_ref().map_or(0, |head| head.slots) {
                 break;
             }
-            numbers.insert(slot, number);
+            numbers.push(number);
             slots.push((slot, record));
         }
         let place = if self.config.service {
@@ -104,7 +115,7 @@ impl Station {
             relay,
             head: head_number,
             slots: numbers,
-            rows: BTreeMap::new(),
+            rows: Vec::new(),
             members: None,
         }));
     }
@@ -183,7 +194,7 @@ impl Station {
                 return false;
             };
             if let Some(relaying) = self.relaying.borrow_mut().as_mut() {
-                relaying.slots.insert(*slot, number);
+                relaying.set_slot(*slot, number);
             }
         }
         let Some(number) = self.relaying.borrow().as_ref().map(|relaying| relaying.head) else {
@@ -208,7 +219,7 @@ impl Station {
         self.relaying
             .borrow()
             .as_ref()
-            .and_then(|relaying| relaying.slots.get(&slot).copied())
+            .and_then(|relaying| relaying.slots.get(slot.0 as usize).copied())
             .unwrap_or(host::CREATE)
     }
 
@@ -241,8 +252,10 @@ impl Station {
             };
             let mut relaying = self.relaying.borrow_mut();
             let Some(relaying) = relaying.as_mut() else { return };
-            if relaying.rows.insert(member.id, number) == Some(number) {
-                continue;
+            match relaying.rows.iter_mut().find(|(id, _)| *id == member.id) {
+                Some((_, known)) if *known == number => continue,
+                Some((_, known)) => *known = number,
+                None => relaying.rows.push((member.id, number)),
             }
             if let Some(row) = Row::decode(&bytes) {
                 relaying.relay.row(now, *member, row);

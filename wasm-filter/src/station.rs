@@ -4,7 +4,7 @@
 //! stream: it leaves that to the root by a message to the station's own queue.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -48,9 +48,10 @@ pub(crate) struct Station {
     pub(crate) gate: RefCell<Option<Gate>>,
     pub(crate) place: RefCell<Option<Place>>,
     pub(crate) relaying: RefCell<Option<Relaying>>,
-    pub(crate) calls: RefCell<BTreeMap<u32, Call>>,
-    /// Queues of other members, by id and nonce.
-    pub(crate) queues: RefCell<BTreeMap<(GateId, u64), u32>>,
+    /// On their way, by token; answers come in about the order of the calls.
+    pub(crate) calls: RefCell<VecDeque<(u32, Call)>>,
+    /// Queues of other members, by id and nonce: dozens at most.
+    pub(crate) queues: RefCell<Vec<((GateId, u64), u32)>>,
     /// A message to the own queue is on its way.
     pub(crate) rung: Cell<bool>,
     next_beat: Cell<Time>,
@@ -85,8 +86,8 @@ impl Station {
             gate: RefCell::new(None),
             place: RefCell::new(None),
             relaying: RefCell::new(None),
-            calls: RefCell::new(BTreeMap::new()),
-            queues: RefCell::new(BTreeMap::new()),
+            calls: RefCell::new(VecDeque::new()),
+            queues: RefCell::new(Vec::new()),
             rung: Cell::new(false),
             next_beat: Cell::new(Time::ZERO),
             ticks: Cell::new(0),

@@ -153,8 +153,10 @@ impl HttpContext for Stream {
             && let Some(station) = self.station.clone()
             && let Some(answered) = station.with_gate(|gate| gate.answered(self.id)).flatten()
         {
-            let ms = answered.waited.as_secs_f64() * 1_000.0;
-            host::add_response_header("server-timing", &format!("hold;dur={ms:.1}"));
+            // In tenths of a millisecond, without the code that formats floating-point numbers.
+            let tenths = u64::try_from(answered.waited.as_micros()).unwrap_or(u64::MAX) / 100;
+            let value = format!("hold;dur={}.{}", tenths / 10, tenths % 10);
+            host::add_response_header("server-timing", &value);
             station.leave_to_root(station.now());
         }
         Action::Continue

@@ -14,13 +14,17 @@ impl Gate {
     /// True if a root callback would have a question to send at this time: a stream callback may not send it.
     pub fn wants_root(&self, now: Time) -> bool {
         !self.asks.is_empty()
-            || self.waiting.iter().filter_map(|ix| self.entry(*ix)).any(|entry| {
-                entry.may_ask(now, self.me.id)
-                    && entry
-                        .routes
-                        .iter()
-                        .any(|route| route.moves() && route.check == Check::Unasked)
-            })
+            || self
+                .waiting
+                .iter()
+                .filter_map(|(_, ix)| self.entry(TargetIx(ix)))
+                .any(|entry| {
+                    entry.may_ask(now, self.me.id)
+                        && entry
+                            .routes
+                            .iter()
+                            .any(|route| route.moves() && route.check == Check::Unasked)
+                })
     }
 
     /// The next question to send through a cluster.
@@ -30,7 +34,8 @@ impl Gate {
         }
         let me = self.me.id;
         let token = ConfirmToken(self.next_token);
-        for ix in &self.waiting {
+        for (_, ix) in self.waiting.iter() {
+            let ix = TargetIx(ix);
             let Some(entry) = self.entries.get_mut(ix.0 as usize).and_then(Option::as_mut) else {
                 continue;
             };
@@ -79,7 +84,7 @@ impl Gate {
         let found =
             self.waiting
                 .iter()
-                .copied()
+                .map(|(_, ix)| TargetIx(ix))
                 .chain(self.active.iter().copied())
                 .find_map(|ix| {
                     let entry = self.entry(ix)?;
@@ -122,7 +127,7 @@ impl Gate {
                 if warn {
                     self.counts.confirm_give_up += 1;
                     self.warnings.push_back(format!(
-                        "target {id}: cluster {cluster} has not answered within confirm.giveUp ({outcome:?}); \
+                        "target {id}: cluster {cluster} has not answered within confirm.giveUp ({outcome}); \
                          its requests stay held until their deadline"
                     ));
                 }

@@ -1,5 +1,6 @@
 //! Does this worker's cluster reach the workload? Asked with one small request before the first release.
 
+use std::fmt;
 use std::time::Duration;
 
 use protocol::Confirm;
@@ -72,6 +73,20 @@ pub enum Outcome {
         /// For a question in gRPC.
         grpc_status: Option<u32>,
     },
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoEndpoint => f.write_str("it has no endpoint"),
+            Self::Unreachable => f.write_str("nobody answers"),
+            Self::Answered {
+                grpc_status: Some(status),
+                ..
+            } => write!(f, "it answers with grpc-status {status}"),
+            Self::Answered { status, .. } => write!(f, "it answers {status}"),
+        }
+    }
 }
 
 /// What follows from an outcome.

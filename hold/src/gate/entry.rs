@@ -1,11 +1,11 @@
 //! One target as one gate sees it: its stance, its line of held requests, and the window of their release.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use protocol::{Confirm, LossPolicy, State, Target};
 
 use crate::gate::confirm::Check;
+use crate::maps::Ordered;
 use crate::reply::Refusal;
 use crate::{GateId, Slot, SlotRecord, StreamId, Time};
 
@@ -31,8 +31,8 @@ pub(super) struct Route {
     pub(super) check: Check,
     /// Its key has another claimant that is not ready: the line must not move.
     pub(super) waits: bool,
-    /// Held requests by order of arrival. A map, because a client may leave from anywhere.
-    pub(super) line: BTreeMap<u64, StreamId>,
+    /// Held requests by order of arrival. Not a queue, because a client may leave from anywhere.
+    pub(super) line: Ordered,
 }
 
 impl Route {
@@ -292,7 +292,7 @@ impl Entry {
             authority: authority.into(),
             check: Check::Unasked,
             waits: false,
-            line: BTreeMap::new(),
+            line: Ordered::default(),
         };
         // A place whose line is empty is taken over; indices of others must not move while they hold requests.
         if self.routes.len() >= Self::ROUTES {
@@ -310,7 +310,7 @@ impl Entry {
 /// The first to arrive of those who are first in the lines of these routes.
 fn first_of<'a>(routes: impl Iterator<Item = &'a Route>) -> Option<StreamId> {
     routes
-        .filter_map(|route| route.line.first_key_value())
-        .min_by_key(|(order, _)| **order)
-        .map(|(_, stream)| *stream)
+        .filter_map(|route| route.line.first())
+        .min()
+        .map(|(_, stream)| StreamId(stream))
 }

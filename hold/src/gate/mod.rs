@@ -19,7 +19,7 @@ mod table;
 pub(crate) mod testing;
 mod update;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 pub use confirm::{ConfirmCall, ConfirmToken, Outcome};
 pub use counts::Counts;
@@ -29,8 +29,9 @@ pub use request::{Answered, Claim, Found, Ticket, Verdict};
 pub use update::{Update, Wants};
 
 use entry::Entry;
-use table::{FixedMap, Table};
+use table::Table;
 
+use crate::maps::{FixedMap, Ordered};
 use crate::{Config, Member, Reply, Row, RowEntry, Slot, StreamId, Time};
 
 /// Place of one target within one gate. Never leaves the gate's own VM.
@@ -102,21 +103,24 @@ pub struct Gate {
     entries: Vec<Option<Entry>>,
     /// Free places in `entries`.
     free: Vec<TargetIx>,
-    by_slot: BTreeMap<Slot, TargetIx>,
+    /// By slot: they are dense.
+    by_slot: Vec<Option<TargetIx>>,
     table: Table,
     streams: FixedMap<StreamId, Stream>,
-    deadlines: BTreeSet<(Time, StreamId)>,
+    /// Held streams by their deadline in nanoseconds.
+    deadlines: Ordered,
     /// Streams that are [`Stream::Held`].
     in_line: usize,
     /// Held streams whose deadline has passed.
     expired: VecDeque<StreamId>,
-    pending: BTreeMap<u64, StreamId>,
+    /// Streams that wait for the first snapshot, by arrival.
+    pending: Ordered,
     /// Let through before the first snapshot, and not ended: it will say what they are for.
     early: FixedMap<StreamId, headers::Owned>,
     /// Removed targets whose last stream has not ended.
     retired: Vec<TargetIx>,
     /// Targets that hold something: their timers are looked at.
-    waiting: BTreeSet<TargetIx>,
+    waiting: Ordered,
     /// Targets whose lines may move.
     work: VecDeque<TargetIx>,
     /// A line waits for another claimant of its key.
@@ -152,16 +156,16 @@ impl Gate {
             lost: false,
             entries: Vec::new(),
             free: Vec::new(),
-            by_slot: BTreeMap::new(),
+            by_slot: Vec::new(),
             table: Table::default(),
             streams: FixedMap::default(),
-            deadlines: BTreeSet::new(),
+            deadlines: Ordered::default(),
             in_line: 0,
             expired: VecDeque::new(),
-            pending: BTreeMap::new(),
+            pending: Ordered::default(),
             early: FixedMap::default(),
             retired: Vec::new(),
-            waiting: BTreeSet::new(),
+            waiting: Ordered::default(),
             work: VecDeque::new(),
             any_waits: false,
             active: Vec::new(),
@@ -222,7 +226,7 @@ impl Gate {
                     slot: entry.slot,
                     held: entry.held,
                     in_flight: entry.in_flight,
-                    idle_ms: idle.map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX)),
+                    idle_ms: idle.map(|idle| crate::units::millis(idle)),
                     proven: entry.proven_here,
                 });
             }
@@ -343,7 +347,7 @@ impl Gate {
             self.retired.retain(|other| *other != ix);
             self.active.retain(|other| *other != ix);
             self.work.retain(|other| *other != ix);
-            self.waiting.remove(&ix);
+            self.waiting.remove(0, ix.0);
         }
     }
 

@@ -14,7 +14,7 @@ impl Gate {
         let Some(Stream::Pending(pending)) = self.streams.remove(&stream) else {
             return None;
         };
-        self.pending.remove(&pending.order);
+        self.pending.remove(pending.order, stream.0);
         let bytes = pending.request.body_charge_early(self.config.buffer_limit);
         let waited = now.saturating_sub(pending.since);
         let found = self.find(&pending.request.cluster, &pending.request.authority);
@@ -73,7 +73,10 @@ impl Gate {
             return None;
         }
         let is_due = |stream: &StreamId| matches!(self.streams.get(stream), Some(Stream::Pending(pending)) if !pending.claiming);
-        self.pending.values().copied().find(is_due)
+        self.pending
+            .iter()
+            .map(|(_, stream)| StreamId(stream))
+            .find(is_due)
     }
 
     /// What becomes of that request.
@@ -142,7 +145,7 @@ impl Gate {
         let Some(Stream::Pending(pending)) = self.streams.remove(&stream) else {
             return None;
         };
-        self.pending.remove(&pending.order);
+        self.pending.remove(pending.order, stream.0);
         self.pending_back.0 += 1;
         self.pending_back.1 += pending.request.body_charge_early(self.config.buffer_limit);
         let waited = now.saturating_sub(pending.since);

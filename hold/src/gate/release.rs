@@ -99,7 +99,7 @@ impl Gate {
                     self.counts.waits.push(now.saturating_sub(held.since));
                 }
                 Some(Stream::Pending(pending)) => {
-                    self.pending.remove(&pending.order);
+                    self.pending.remove(pending.order, stream.0);
                     self.pending_back.0 += 1;
                     self.pending_back.1 += pending.request.body_charge_early(self.config.buffer_limit);
                     self.counts.gone += 1;
@@ -128,15 +128,12 @@ impl Gate {
 
     /// Carries out what is due at `now`: deadlines, questions to repeat, windows that open by themselves.
     pub fn handle_timeout(&mut self, now: Time) {
-        while let Some((deadline, stream)) = self.deadlines.first().copied() {
-            if deadline > now {
-                break;
-            }
-            self.deadlines.pop_first();
-            self.expired.push_back(stream);
+        while let Some((deadline, stream)) = self.deadlines.first().filter(|(at, _)| *at <= nanos(now)) {
+            self.deadlines.remove(deadline, stream);
+            self.expired.push_back(StreamId(stream));
         }
         let mut to_queue = Vec::new();
-        for ix in &self.waiting {
+        for ix in self.waiting.iter().map(|(_, ix)| TargetIx(ix)) {
             let Some(entry) = self.entries.get_mut(ix.0 as usize).and_then(Option::as_mut) else {
                 continue;
             };
@@ -149,7 +146,7 @@ impl Gate {
                 entry.window.generation = entry.window.generation.wrapping_add(1);
             }
             if entry.next_release(now).is_some() {
-                to_queue.push(*ix);
+                to_queue.push(ix);
             }
         }
         for ix in to_queue {
@@ -159,7 +156,7 @@ impl Gate {
 
     /// When [`Gate::handle_timeout`] and [`Gate::poll_confirm`] have something to do next; `None` if nothing is held.
     pub fn poll_timeout(&self, now: Time) -> Option<Time> {
-        let deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
+        let deadline = self.deadlines.first().map(|(at, _)| Time::from_nanos(at));
         let startup =
             (!self.pending.is_empty() && self.config.startup.then != StartupThen::Hold && !self.known)
                 .then(|| self.started + self.config.startup.wait)
@@ -167,7 +164,7 @@ impl Gate {
         let entries = self
             .waiting
             .iter()
-            .filter_map(|ix| self.entry(*ix))
+            .filter_map(|(_, ix)| self.entry(TargetIx(ix)))
             .filter_map(|entry| {
                 if entry.stance != Stance::Serve {
                     return None;
@@ -216,7 +213,11 @@ impl Gate {
         }
         self.counts.released += 1;
         self.counts.waits.push(waited);
-        self.note("released", ix, format_args!(" held_ms={}", waited.as_millis()));
+        self.note(
+            "released",
+            ix,
+            format_args!(" held_ms={}", crate::units::millis(waited)),
+        );
         self.streams.insert(
             stream,
             Stream::Resumed {
@@ -244,7 +245,7 @@ impl Gate {
     }
 
     fn leave_line(&mut self, stream: StreamId, held: &Held) {
-        self.deadlines.remove(&(held.deadline, stream));
+        self.deadlines.remove(nanos(held.deadline), stream.0);
         self.in_line = self.in_line.saturating_sub(1);
         self.row_changed = true;
         self.give_back(held.target, held.bytes);
@@ -252,11 +253,11 @@ impl Gate {
             return;
         };
         if let Some(route) = entry.routes.get_mut(usize::from(held.route)) {
-            route.line.remove(&held.order);
+            route.line.remove(held.order, stream.0);
         }
         entry.held = entry.held.saturating_sub(1);
         if entry.held == 0 {
-            self.waiting.remove(&held.target);
+            self.waiting.remove(0, held.target.0);
         }
     }
 
@@ -281,4 +282,9 @@ impl Gate {
         }
         self.queue(ix);
     }
+}
+
+/// For ordering. A VM does not live for the 584 years that fit.
+pub(super) fn nanos(time: Time) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

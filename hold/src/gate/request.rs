@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::gate::entry::{Entry, Stance};
 use crate::gate::headers::{Owned, Request, is_grpc};
+use crate::gate::release::nanos;
 use crate::gate::{Gate, Held, Pending, Stream, TargetIx};
 use crate::ledger::Bound;
 use crate::reply::Refusal;
@@ -231,7 +232,7 @@ impl Gate {
                 request: claim.request,
                 claiming: false,
             };
-            self.pending.insert(order, stream);
+            self.pending.insert(order, stream.0);
             self.streams.insert(stream, Stream::Pending(Box::new(pending)));
             self.counts.held += 1;
             return Ok(Ticket::Known);
@@ -280,7 +281,7 @@ impl Gate {
         let entry = self.entry_mut(ix)?;
         let route = entry.route_for(&request.cluster, &request.authority)?;
         let place = entry.routes.get_mut(usize::from(route))?;
-        place.line.insert(order, stream);
+        place.line.insert(order, stream.0);
         place.waits = waits;
         entry.held += 1;
         let timeout = Duration::from_millis(entry.target.hold.timeout_ms);
@@ -290,9 +291,9 @@ impl Gate {
             self.row_urgent = true;
         }
         self.in_line += 1;
-        self.waiting.insert(ix);
+        self.waiting.insert(0, ix.0);
         if deadline > now {
-            self.deadlines.insert((deadline, stream));
+            self.deadlines.insert(nanos(deadline), stream.0);
         } else {
             // It has waited for the first snapshot for longer than its target allows.
             self.expired.push_back(stream);

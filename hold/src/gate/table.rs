@@ -1,14 +1,7 @@
 //! Which target a request is for. Looks up without allocating; keys may have several claimants.
 
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
-
-use rustc_hash::FxHasher;
-
 use crate::gate::TargetIx;
-
-/// A fixed hasher: keys come from the control plane, and a random seed would pull `random_get` into the module.
-pub(super) type FixedMap<K, V> = HashMap<K, V, BuildHasherDefault<FxHasher>>;
+use crate::maps::FixedMap;
 
 /// Longest host that is looked up: the longest name in DNS.
 const HOST_MAX: usize = 255;

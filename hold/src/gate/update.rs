@@ -1,7 +1,5 @@
 //! Taking in what the relay has published.
 
-use std::collections::BTreeSet;
-
 use protocol::State;
 
 use crate::gate::entry::Entry;
@@ -26,7 +24,7 @@ pub struct Update {
     pub head: Head,
     /// True if every slot was read.
     pub full: bool,
-    /// What stood in the slots that were read.
+    /// What stood in the slots that were read; if they are all, in order.
     pub slots: Vec<(Slot, SlotRecord)>,
 }
 
@@ -36,14 +34,14 @@ impl Gate {
         match self.version {
             Some(version) if head.version <= version => Wants::Nothing,
             Some(version) if version >= head.floor => {
-                let newer = head.changes.iter().filter(|(change, _)| *change > version);
-                Wants::Slots(
-                    newer
-                        .map(|(_, slot)| *slot)
-                        .collect::<BTreeSet<_>>()
-                        .into_iter()
-                        .collect(),
-                )
+                let mut slots = Vec::new();
+                // At most `Head::CHANGES` of them.
+                for (_, slot) in head.changes.iter().filter(|(change, _)| *change > version) {
+                    if !slots.contains(slot) {
+                        slots.push(*slot);
+                    }
+                }
+                Wants::Slots(slots)
             }
             _ => Wants::All,
         }
@@ -58,21 +56,18 @@ impl Gate {
         let first = !self.known;
         let lost_changed = self.lost != head.lost;
         self.lost = head.lost;
-        let mut seen = BTreeSet::new();
+        let mut next = 0;
         for (slot, record) in slots {
-            seen.insert(slot);
+            if full {
+                // In order, so what lies between two of them is there no more.
+                (next..slot.0).map(Slot).for_each(|gone| self.retire(gone));
+                next = slot.0 + 1;
+            }
             self.apply_slot(now, slot, record);
         }
         if full {
-            let gone: Vec<Slot> = self
-                .by_slot
-                .keys()
-                .copied()
-                .filter(|slot| !seen.contains(slot))
-                .collect();
-            for slot in gone {
-                self.retire(slot);
-            }
+            let all = u32::try_from(self.by_slot.len()).unwrap_or(u32::MAX);
+            (next..all).map(Slot).for_each(|gone| self.retire(gone));
         }
         if lost_changed {
             self.take_stances(now);
@@ -93,12 +88,12 @@ impl Gate {
         let Some(target) = record.target.take() else {
             return self.retire(slot);
         };
-        if let Some(ix) = self.by_slot.get(&slot).copied()
+        if let Some(ix) = self.at(slot)
             && self.entry(ix).is_some_and(|entry| entry.target.id != target.id)
         {
             self.retire(slot);
         }
-        let ix = match self.by_slot.get(&slot).copied() {
+        let ix = match self.at(slot) {
             Some(ix) => ix,
             None => self.insert(slot, &target),
         };
@@ -129,7 +124,7 @@ impl Gate {
             Some(place) => *place = Some(entry),
             None => self.entries.push(Some(entry)),
         }
-        self.by_slot.insert(slot, ix);
+        self.move_in(slot, ix);
         self.table.add(ix, target);
         ix
     }
@@ -148,13 +143,27 @@ impl Gate {
         entry.retired = false;
         entry.stance = crate::gate::entry::Stance::Hold;
         entry.target = target.clone();
-        self.by_slot.insert(slot, ix);
+        self.move_in(slot, ix);
         self.table.add(ix, target);
         Some(ix)
     }
 
+    fn at(&self, slot: Slot) -> Option<TargetIx> {
+        self.by_slot.get(slot.0 as usize).copied().flatten()
+    }
+
+    fn move_in(&mut self, slot: Slot, ix: TargetIx) {
+        let at = slot.0 as usize;
+        if at >= self.by_slot.len() {
+            self.by_slot.resize(at + 1, None);
+        }
+        if let Some(place) = self.by_slot.get_mut(at) {
+            *place = Some(ix);
+        }
+    }
+
     fn retire(&mut self, slot: Slot) {
-        let Some(ix) = self.by_slot.remove(&slot) else {
+        let Some(ix) = self.by_slot.get_mut(slot.0 as usize).and_then(Option::take) else {
             return;
         };
         if let Some(entry) = self.entries.get_mut(ix.0 as usize).and_then(Option::as_mut) {
@@ -171,8 +180,8 @@ impl Gate {
         for entry in self.entries.iter_mut().flatten().filter(|entry| !entry.retired) {
             entry.take_stance(now, lost);
         }
-        for ix in self.waiting.iter().copied().collect::<Vec<_>>() {
-            self.queue(ix);
+        for ix in self.waiting.iter().map(|(_, ix)| ix).collect::<Vec<_>>() {
+            self.queue(TargetIx(ix));
         }
     }
 }

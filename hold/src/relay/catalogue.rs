@@ -1,9 +1,10 @@
 //! The targets as they stand in shared data: which slot each has, what changed, what every gate has applied.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use protocol::{Revision, State, SyncResponse, Target, TargetId};
 
+use crate::maps::FixedMap;
 use crate::relay::rows::Rows;
 use crate::relay::split::follow_parts;
 use crate::{Head, Slot, SlotRecord};
@@ -31,18 +32,39 @@ pub(super) struct Catalogue {
     head: Head,
     /// Whose revisions were taken in last; unknown until the first.
     instance: Option<String>,
-    slots: BTreeMap<Slot, SlotRecord>,
-    by_id: BTreeMap<TargetId, Slot>,
-    free: BTreeSet<Slot>,
-    /// Written at the next publication.
-    dirty: BTreeSet<Slot>,
+    /// By slot: they are dense.
+    slots: Vec<Place>,
+    by_id: FixedMap<TargetId, Slot>,
+    free: Vec<Slot>,
+    /// Written at the next publication; each once.
+    dirty: Vec<Slot>,
     head_dirty: bool,
+    /// Places of targets that drain, and of targets that are ready: counted as they change, because they are asked for at
+    /// every callback.
+    draining: usize,
+    ready: usize,
     /// Which revision each publication amounts to; shortened to what gates may still report.
     published: VecDeque<(u64, Revision)>,
-    /// Draining targets and the revision that said so.
-    draining: BTreeMap<Slot, u64>,
     /// The newest revision that was reported as applied.
     reported: Option<Revision>,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    record: SlotRecord,
+    /// The revision that said that the target drains, if it does.
+    draining: Option<u64>,
+    /// In the list of what is written next.
+    dirty: bool,
+}
+
+impl Place {
+    fn is_ready(&self) -> bool {
+        self.record
+            .target
+            .as_ref()
+            .is_some_and(|target| target.state == State::Ready)
+    }
 }
 
 impl Catalogue {
@@ -59,21 +81,18 @@ impl Catalogue {
         this.head_dirty = true;
         for (slot, record) in slots {
             this.head.slots = this.head.slots.max(slot.0 + 1);
+            let mut draining = None;
             match &record.target {
                 Some(target) => {
-                    if target.state == State::Draining {
-                        // Which revision said so is not known, nor whether a former relay has confirmed it: while the
-                        // control plane is away it holds, because the workload may be stopping.
-                        this.draining.insert(slot, 0);
-                    }
+                    // Which revision said so is not known, nor whether a former relay has confirmed it: while the
+                    // control plane is away it holds, because the workload may be stopping.
+                    draining = (target.state == State::Draining).then_some(0);
                     this.by_id.insert(target.id.clone(), slot);
                 }
-                None => {
-                    this.free.insert(slot);
-                }
+                None => this.free.push(slot),
             }
-            this.dirty.insert(slot);
-            this.slots.insert(slot, record);
+            this.put(slot, record, draining);
+            this.soil(slot);
         }
         this
     }
@@ -92,12 +111,18 @@ impl Catalogue {
             ..
         } = response;
         if full {
-            let named: BTreeSet<&TargetId> = targets.iter().map(|target| &target.id).collect();
+            let mut stays = vec![false; self.slots.len()];
+            for target in &targets {
+                let slot = self.by_id.get(&target.id);
+                if let Some(stays) = slot.and_then(|slot| stays.get_mut(slot.0 as usize)) {
+                    *stays = true;
+                }
+            }
             let gone: Vec<TargetId> = self
                 .by_id
-                .keys()
-                .filter(|id| !named.contains(id))
-                .cloned()
+                .iter()
+                .filter(|(_, slot)| stays.get(slot.0 as usize) != Some(&true))
+                .map(|(id, _)| id.clone())
                 .collect();
             gone.iter().for_each(|id| self.remove(id));
         }
@@ -126,42 +151,33 @@ impl Catalogue {
             Some(slot) => *slot,
             None => self.move_in(&target.id),
         };
-        let draining = target.state == State::Draining;
-        let Some(record) = self.slots.get_mut(&slot) else {
+        let drains = target.state == State::Draining;
+        let Some(place) = self.slots.get_mut(slot.0 as usize) else {
             return;
         };
-        if record.target.as_ref() == Some(&target) {
-            if draining {
-                self.draining
-                    .entry(slot)
-                    .and_modify(|since| *since = (*since).min(revision))
-                    .or_insert(revision);
+        let old = place.record.target.as_ref();
+        let since = place.draining.map_or(revision, |since| since.min(revision));
+        if old == Some(&target) {
+            if drains {
+                self.draining += usize::from(place.draining.replace(since).is_none());
             }
             return;
         }
-        let was_draining = record
-            .target
-            .as_ref()
-            .is_some_and(|old| old.state == State::Draining);
-        match (draining, was_draining) {
-            (true, false) => {
-                self.draining.insert(slot, revision);
-            }
-            (false, _) => {
-                self.draining.remove(&slot);
-            }
-            (true, true) => {}
-        }
-        let resized = record
-            .target
-            .as_ref()
+        let drained = old.is_some_and(|old| old.state == State::Draining);
+        let draining = match (drains, drained) {
+            (true, false) => Some(revision),
+            (false, _) => None,
+            (true, true) => place.draining,
+        };
+        let resized = old
             .is_none_or(|old| old.ready_endpoints != target.ready_endpoints || old.release != target.release);
-        if resized {
+        self.ready -= usize::from(place.is_ready());
+        let mut record = std::mem::take(&mut place.record);
+        if resized || target.state != State::Ready {
             // Split anew, by the gates that still hold something.
             record.shares.clear();
         }
         if target.state != State::Ready {
-            record.shares.clear();
             record.prober = None;
         }
         let was_ready = record
@@ -180,39 +196,63 @@ impl Catalogue {
             record.trusted = None;
         }
         record.target = Some(target);
-        self.dirty.insert(slot);
+        self.put(slot, record, draining);
+        self.soil(slot);
     }
 
     fn move_in(&mut self, id: &TargetId) -> Slot {
-        let slot = self.free.pop_first().unwrap_or(Slot(self.head.slots));
+        let slot = self.free.pop().unwrap_or(Slot(self.head.slots));
         self.head.slots = self.head.slots.max(slot.0 + 1);
-        self.slots.insert(
-            slot,
-            SlotRecord {
-                since: self.head.version + 1,
-                ..SlotRecord::default()
-            },
-        );
+        let since = self.head.version + 1;
+        let record = SlotRecord {
+            since,
+            ..SlotRecord::default()
+        };
+        self.put(slot, record, None);
         self.by_id.insert(id.clone(), slot);
         slot
     }
 
     fn remove(&mut self, id: &TargetId) {
         let Some(slot) = self.by_id.remove(id) else { return };
-        self.slots.insert(slot, SlotRecord::default());
-        self.draining.remove(&slot);
-        self.free.insert(slot);
-        self.dirty.insert(slot);
+        self.put(slot, SlotRecord::default(), None);
+        self.free.push(slot);
+        self.soil(slot);
+    }
+
+    /// Puts a record into a slot, whether it is there already or not.
+    fn put(&mut self, slot: Slot, record: SlotRecord, draining: Option<u64>) {
+        let at = slot.0 as usize;
+        if at >= self.slots.len() {
+            self.slots.resize_with(at + 1, Place::default);
+        }
+        if let Some(place) = self.slots.get_mut(at) {
+            self.draining -= usize::from(place.draining.is_some());
+            self.ready -= usize::from(place.is_ready());
+            place.record = record;
+            place.draining = draining;
+            self.draining += usize::from(place.draining.is_some());
+            self.ready += usize::from(place.is_ready());
+        }
+    }
+
+    /// Notes that a slot has to be written.
+    fn soil(&mut self, slot: Slot) {
+        if let Some(place) = self.slots.get_mut(slot.0 as usize)
+            && !std::mem::replace(&mut place.dirty, true)
+        {
+            self.dirty.push(slot);
+        }
     }
 
     /// Takes from the rows how the release is split, who asks first, and whether anybody has had a yes.
     pub(super) fn follow(&mut self, rows: &Rows) {
         for (slot, parts) in rows.parts(|slot, applied| self.tenant(slot, applied).is_some()) {
-            let Some(record) = self.slots.get_mut(&slot) else {
+            let Some(place) = self.slots.get_mut(slot.0 as usize) else {
                 continue;
             };
-            if follow_parts(record, &parts) {
-                self.dirty.insert(slot);
+            if follow_parts(&mut place.record, &parts) {
+                self.soil(slot);
             }
         }
     }
@@ -229,10 +269,11 @@ impl Catalogue {
         let dirty = std::mem::take(&mut self.dirty);
         let mut out = Vec::with_capacity(dirty.len());
         for slot in dirty {
-            if let Some(record) = self.slots.get_mut(&slot) {
-                record.version = version;
+            if let Some(place) = self.slots.get_mut(slot.0 as usize) {
+                place.dirty = false;
+                place.record.version = version;
                 self.head.changes.push_back((version, slot));
-                out.push((slot, record.clone()));
+                out.push((slot, place.record.clone()));
             }
         }
         while self.head.changes.len() > Head::CHANGES {
@@ -293,27 +334,23 @@ impl Catalogue {
             .as_ref()
             .filter(|reported| Some(&reported.instance) == instance)
             .map_or(0, |reported| reported.n);
-        let unconfirmed: Vec<Slot> = self
-            .draining
-            .iter()
-            .filter(|(_, since)| **since > confirmed)
-            .map(|(slot, _)| *slot)
-            .collect();
-        if unconfirmed.is_empty() {
-            return;
-        }
-        for slot in unconfirmed {
-            self.draining.remove(&slot);
-            if let Some(target) = self
-                .slots
-                .get_mut(&slot)
-                .and_then(|record| record.target.as_mut())
-            {
-                target.state = State::Ready;
-                self.dirty.insert(slot);
+        let mut unconfirmed = false;
+        for (slot, place) in (0..).map(Slot).zip(&mut self.slots) {
+            if place.draining.is_some_and(|since| since > confirmed) {
+                unconfirmed = true;
+                self.draining -= usize::from(place.draining.take().is_some());
+                if let Some(target) = &mut place.record.target {
+                    self.ready += usize::from(target.state != State::Ready);
+                    target.state = State::Ready;
+                    if !std::mem::replace(&mut place.dirty, true) {
+                        self.dirty.push(slot);
+                    }
+                }
             }
         }
-        self.head.revision = None;
+        if unconfirmed {
+            self.head.revision = None;
+        }
     }
 
     pub(super) fn lost(&self) -> bool {
@@ -325,17 +362,17 @@ impl Catalogue {
     }
 
     pub(super) fn has_draining(&self) -> bool {
-        !self.draining.is_empty()
+        self.draining > 0
     }
 
     pub(super) fn state_of(&self, id: &TargetId) -> Option<State> {
         let slot = self.by_id.get(id)?;
-        self.slots.get(slot)?.target.as_ref().map(|target| target.state)
+        self.target(*slot).map(|target| target.state)
     }
 
     /// Whom a row of version `applied` means by `slot`.
     pub(super) fn tenant(&self, slot: Slot, applied: u64) -> Option<&TargetId> {
-        let record = self.slots.get(&slot)?;
+        let record = &self.slots.get(slot.0 as usize)?.record;
         record
             .target
             .as_ref()
@@ -347,8 +384,11 @@ impl Catalogue {
         self.by_id.len() as u64
     }
 
-    pub(super) fn count(&self, state: State) -> u64 {
-        let is = |record: &&SlotRecord| record.target.as_ref().is_some_and(|target| target.state == state);
-        self.slots.values().filter(is).count() as u64
+    pub(super) fn ready(&self) -> u64 {
+        self.ready as u64
+    }
+
+    fn target(&self, slot: Slot) -> Option<&Target> {
+        self.slots.get(slot.0 as usize)?.record.target.as_ref()
     }
 }

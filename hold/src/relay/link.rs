@@ -124,7 +124,7 @@ impl Link {
             return None;
         }
         self.syncing = true;
-        u64::try_from(WAIT.as_millis()).ok()
+        Some(crate::units::millis(WAIT))
     }
 
     /// `seq` of the report that is due: at once if somebody waits for it, else once a second if anything changed, else as
@@ -219,7 +219,7 @@ impl Link {
 
     pub(super) fn sync_age_ms(&self, now: Time) -> u64 {
         let age = now.saturating_sub(self.last_sync.unwrap_or(Time::ZERO));
-        u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+        crate::units::millis(age)
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {

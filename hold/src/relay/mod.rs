@@ -14,7 +14,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use protocol::{Incarnation, Proxy, Report, Reporter, Revision, State, SyncRequest, SyncResponse};
+use protocol::{Incarnation, Proxy, Report, Reporter, Revision, SyncRequest, SyncResponse};
 
 pub use link::SyncFailure;
 
@@ -236,7 +236,7 @@ impl Relay {
     pub fn gauges(&self, now: Time) -> Gauges {
         let mut gauges = self.rows.gauges();
         gauges.targets = self.catalogue.len();
-        gauges.targets_ready = self.catalogue.count(State::Ready);
+        gauges.targets_ready = self.catalogue.ready();
         gauges.control_plane_up = u64::from(!self.catalogue.lost());
         gauges.sync_age_ms = self.link.sync_age_ms(now);
         gauges

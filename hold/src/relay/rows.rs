@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use protocol::{TargetId, Usage};
 
+use crate::maps::FixedMap;
 use crate::relay::Gauges;
 use crate::relay::catalogue::Catalogue;
 use crate::{GateId, Member, Members, Row, Time};
@@ -30,7 +31,8 @@ impl Known {
 #[derive(Debug)]
 pub(super) struct Rows {
     silent_ticks: u32,
-    known: BTreeMap<GateId, Known>,
+    /// One for each root context of this Envoy: dozens at most.
+    known: Vec<Known>,
 }
 
 /// One gate's part in one target.
@@ -47,14 +49,17 @@ impl Rows {
     pub(super) fn new(silent_ticks: u32) -> Self {
         Self {
             silent_ticks,
-            known: BTreeMap::new(),
+            known: Vec::new(),
         }
     }
 
     pub(super) fn members(&mut self, now: Time, members: &Members) {
-        self.known.retain(|_, known| members.contains(known.member));
+        self.known.retain(|known| members.contains(known.member));
         for member in members.live.iter().filter(|member| member.gate) {
-            self.known.entry(member.id).or_insert(Known {
+            if self.known.iter().any(|known| known.member.id == member.id) {
+                continue;
+            }
+            self.known.push(Known {
                 member: *member,
                 row: None,
                 read: now,
@@ -69,9 +74,7 @@ impl Rows {
         if row.nonce != member.nonce {
             return;
         }
-        if let Some(known) = self.known.get_mut(&member.id)
-            && known.member == member
-        {
+        if let Some(known) = self.known.iter_mut().find(|known| known.member == member) {
             // A row that is read again without a new beat is no news, and its ages go on counting from before.
             if known.row.as_ref().is_none_or(|old| old.beat != row.beat) {
                 known.beaten |= known.row.is_some();
@@ -87,7 +90,7 @@ impl Rows {
     /// context of the VM that took its place.
     pub(super) fn fresh(&self) -> Vec<Member> {
         self.known
-            .values()
+            .iter()
             .filter(|known| known.beaten && known.is_fresh())
             .map(|known| known.member)
             .collect()
@@ -96,7 +99,7 @@ impl Rows {
     /// Gates that have just been found silent.
     pub(super) fn tick(&mut self, now: Time) -> Vec<Member> {
         let mut silent = Vec::new();
-        for known in self.known.values_mut() {
+        for known in &mut self.known {
             known.quiet_ticks = known.quiet_ticks.saturating_add(1);
             if known.quiet_ticks >= self.silent_ticks && known.silent_since.is_none() {
                 known.silent_since = Some(now);
@@ -115,18 +118,18 @@ impl Rows {
         };
         let members = self
             .known
-            .values()
+            .iter()
             .filter(|known| due(known))
             .map(|known| known.member)
             .collect();
-        self.known.retain(|_, known| !due(known));
+        self.known.retain(|known| !due(known));
         members
     }
 
     /// The oldest version that every gate has applied; `None` if there is no gate, so nothing to wait for.
     pub(super) fn applied(&self) -> Option<u64> {
         self.known
-            .values()
+            .iter()
             .filter(|known| known.silent_since.is_none())
             .map(|known| known.row.as_ref().map_or(0, |row| row.applied))
             .min()
@@ -140,9 +143,9 @@ impl Rows {
         recent: Duration,
     ) -> BTreeMap<TargetId, Usage> {
         let mut out: BTreeMap<TargetId, Usage> = BTreeMap::new();
-        for known in self.known.values() {
+        for known in self.known.iter() {
             let Some(row) = &known.row else { continue };
-            let since_read = u64::try_from(now.saturating_sub(known.read).as_millis()).unwrap_or(u64::MAX);
+            let since_read = crate::units::millis(now.saturating_sub(known.read));
             for entry in &row.entries {
                 let Some(id) = catalogue.tenant(entry.slot, row.applied) else {
                     continue;
@@ -175,9 +178,9 @@ impl Rows {
     pub(super) fn parts(
         &self,
         is_tenant: impl Fn(crate::Slot, u64) -> bool,
-    ) -> BTreeMap<crate::Slot, Vec<Part>> {
-        let mut out: BTreeMap<crate::Slot, Vec<Part>> = BTreeMap::new();
-        for known in self.known.values().filter(|known| known.silent_since.is_none()) {
+    ) -> FixedMap<crate::Slot, Vec<Part>> {
+        let mut out: FixedMap<crate::Slot, Vec<Part>> = FixedMap::default();
+        for known in self.known.iter().filter(|known| known.silent_since.is_none()) {
             let Some(row) = &known.row else { continue };
             for entry in &row.entries {
                 if (entry.held > 0 || entry.proven.is_some()) && is_tenant(entry.slot, row.applied) {
@@ -195,7 +198,7 @@ impl Rows {
 
     pub(super) fn gauges(&self) -> Gauges {
         let mut gauges = Gauges::default();
-        for known in self.known.values() {
+        for known in self.known.iter() {
             let silent = known.silent_since.is_some();
             gauges.gates += u64::from(!silent);
             gauges.gates_silent += u64::from(silent);
