@@ -22,20 +22,25 @@ pub(crate) struct Tools {
     tool: Option<Tool>,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Tool {
     Envoy,
     WasmBindgenTestRunner,
+    WasmOpt,
 }
 
 impl Tools {
     /// Fetches and prints the paths on standard output, one a line.
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        if !matches!(self.tool, Some(Tool::WasmBindgenTestRunner)) {
+        let wanted = |tool| self.tool.is_none_or(|only| only == tool);
+        if wanted(Tool::Envoy) {
             println!("{}", envoy()?.display());
         }
-        if !matches!(self.tool, Some(Tool::Envoy)) {
+        if wanted(Tool::WasmBindgenTestRunner) {
             println!("{}", wasm_bindgen_test_runner()?.display());
+        }
+        if wanted(Tool::WasmOpt) {
+            println!("{}", wasm_opt()?.display());
         }
         Ok(())
     }
@@ -132,6 +137,41 @@ fn fetch_envoy(dir: &Path) -> anyhow::Result<()> {
 fn make_executable(file: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(file, fs::Permissions::from_mode(0o755)).with_context(|| file.display().to_string())
+}
+
+/// `wasm-opt`, a program for Node, of the version and hash in `xtask/binaryen/package-lock.json`: npm checks both.
+pub(crate) fn wasm_opt() -> anyhow::Result<PathBuf> {
+    let pinned = root().join("xtask/binaryen");
+    let lock = fs::read(pinned.join("package-lock.json"))?;
+    let dir = target_dir().join("tools/binaryen");
+    let binary = dir.join("node_modules/binaryen/bin/wasm-opt");
+    // Copied last, so it says that what lies beside it is whole.
+    let installed = dir.join("installed-lock.json");
+    if fs::read(&installed).is_ok_and(|known| known == lock) && binary.is_file() {
+        return Ok(binary);
+    }
+    if on_path("node").is_none() || on_path("npm").is_none() {
+        bail!(
+            "the filter is built with wasm-opt, which needs Node and npm. On Debian: apt-get install nodejs npm"
+        );
+    }
+    say(&format!("wasm-opt from npm (20 MB) into {}", dir.display()));
+    fs::create_dir_all(&dir)?;
+    for file in ["package.json", "package-lock.json"] {
+        fs::copy(pinned.join(file), dir.join(file))?;
+    }
+    let mut npm = Command::new("npm");
+    npm.args([
+        "ci",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--loglevel",
+        "error",
+    ]);
+    check(npm.current_dir(&dir))?;
+    fs::write(installed, lock)?;
+    Ok(binary)
 }
 
 /// The runner that matches the `wasm-bindgen` in Cargo.lock.

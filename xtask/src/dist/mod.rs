@@ -1,0 +1,119 @@
+//! Builds the filter into `target/dist/`: compiles it, takes out the exports that do nothing, and has `wasm-opt` drop what
+//! nobody reaches any more. The names of its functions are left out of what ships, and kept beside it for people.
+
+mod exports;
+mod module;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+
+use crate::run::{cargo, check, say, target_dir};
+use crate::tools;
+
+/// The most that `holdfast.wasm` may weigh, in bytes.
+const SIZE_MAX: usize = 250_000;
+
+const TRIPLE: &str = "wasm32-wasip1";
+
+/// Options of `cargo xtask dist`.
+#[derive(clap::Args)]
+pub(crate) struct Dist {
+    /// The test-only build that panics when told to: holdfast-test.wasm
+    #[arg(long)]
+    test_panic: bool,
+}
+
+impl Dist {
+    /// Builds and prints the path, alone on the last line of standard output.
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let path = if self.test_panic {
+            filter_that_panics()?
+        } else {
+            filter()?
+        };
+        println!("{}", path.display());
+        Ok(())
+    }
+}
+
+/// The filter as it ships.
+pub(crate) fn filter() -> anyhow::Result<PathBuf> {
+    let path = build(None, "holdfast")?;
+    let size = fs::metadata(&path)?.len();
+    ensure!(
+        size <= SIZE_MAX as u64,
+        "holdfast.wasm has outgrown its {SIZE_MAX} bytes: it has {size}"
+    );
+    Ok(path)
+}
+
+/// The filter with the feature `test-panic`, for tests only.
+pub(crate) fn filter_that_panics() -> anyhow::Result<PathBuf> {
+    build(Some("test-panic"), "holdfast-test")
+}
+
+/// The filter as it ships, with a call to `logger.log_execution` at the beginning of every function and every loop.
+pub(crate) fn filter_that_counts_its_steps() -> anyhow::Result<PathBuf> {
+    let counted = dist_dir()?.join("holdfast-steps.wasm");
+    wasm_opt(&filter()?, &["--log-execution"], &counted)?;
+    Ok(counted)
+}
+
+fn build(feature: Option<&str>, name: &str) -> anyhow::Result<PathBuf> {
+    let mut command = cargo([
+        "build",
+        "--profile",
+        "wasm",
+        "--target",
+        TRIPLE,
+        "--package",
+        "wasm-filter",
+    ]);
+    if let Some(feature) = feature {
+        command.args(["--features", feature]);
+    }
+    check(&mut command).with_context(|| format!("if the target is missing: rustup target add {TRIPLE}"))?;
+    let built = target_dir().join(TRIPLE).join("wasm/holdfast.wasm");
+    let built = fs::read(&built).with_context(|| built.display().to_string())?;
+    let linked = module::with_exports(&built, exports::is_kept)?;
+    let dist = dist_dir()?;
+    let path = dist.join(format!("{name}.wasm"));
+    let input = dist.join(format!("{name}.linked.wasm"));
+    if path.is_file() && fs::read(&input).is_ok_and(|known| known == linked) {
+        return Ok(path);
+    }
+    let named = dist.join(format!("{name}.debug.wasm"));
+    let new = dist.join(format!("{name}.wasm.new"));
+    fs::write(&new, &linked)?;
+    wasm_opt(&new, &["-O3", "--debuginfo"], &named)?;
+    let shipped = module::without_custom_sections(&fs::read(&named)?)?;
+    let found = module::export_names(&shipped)?;
+    ensure!(
+        found.len() == exports::COUNT,
+        "the module lacks an export that Envoy needs; it has {found:?}"
+    );
+    // Moved into place, so that an Envoy that starts meanwhile reads the old module or the new one.
+    fs::write(&new, &shipped)?;
+    fs::rename(&new, &path)?;
+    fs::write(&input, &linked)?;
+    say(&format!(
+        "{name}.wasm: {} bytes; {name}.debug.wasm has the names of its functions",
+        shipped.len()
+    ));
+    Ok(path)
+}
+
+fn dist_dir() -> anyhow::Result<PathBuf> {
+    let dist = target_dir().join("dist");
+    fs::create_dir_all(&dist)?;
+    Ok(dist)
+}
+
+fn wasm_opt(input: &Path, args: &[&str], output: &Path) -> anyhow::Result<()> {
+    let mut command = Command::new("node");
+    command.arg(tools::wasm_opt()?).arg(input).args(args);
+    check(command.arg("--output").arg(output))
+}
