@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 
-use crate::run::{cargo, check, in_ci, on_path, say, target_dir};
+use crate::run::{cargo, check, in_ci, on_path, root, say, target_dir};
 use crate::{dist, tools};
 
 /// Options of `cargo xtask test`.
@@ -23,7 +23,7 @@ pub(crate) struct Test {
 enum Rung {
     /// Unit, property, golden and table tests of all crates
     Native,
-    /// The tests of `hold` as WebAssembly, under Node
+    /// The tests of `hold` as WebAssembly, and the filter as it ships in a host that counts, under Node
     Wasm,
     /// The real filter in the real Envoy
     E2e,
@@ -124,7 +124,21 @@ fn wasm(filter: Option<&str>) -> anyhow::Result<Outcome> {
     command
         .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner)
         .args(["--tests", "--no-fail-fast"]);
-    counted(command.args(filter))
+    let of_hold = counted(command.args(filter))?;
+    let of_the_filter = warm(filter)?;
+    Ok(Outcome {
+        count: of_hold.count.plus(of_the_filter.count),
+        succeeded: of_hold.succeeded && of_the_filter.succeeded,
+    })
+}
+
+/// What a warm request costs, counted: host calls, steps, memory. Building the filter checks its size.
+fn warm(filter: Option<&str>) -> anyhow::Result<Outcome> {
+    let (shipped, steps) = (dist::filter()?, dist::filter_that_counts_its_steps()?);
+    let mut node = Command::new("node");
+    node.arg(root().join("wasm-filter/tests/warm.mjs"))
+        .args([shipped, steps]);
+    counted(node.args(filter))
 }
 
 fn e2e(filter: Option<&str>) -> anyhow::Result<Outcome> {
@@ -172,13 +186,13 @@ impl Parts {
     }
 }
 
-/// Runs a test command, passes on what it prints, and adds up the lines `test result: ...`.
+/// Runs tests, passes on what it prints, and adds up the lines `test result: ...`.
 fn counted(command: &mut Command) -> anyhow::Result<Outcome> {
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
-        .context("cannot run cargo test")?;
-    let stdout = child.stdout.take().context("cargo test has no output")?;
+        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    let stdout = child.stdout.take().context("the tests have no output")?;
     let mut count = Count::default();
     for line in BufReader::new(stdout).split(b'\n') {
         let line = String::from_utf8_lossy(&line?).into_owned();

@@ -57,8 +57,11 @@ pub(crate) fn filter_that_panics() -> anyhow::Result<PathBuf> {
 
 /// The filter as it ships, with a call to `logger.log_execution` at the beginning of every function and every loop.
 pub(crate) fn filter_that_counts_its_steps() -> anyhow::Result<PathBuf> {
+    let shipped = filter()?;
+    // The one with names also says which features of WebAssembly it uses.
+    let named = shipped.with_extension("debug.wasm");
     let counted = dist_dir()?.join("holdfast-steps.wasm");
-    wasm_opt(&filter()?, &["--log-execution"], &counted)?;
+    wasm_opt(&named, &["--log-execution"], &counted)?;
     Ok(counted)
 }
 

@@ -1,0 +1,222 @@
+// A Proxy-Wasm host for tests: enough of Envoy to configure holdfast.wasm, answer its calls, and count every call that it
+// makes. No network, no clock but `now`, nothing asynchronous.
+
+import { readFileSync } from "node:fs";
+
+const OK = 0, NOT_FOUND = 1, EMPTY = 7, CAS_MISMATCH = 8;
+const ROOT = 1;
+
+export class Host {
+  constructor(path, config) {
+    this.calls = {};
+    this.config = Buffer.from(JSON.stringify(config));
+    this.now = 1_000_000_000n;
+    this.shared = new Map();
+    this.queues = [];
+    this.properties = { plugin_vm_id: "vm", "xds\0node\0id": "node-1" };
+    this.headers = {};
+    this.body = Buffer.alloc(0);
+    this.sent = [];
+    this.added = [];
+    this.replies = [];
+    this.log = [];
+    this.stats = {};
+    this.steps = 0;
+    this.module = new WebAssembly.Module(readFileSync(path));
+    this.instance = new WebAssembly.Instance(this.module, this.#imports());
+    this.exports = this.instance.exports;
+    this.exports._initialize();
+    this.exports.proxy_on_context_create(ROOT, 0);
+    if (!this.exports.proxy_on_configure(ROOT, this.config.length)) throw new Error(`refused: ${this.log}`);
+  }
+
+  /** Lets time pass and ticks, until `until` says that it is enough. */
+  tickUntil(until, what) {
+    for (let n = 0; n < 100; n++) {
+      if (until()) return;
+      this.now += 100_000_000n;
+      this.exports.proxy_on_tick(ROOT);
+    }
+    throw new Error(`not within 100 ticks: ${what}; log: ${this.log.join("; ")}`);
+  }
+
+  /** Answers a call that the module has sent, as an upstream would. */
+  answer(call, status, body) {
+    this.headers = { ":status": String(status), "x-envoy-upstream-service-time": "1" };
+    this.body = Buffer.from(body);
+    this.exports.proxy_on_http_call_response(ROOT, call.token, 2, this.body.length, 0);
+    this.headers = {};
+  }
+
+  /** One request from its first callback to its last; gives what the module did meanwhile. */
+  request(id, { cluster, headers = {} }) {
+    const before = this.#snapshot();
+    this.properties["xds\0cluster_name"] = cluster;
+    this.headers = headers;
+    this.exports.proxy_on_context_create(id, ROOT);
+    const action = this.exports.proxy_on_request_headers(id, 4, 1);
+    this.exports.proxy_on_response_headers?.(id, 2, 0);
+    this.exports.proxy_on_done?.(id);
+    this.exports.proxy_on_log?.(id);
+    this.exports.proxy_on_delete(id);
+    return { action, ...this.#since(before) };
+  }
+
+  #snapshot() {
+    return { calls: { ...this.calls }, steps: this.steps, memory: this.exports.memory.buffer.byteLength };
+  }
+
+  #since(before) {
+    const calls = {};
+    for (const [name, n] of Object.entries(this.calls)) {
+      if (n !== (before.calls[name] ?? 0)) calls[name] = n - (before.calls[name] ?? 0);
+    }
+    return {
+      calls,
+      steps: this.steps - before.steps,
+      grown: this.exports.memory.buffer.byteLength - before.memory,
+    };
+  }
+
+  #bytes(at, length) {
+    return Buffer.from(this.exports.memory.buffer, at >>> 0, length >>> 0);
+  }
+  #text(at, length) {
+    return this.#bytes(at, length).toString("latin1");
+  }
+  #u32(at, value) {
+    new DataView(this.exports.memory.buffer).setUint32(at >>> 0, value >>> 0, true);
+  }
+  #u64(at, value) {
+    new DataView(this.exports.memory.buffer).setBigUint64(at >>> 0, value, true);
+  }
+  /** Hands bytes over in memory that the module gives. */
+  #give(bytes, at, length) {
+    const to = bytes.length === 0 ? 0 : this.exports.proxy_on_memory_allocate(bytes.length);
+    this.#bytes(to, bytes.length).set(bytes);
+    this.#u32(at, to);
+    this.#u32(length, bytes.length);
+    return OK;
+  }
+
+  #imports() {
+    const env = {
+      proxy_log: (level, at, length) => { this.log.push(this.#text(at, length)); return OK; },
+      proxy_get_log_level: (at) => { this.#u32(at, 2); return OK; },
+      proxy_set_tick_period_milliseconds: () => OK,
+      proxy_get_buffer_bytes: (kind, start, max, at, length) =>
+        this.#give(kind === 7 ? this.config : this.body, at, length),
+      proxy_get_property: (at, length, out, outLength) => {
+        const value = this.properties[this.#text(at, length)];
+        return value === undefined ? NOT_FOUND : this.#give(Buffer.from(value), out, outLength);
+      },
+      proxy_get_header_map_value: (map, at, length, out, outLength) => {
+        const value = this.headers[this.#text(at, length)];
+        return value === undefined ? NOT_FOUND : this.#give(Buffer.from(value), out, outLength);
+      },
+      proxy_add_header_map_value: (map, key, keyLength, at, length) => {
+        this.added.push([this.#text(key, keyLength), this.#text(at, length)]);
+        return OK;
+      },
+      proxy_get_shared_data: (key, keyLength, out, outLength, cas) => {
+        const entry = this.shared.get(this.#text(key, keyLength));
+        if (!entry) return NOT_FOUND;
+        this.#u32(cas, entry.cas);
+        return this.#give(entry.value, out, outLength);
+      },
+      proxy_set_shared_data: (key, keyLength, at, length, cas) => {
+        const name = this.#text(key, keyLength);
+        const entry = this.shared.get(name);
+        if (entry && cas !== 0 && entry.cas !== cas >>> 0) return CAS_MISMATCH;
+        this.shared.set(name, { value: Buffer.from(this.#bytes(at, length)), cas: (entry?.cas ?? 0) + 1 });
+        return OK;
+      },
+      proxy_register_shared_queue: (at, length, out) => {
+        this.#u32(out, this.queues.push([]));
+        return OK;
+      },
+      proxy_resolve_shared_queue: () => NOT_FOUND,
+      proxy_enqueue_shared_queue: (queue, at, length) => {
+        this.queues[queue - 1].push(Buffer.from(this.#bytes(at, length)));
+        return OK;
+      },
+      proxy_dequeue_shared_queue: (queue, out, outLength) => {
+        const message = this.queues[queue - 1].shift();
+        return message === undefined ? EMPTY : this.#give(message, out, outLength);
+      },
+      proxy_define_metric: (kind, at, length, out) => {
+        const id = Object.keys(this.stats).length + 1;
+        this.stats[id] = this.#text(at, length);
+        this.#u32(out, id);
+        return OK;
+      },
+      proxy_http_call: (cluster, clusterLength, headers, headersLength, body, bodyLength, t, tLength, timeout, out) => {
+        const call = {
+          token: this.sent.length + 1,
+          cluster: this.#text(cluster, clusterLength),
+          headers: this.#text(headers, headersLength),
+          body: this.#text(body, bodyLength),
+        };
+        this.sent.push(call);
+        this.#u32(out, call.token);
+        return OK;
+      },
+      proxy_send_local_response: (status) => { this.replies.push(status); return OK; },
+    };
+    const wasi = {
+      random_get: (at, length) => { this.#bytes(at, length).fill(7); return 0; },
+      clock_time_get: (clock, precision, out) => { this.#u64(out, this.now); return 0; },
+      environ_sizes_get: (count, size) => { this.#u32(count, 0); this.#u32(size, 0); return 0; },
+      environ_get: () => 0,
+    };
+    const counted = (functions) =>
+      new Proxy(functions, {
+        get: (all, name) => (...args) => {
+          this.calls[name] = (this.calls[name] ?? 0) + 1;
+          return (all[name] ?? (() => OK))(...args);
+        },
+      });
+    const sources = { env: counted(env), wasi_snapshot_preview1: counted(wasi) };
+    const imports = { env: {}, wasi_snapshot_preview1: {} };
+    for (const { module, name } of WebAssembly.Module.imports(this.module)) {
+      imports[module][name] = sources[module][name];
+    }
+    // What wasm-opt's --log-execution calls at the beginning of every function and loop: no call of the filter's.
+    imports.env.log_execution = () => { this.steps += 1; };
+    return imports;
+  }
+}
+
+/** A host whose module knows this many targets, ready since the first snapshot, found by cluster or by host. */
+export function warm(path, targets, { by = "cluster", state = "ready" } = {}) {
+  const host = new Host(path, { control_plane: { cluster: "holdfast" } });
+  const isSync = (call) => call.headers.includes("/v1/sync");
+  host.tickUntil(() => host.sent.some(isSync), "the first sync");
+  const call = host.sent.find(isSync);
+  host.answer(call, 200, JSON.stringify(snapshot(targets, by, state)));
+  return host;
+}
+
+/** Of a target's cluster, and its host's first label: all of one length, so that hashing them takes the same. */
+export const name = (n) => `web-${String(n).padStart(5, "0")}`;
+
+function snapshot(targets, by, state) {
+  return {
+    revision: { instance: "test", n: 1 },
+    full: true,
+    targets: Array.from({ length: targets }, (_, n) => ({
+      id: `shop/${name(n)}`,
+      state,
+      epoch: 1,
+      ready_endpoints: 1,
+      clusters: by === "cluster" ? [name(n)] : [],
+      hosts: by === "host" ? [`${name(n)}.example.com`] : [],
+      hold: { timeout_ms: 60000, max_requests: 1000, max_bytes: 67108864, unknown_body: 65536, on_control_plane_loss: "hold" },
+      release: { concurrency_per_endpoint: 100 },
+      confirm: { kind: "http", path: "/", timeout_ms: 1000, give_up_ms: 5000 },
+    })),
+    removed: [],
+    heartbeat_ms: 1000,
+    forget_after_ms: 600000,
+  };
+}

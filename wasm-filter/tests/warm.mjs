@@ -1,0 +1,92 @@
+// What a request to a workload that is up costs, counted and not timed: `node warm.mjs holdfast.wasm holdfast-steps.wasm [FILTER]`.
+// The second is the same module with a call at the beginning of every function and loop.
+
+import assert from "node:assert/strict";
+import { name, warm } from "./host.mjs";
+
+const [shipped, stepped, filter = ""] = process.argv.slice(2);
+const MANY = 10_000;
+const CONTINUE = 0;
+
+const byCluster = (n) => ({ cluster: name(n) });
+const byHost = (n) => ({ cluster: "shared", headers: { ":authority": `${name(n)}.example.com` } });
+const unknown = () => ({ cluster: "nobody-00", headers: { ":authority": "nobody-00.example.com" } });
+
+const tests = {
+  a_warm_request_makes_one_host_call() {
+    for (const targets of [1, MANY]) {
+      const { action, calls } = warm(shipped, targets).request(1000, byCluster(targets - 1));
+      assert.equal(action, CONTINUE, "must pass");
+      assert.deepEqual(calls, { proxy_get_property: 1 }, `with ${targets} targets`);
+    }
+  },
+
+  a_warm_request_that_is_found_by_host_makes_two() {
+    for (const targets of [1, MANY]) {
+      const { action, calls } = warm(shipped, targets, { by: "host" }).request(1000, byHost(targets - 1));
+      assert.equal(action, CONTINUE, "must pass");
+      assert.deepEqual(calls, { proxy_get_property: 1, proxy_get_header_map_value: 1 }, `with ${targets} targets`);
+    }
+  },
+
+  a_request_that_is_nobodys_makes_no_more() {
+    for (const by of ["cluster", "host"]) {
+      const { action, calls } = warm(shipped, MANY, { by }).request(1000, unknown());
+      assert.equal(action, CONTINUE, "must pass");
+      assert.ok(Object.values(calls).reduce((a, b) => a + b) <= 2, `must make two host calls at most: ${JSON.stringify(calls)}`);
+    }
+  },
+
+  a_target_that_sleeps_is_held_for() {
+    // So that the others do not pass merely because everything does.
+    const host = warm(shipped, 1, { state: "asleep" });
+    const { action, calls } = host.request(1000, byCluster(0));
+    assert.notEqual(action, CONTINUE, "must be held");
+    assert.ok(calls.proxy_set_shared_data > 0, "must take a credit");
+  },
+
+  warm_requests_leave_nothing_behind() {
+    const host = warm(shipped, 100);
+    for (let id = 1000; id < 2000; id++) host.request(id, byCluster(id % 100));
+    let grown = 0;
+    for (let id = 2000; id < 22_000; id++) grown += host.request(id, byCluster(id % 100)).grown;
+    assert.equal(grown, 0, "must not take memory");
+  },
+
+  a_request_costs_the_same_however_many_targets_there_are() {
+    for (const [by, request] of [["cluster", byCluster], ["host", byHost], ["cluster", unknown], ["host", unknown]]) {
+      const [one, many] = [1, MANY].map((targets) => steps(targets, by, request));
+      console.log(`  steps of a request found by ${by}${request === unknown ? ", of nobody" : ""}: ${one} of 1 target, ${many} of ${MANY}`);
+      // Two keys may fall into one group of a hash table: then one more comparison.
+      assert.ok(many <= one * 1.05, `must not grow with the number of targets: ${one} steps became ${many}`);
+    }
+  },
+};
+
+/** Functions entered and loops gone round in one request, on average over the targets. */
+function steps(targets, by, request) {
+  const host = warm(stepped, targets, { by });
+  let id = 1000;
+  const one = () => host.request(id++, request(Math.floor((id * 7919) % targets))).steps;
+  // The first one finds the dispatcher's tables empty.
+  one();
+  const rounds = 500;
+  let sum = 0;
+  for (let n = 0; n < rounds; n++) sum += one();
+  assert.ok(sum > 0, "the module must count its steps");
+  return sum / rounds;
+}
+
+let [passed, failed] = [0, 0];
+for (const [fact, test] of Object.entries(tests).filter(([fact]) => fact.includes(filter))) {
+  try {
+    test();
+    passed += 1;
+    console.log(`test ${fact} ... ok`);
+  } catch (error) {
+    failed += 1;
+    console.log(`test ${fact} ... FAILED\n${error.stack}`);
+  }
+}
+console.log(`\ntest result: ${failed ? "FAILED" : "ok"}. ${passed} passed; ${failed} failed; 0 ignored`);
+process.exit(failed ? 1 : 0);
