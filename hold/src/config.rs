@@ -163,22 +163,28 @@ impl Config {
     }
 }
 
-/// Reads an object's fields; one that comes twice is refused, and so is one for which `field` says false.
+/// Reads an object whose fields are all known; one that comes twice is refused.
 fn fields(
     reader: &mut Reader<'_>,
-    field: &mut dyn FnMut(&mut Reader<'_>, &str) -> Result<bool, Error>,
+    known: &[&str],
+    field: &mut dyn FnMut(&mut Reader<'_>, &str) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut seen = Vec::new();
     reader.object(&mut |reader, name| {
+        if !known.contains(&name) {
+            return Err(unknown("field", name, known));
+        }
         if seen.iter().any(|other| other == name) {
             return Err(Error::new("it is there twice"));
         }
         seen.push(name.to_owned());
-        match field(reader, name)? {
-            true => Ok(()),
-            false => Err(Error::new("there is no such field")),
-        }
+        field(reader, name)
     })
+}
+
+fn unknown(what: &str, found: &str, known: &[&str]) -> Error {
+    let known = known.join("`, `");
+    Error::new(format!("unknown {what} `{found}`, expected one of `{known}`"))
 }
 
 fn config(reader: &mut Reader<'_>) -> Result<Config, Error> {
@@ -188,18 +194,29 @@ fn config(reader: &mut Reader<'_>) -> Result<Config, Error> {
     let mut buffer_limit = 1 << 20;
     let mut ticks = Ticks::default();
     let mut service = false;
-    fields(reader, &mut |reader, name| {
-        match name {
-            "control_plane" => to = Some(control_plane(reader)?),
-            "startup" => startup = self::startup(reader)?,
-            "limits" => limits = self::limits(reader)?,
-            "buffer_limit" => buffer_limit = size(reader)?,
-            "ticks" => ticks = self::ticks(reader)?,
-            "service" => service = reader.bool()?,
-            _ => return Ok(false),
-        }
-        Ok(true)
-    })?;
+    fields(
+        reader,
+        &[
+            "control_plane",
+            "startup",
+            "limits",
+            "buffer_limit",
+            "ticks",
+            "service",
+        ],
+        &mut |reader, name| {
+            match name {
+                "control_plane" => to = Some(control_plane(reader)?),
+                "startup" => startup = self::startup(reader)?,
+                "limits" => limits = self::limits(reader)?,
+                "buffer_limit" => buffer_limit = size(reader)?,
+                "ticks" => ticks = self::ticks(reader)?,
+                "service" => service = reader.bool()?,
+                _ => {}
+            }
+            Ok(())
+        },
+    )?;
     Ok(Config {
         control_plane: to.ok_or_else(|| missing("control_plane"))?,
         startup,
@@ -215,22 +232,26 @@ fn control_plane(reader: &mut Reader<'_>) -> Result<ControlPlane, Error> {
     let mut authority = "holdfast".to_owned();
     let mut token_env = None;
     let mut timeout = Duration::from_secs(5);
-    fields(reader, &mut |reader, name| {
-        match name {
-            "cluster" => cluster = Some(reader.string()?),
-            "authority" => authority = reader.string()?,
-            "token_env" => {
-                token_env = if reader.null() {
-                    None
-                } else {
-                    Some(reader.string()?)
+    fields(
+        reader,
+        &["cluster", "authority", "token_env", "timeout"],
+        &mut |reader, name| {
+            match name {
+                "cluster" => cluster = Some(reader.string()?),
+                "authority" => authority = reader.string()?,
+                "token_env" => {
+                    token_env = if reader.null() {
+                        None
+                    } else {
+                        Some(reader.string()?)
+                    }
                 }
+                "timeout" => timeout = duration(reader)?,
+                _ => {}
             }
-            "timeout" => timeout = duration(reader)?,
-            _ => return Ok(false),
-        }
-        Ok(true)
-    })?;
+            Ok(())
+        },
+    )?;
     Ok(ControlPlane {
         cluster: cluster.ok_or_else(|| missing("cluster"))?,
         authority,
@@ -241,7 +262,7 @@ fn control_plane(reader: &mut Reader<'_>) -> Result<ControlPlane, Error> {
 
 fn startup(reader: &mut Reader<'_>) -> Result<Startup, Error> {
     let mut startup = Startup::default();
-    fields(reader, &mut |reader, name| {
+    fields(reader, &["wait", "then"], &mut |reader, name| {
         match name {
             "wait" => startup.wait = duration(reader)?,
             "then" => {
@@ -249,37 +270,34 @@ fn startup(reader: &mut Reader<'_>) -> Result<Startup, Error> {
                     "pass" => StartupThen::Pass,
                     "refuse" => StartupThen::Refuse,
                     "hold" => StartupThen::Hold,
-                    _ => return Err(Error::new("it must be pass, refuse or hold")),
+                    other => return Err(unknown("variant", other, &["pass", "refuse", "hold"])),
                 };
             }
-            _ => return Ok(false),
+            _ => {}
         }
-        Ok(true)
+        Ok(())
     })?;
     Ok(startup)
 }
 
 fn limits(reader: &mut Reader<'_>) -> Result<Limits, Error> {
     let mut limits = Limits::default();
-    fields(reader, &mut |reader, name| {
+    fields(reader, &["requests", "bytes"], &mut |reader, name| {
         match name {
             "requests" => limits.requests = reader.u32()?,
             "bytes" => limits.bytes = size(reader)?,
-            _ => return Ok(false),
+            _ => {}
         }
-        Ok(true)
+        Ok(())
     })?;
     Ok(limits)
 }
 
 fn ticks(reader: &mut Reader<'_>) -> Result<Ticks, Error> {
     let mut ticks = Ticks::default();
-    fields(reader, &mut |reader, name| {
-        match name {
-            "period" => ticks.period = duration(reader)?,
-            _ => return Ok(false),
-        }
-        Ok(true)
+    fields(reader, &["period"], &mut |reader, _| {
+        ticks.period = duration(reader)?;
+        Ok(())
     })?;
     Ok(ticks)
 }
@@ -330,7 +348,9 @@ mod tests {
         assert!(refused("{}").contains("control_plane"));
         assert!(refused("\n\u{f}").contains("StringValue"));
         assert!(refused(r#"{"control_plane":{"cluster":""}}"#).contains("control_plane.cluster"));
-        assert!(refused(r#"{"control_plane":{"cluster":"a"},"limit":{}}"#).contains("limit"));
+        assert!(
+            refused(r#"{"control_plane":{"cluster":"a"},"limit":{}}"#).contains("`limit`: unknown field")
+        );
         assert!(
             refused(r#"{"control_plane":{"cluster":"a"},"startup":{"wait":"2"}}"#)
                 .contains("`startup.wait`: `2` is not a duration")
@@ -342,6 +362,22 @@ mod tests {
         assert!(
             refused(r#"{"control_plane":{"cluster":"a"},"ticks":{"period":"1ms"}}"#).contains("ticks.period")
         );
+    }
+
+    #[test]
+    fn fields_are_there_once_and_known() {
+        assert!(
+            refused(r#"{"control_plane":{"cluster":"a"},"service":true,"service":true}"#).contains("twice")
+        );
+        assert!(
+            refused(r#"{"control_plane":{"cluster":"a"},"startup":{"then":"wait"}}"#)
+                .contains("`startup.then`: unknown variant `wait`, expected one of `pass`, `refuse`, `hold`")
+        );
+        assert!(
+            refused(r#"{"control_plane":{"cluster":"a","cluster2":""}}"#)
+                .contains("`control_plane.cluster2`")
+        );
+        assert!(refused(r#"{"control_plane":{"cluster":"a"}} x"#).contains("the end is wanted"));
     }
 
     #[test]

@@ -40,7 +40,9 @@ fn a_request_that_is_found_by_host_allocates_nothing() {
         check(&mut gate, |gate| {
             for host in &hosts {
                 assert_eq!(gate.find_cluster(b"other"), Found::AskHost);
-                let ix = gate.find_host(host.as_bytes()).expect("must find the host");
+                let ix = gate
+                    .find_host(host.as_bytes(), b"other")
+                    .expect("must find the host");
                 pass_and_end(gate, ix, b"other");
             }
         });
@@ -52,7 +54,7 @@ fn a_request_that_is_nobodys_allocates_nothing() {
     let mut gate = mk_gate(10_000);
     check(&mut gate, |gate| {
         assert_eq!(gate.find_cluster(b"other"), Found::AskHost);
-        assert_eq!(gate.find_host(b"nobody.example.com"), None);
+        assert_eq!(gate.find_host(b"nobody.example.com", b"other"), None);
     });
 }
 

@@ -45,7 +45,12 @@ impl Gate {
             return;
         }
         self.any_waits = false;
-        for ix in self.waiting.iter().map(|(_, ix)| TargetIx(ix)).collect::<Vec<_>>() {
+        for ix in self
+            .waiting
+            .iter()
+            .map(|(_, ix)| TargetIx(ix))
+            .collect::<Vec<_>>()
+        {
             let Some(entry) = self.entry(ix) else { continue };
             let waits: Vec<bool> = entry
                 .routes

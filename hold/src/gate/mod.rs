@@ -226,7 +226,7 @@ impl Gate {
                     slot: entry.slot,
                     held: entry.held,
                     in_flight: entry.in_flight,
-                    idle_ms: idle.map(|idle| crate::units::millis(idle)),
+                    idle_ms: idle.map(crate::units::millis),
                     proven: entry.proven_here,
                 });
             }

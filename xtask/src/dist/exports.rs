@@ -36,8 +36,6 @@ pub(super) const COUNT: usize = ABI.len() + CALLBACKS.len();
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
     use std::collections::BTreeSet;
     use std::fs;
 

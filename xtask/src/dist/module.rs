@@ -116,8 +116,6 @@ fn put_number(out: &mut Vec<u8>, mut number: usize) {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
-
     use super::*;
 
     /// Two functions, exported under these names, and a custom section.

@@ -1,0 +1,193 @@
+//! Values of shared data as bytes: whole numbers of seven bits a byte, texts and lists with their length before them, the
+//! fields in the order of the type.
+//!
+//! What cannot be read to its last byte is no record: it was written by another version, and counts as missing. A change of
+//! a type raises [`FORMAT`].
+
+mod basic;
+
+use protocol::{Confirm, Hold, Ignore, Incarnation, LossPolicy, Release, Revision, State, Target, TargetId};
+
+use basic::{byte, put_text};
+
+use crate::{GateId, Head, Lease, Member, Members, Row, RowEntry, Slot, SlotRecord};
+
+/// The first byte of every record.
+const FORMAT: u8 = 1;
+
+/// Something that lies in shared data.
+pub trait Record: Field {
+    /// As it stands in shared data.
+    fn encode(&self) -> Vec<u8> {
+        let mut out = vec![FORMAT];
+        self.put(&mut out);
+        out
+    }
+
+    /// Reads what [`Record::encode`] wrote; `None` for anything else.
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut rest = bytes.strip_prefix(&[FORMAT])?;
+        let value = Self::take(&mut rest)?;
+        rest.is_empty().then_some(value)
+    }
+}
+
+/// A part of a record.
+pub trait Field: Sized {
+    /// Appends it.
+    fn put(&self, out: &mut Vec<u8>);
+    /// Takes it off the front.
+    fn take(rest: &mut &[u8]) -> Option<Self>;
+}
+
+impl Record for Lease {}
+impl Record for Members {}
+impl Record for Head {}
+impl Record for SlotRecord {}
+impl Record for Row {}
+impl Record for Incarnation {}
+
+/// `fields!(Type { a, b })`: a struct is its fields, in this order.
+macro_rules! fields {
+    ($($type:ident { $($field:ident),+ })+) => {$(
+        impl Field for $type {
+            fn put(&self, out: &mut Vec<u8>) {
+                $(self.$field.put(out);)+
+            }
+
+            fn take(rest: &mut &[u8]) -> Option<Self> {
+                Some(Self { $($field: Field::take(rest)?),+ })
+            }
+        }
+    )+};
+}
+
+/// `names!(Type { A, B })`: a variant without fields is its place in this list.
+macro_rules! names {
+    ($($type:ident { $($name:ident = $n:literal),+ })+) => {$(
+        impl Field for $type {
+            fn put(&self, out: &mut Vec<u8>) {
+                out.push(match self { $(Self::$name => $n),+ });
+            }
+
+            fn take(rest: &mut &[u8]) -> Option<Self> {
+                Some(match byte(rest)? {
+                    $($n => Self::$name,)+
+                    _ => return None,
+                })
+            }
+        }
+    )+};
+}
+
+fields! {
+    Lease { owner, term, beat }
+    Member { id, nonce, gate }
+    Members { live }
+    Head { term, version, revision, known, lost, slots, floor, changes }
+    SlotRecord { version, since, target, shares, prober, proven, trusted }
+    Row { nonce, applied, beat, entries }
+    RowEntry { slot, held, in_flight, idle_ms, proven }
+    Revision { instance, n }
+    Target {
+        id, state, reason, retry_after_ms, epoch, ready_endpoints, hosts, clusters, hold, release, confirm, ignore
+    }
+    Hold { timeout_ms, max_requests, max_bytes, unknown_body, on_control_plane_loss }
+    Release { concurrency_per_endpoint }
+    Ignore { paths, user_agents }
+}
+
+names! {
+    State { Asleep = 0, Waking = 1, Ready = 2, Draining = 3, Failed = 4, Suspended = 5 }
+    LossPolicy { Hold = 0, Pass = 1, Refuse = 2 }
+}
+
+impl Field for Confirm {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Http {
+                path,
+                timeout_ms,
+                give_up_ms,
+            } => {
+                out.push(0);
+                path.put(out);
+                timeout_ms.put(out);
+                give_up_ms.put(out);
+            }
+            Self::Grpc {
+                timeout_ms,
+                give_up_ms,
+            } => {
+                out.push(1);
+                timeout_ms.put(out);
+                give_up_ms.put(out);
+            }
+            Self::Off { settle_ms } => {
+                out.push(2);
+                settle_ms.put(out);
+            }
+        }
+    }
+
+    fn take(rest: &mut &[u8]) -> Option<Self> {
+        Some(match byte(rest)? {
+            0 => Self::Http {
+                path: Field::take(rest)?,
+                timeout_ms: Field::take(rest)?,
+                give_up_ms: Field::take(rest)?,
+            },
+            1 => Self::Grpc {
+                timeout_ms: Field::take(rest)?,
+                give_up_ms: Field::take(rest)?,
+            },
+            2 => Self::Off {
+                settle_ms: Field::take(rest)?,
+            },
+            _ => return None,
+        })
+    }
+}
+
+impl Field for GateId {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+
+    fn take(rest: &mut &[u8]) -> Option<Self> {
+        u32::take(rest).map(Self)
+    }
+}
+
+impl Field for Slot {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+
+    fn take(rest: &mut &[u8]) -> Option<Self> {
+        u32::take(rest).map(Self)
+    }
+}
+
+impl Field for TargetId {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_text(self.as_str(), out);
+    }
+
+    fn take(rest: &mut &[u8]) -> Option<Self> {
+        String::take(rest).map(Self::new)
+    }
+}
+
+impl Field for Incarnation {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_text(self.as_str(), out);
+    }
+
+    fn take(rest: &mut &[u8]) -> Option<Self> {
+        String::take(rest).map(Self::new)
+    }
+}
+
+#[cfg(test)]
+mod tests;
