@@ -91,7 +91,7 @@ fn build(feature: Option<&str>, name: &str) -> anyhow::Result<PathBuf> {
     let named = dist.join(format!("{name}.debug.wasm"));
     let new = dist.join(format!("{name}.wasm.new"));
     fs::write(&new, &linked)?;
-    wasm_opt(&new, &["-O3", "--debuginfo"], &named)?;
+    wasm_opt(&new, &["-Oz", "--debuginfo"], &named)?;
     let shipped = module::without_custom_sections(&fs::read(&named)?)?;
     let found = module::export_names(&shipped)?;
     ensure!(
