@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
-use crate::run::{cargo, check, say, target_dir};
+use crate::run::{cargo, check, root, say, target_dir};
 use crate::tools;
 
 /// The most that `holdfast.wasm` may weigh, in bytes.
@@ -78,6 +78,7 @@ fn build(feature: Option<&str>, name: &str) -> anyhow::Result<PathBuf> {
     if let Some(feature) = feature {
         command.args(["--features", feature]);
     }
+    command.arg("--config").arg(without_paths_of_this_machine());
     check(&mut command).with_context(|| format!("if the target is missing: rustup target add {TRIPLE}"))?;
     let built = target_dir().join(TRIPLE).join("wasm/holdfast.wasm");
     let built = fs::read(&built).with_context(|| built.display().to_string())?;
@@ -107,6 +108,18 @@ fn build(feature: Option<&str>, name: &str) -> anyhow::Result<PathBuf> {
         shipped.len()
     ));
     Ok(path)
+}
+
+/// Messages of panics name source files: the module must not depend on where they lie.
+fn without_paths_of_this_machine() -> String {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
+    let remap = |from: &Path, to: &str| format!("\"--remap-path-prefix={}={to}\"", from.display());
+    let flags: Vec<_> = [(home.as_deref(), "/cargo"), (Some(root()), "/holdfast")]
+        .into_iter()
+        .filter_map(|(from, to)| Some(remap(from?, to)))
+        .collect();
+    format!("target.{TRIPLE}.rustflags=[{}]", flags.join(", "))
 }
 
 fn dist_dir() -> anyhow::Result<PathBuf> {
