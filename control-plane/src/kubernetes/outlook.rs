@@ -66,11 +66,11 @@ impl Outlook {
         }
     }
 
-    /// Follows what `spec` refers to. True if that is another workload than before.
-    pub(super) fn turn_to(&mut self, tools: &Tools, spec: &ScaleTarget) -> bool {
+    /// Follows what `spec` refers to.
+    pub(super) fn turn_to(&mut self, tools: &Tools, spec: &ScaleTarget) {
         let facts = tools.index.follow(spec);
         if facts.same_channel(&self.facts) {
-            return false;
+            return;
         }
         let (command, told) = (self.command, self.told.take());
         *self = Self {
@@ -79,7 +79,6 @@ impl Outlook {
             told,
             ..Self::new(tools, spec)
         };
-        true
     }
 
     /// Number of the last order that was carried out.
