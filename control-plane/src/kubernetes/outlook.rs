@@ -23,9 +23,9 @@ use crate::life::Observed;
 /// Before a scale that could not be read is read again.
 const READ_AGAIN: Duration = Duration::from_secs(5);
 
-/// Longest that a watch is behind a write. Versions that it has not reached by then are of another history: the cluster's
-/// store was restored from a backup.
-const BEHIND: Duration = Duration::from_secs(60);
+/// Longest that a watch is behind a write: one that has died unnoticed is found out after 65 s, and may have to be listed
+/// anew. Versions that it has not reached by then are of another history: the cluster's store was restored from a backup.
+const BEHIND: Duration = Duration::from_secs(180);
 
 /// What is known of one target.
 pub(super) struct Outlook {
