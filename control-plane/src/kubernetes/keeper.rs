@@ -133,17 +133,17 @@ async fn run(tools: Tools, mut orders: watch::Receiver<Orders>) -> Result<(), Go
             .then(|| wish.order(spec.wake_replicas))
             .flatten();
         match (order, scaler) {
+            // Nothing can be written: that is what there is to be told.
+            (Some(_), scaler) if outlook.is_unusable(scaler.is_some()) => {
+                outlook.obey(command, None);
+                continue;
+            }
             (Some(order), Some(scaler)) => {
                 let news = orders.changed();
                 if let Some(done) = carry_out(&tools, &mut outlook, scaler, order, command, news).await? {
                     tell_written(&spec, order, &done);
                     outlook.obey(command, Some(done));
                 }
-                continue;
-            }
-            // Nothing can be written: that is what there is to be told.
-            (Some(_), None) if outlook.is_unusable() => {
-                outlook.obey(command, None);
                 continue;
             }
             (None, Some(scaler)) if let Some(generation) = outlook.needs_scale() => {

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use protocol::TargetId;
 use tokio::time::{Instant, sleep_until};
 
-use super::failure::Failure;
+use super::failure::{self, Failure};
 use super::index::{Facts, Follower, Found};
 use super::keeper::Tools;
 use super::names::Key;
@@ -90,8 +90,13 @@ impl Outlook {
         self.facts.borrow().scalable.clone()
     }
 
-    pub(super) fn is_unusable(&self) -> bool {
-        matches!(self.facts.borrow().workload, Found::Unusable(_))
+    /// True if there is no use in trying to write. `asks`: the API server can be asked for the scale, so whether the
+    /// object is there is for it to say, and it is written as soon as it is.
+    pub(super) fn is_unusable(&self, asks: bool) -> bool {
+        match &self.facts.borrow().workload {
+            Found::Unusable(failure) => !asks || failure.kind != failure::Kind::WorkloadNotFound,
+            Found::Unread | Found::There(_) => false,
+        }
     }
 
     /// The order `command` has been carried out, or cannot be.

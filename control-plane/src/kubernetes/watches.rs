@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use kube::core::Status;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
@@ -17,6 +18,9 @@ use tracing::{debug, info, warn};
 const RENEW_S: u32 = 60;
 /// Before the first attempt after an error, doubled after each.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// The wait before an attempt from which on a no is taken for one: an API server that is only starting says no as well,
+/// until it has read the roles.
+const NO_AFTER: Duration = Duration::from_millis(800);
 /// Longest wait between two attempts: an API server that is back is found within it.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// As often a kind that was there may be answered with 404 before it counts as gone, three seconds: a proxy, or one of
@@ -38,8 +42,8 @@ pub enum Seen<K> {
     End,
     /// There is no such kind in this cluster.
     Absent,
-    /// The API server answers, but will not let it be read: why, for people. Told once we may not, or after some
-    /// attempts.
+    /// The API server answers, but will not let it be read: why, for people. Told after some attempts, and with each
+    /// further one.
     Refused(String),
 }
 
@@ -81,7 +85,7 @@ where
         };
         let again = wait;
         wait = (wait * 2).min(RETRY_MAX);
-        let pause = match refusal(&error) {
+        let pause = match status(&error).map(|status| status.code) {
             Some(404) if listed && misses < MISSES => {
                 misses += 1;
                 events = anew();
@@ -116,9 +120,10 @@ where
                     );
                 }
                 // 401: our token is being renewed.
-                let is_final = (402..500).contains(&code) && code != 408 && code != 429;
-                if is_final || (code >= 500 && again == RETRY_MAX) {
-                    tell(Seen::Refused(in_full(&error)));
+                let is_no = (402..500).contains(&code) && code != 408 && code != 429;
+                if (is_no && again >= NO_AFTER) || (code >= 500 && again == RETRY_MAX) {
+                    let why = status(&error).map_or_else(|| in_full(&error), |status| status.message.clone());
+                    tell(Seen::Refused(why));
                 }
                 again
             }
@@ -138,12 +143,12 @@ impl<K> From<Event<K>> for Seen<K> {
     }
 }
 
-/// The code of an answer, if there was one.
-fn refusal(error: &watcher::Error) -> Option<u16> {
+/// What the API server answered, if it did.
+fn status(error: &watcher::Error) -> Option<&Status> {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
-        watcher::Error::WatchError(status) => Some(status.code),
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status),
         _ => None,
     }
 }
