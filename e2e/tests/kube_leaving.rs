@@ -17,22 +17,29 @@ const CHANGES_WITHIN: Duration = Duration::from_secs(20);
 async fn what_is_removed_while_it_sleeps_is_woken_and_the_rest_outlives_the_control_plane() {
     let stack = KubeStack::builder()
         .workload(Workload::http("removed").spec("replicas.wake", 2))
+        .workload(Workload::http("undone"))
         .workload(Workload::http("kept"))
         .start()
         .await;
     let Some(stack) = stack else { return };
 
-    targets(&stack)
-        .delete("removed", &DeleteParams::default())
-        .await
-        .unwrap();
-
-    eventually("the removed one is let go", CHANGES_WITHIN, || async {
-        let log = stack.control().log();
-        log.lines()
-            .any(|line| line.contains("\"dropped\"") && line.contains("default/removed"))
-    })
-    .await;
+    let now = DeleteParams::default();
+    let deployments = Api::<Deployment>::namespaced(stack.cluster.admin(), "default");
+    deployments.delete("undone", &now).await.unwrap();
+    for name in ["removed", "undone"] {
+        targets(&stack).delete(name, &now).await.unwrap();
+        eventually(&format!("{name} is let go"), CHANGES_WITHIN, || async {
+            let log = stack.control().log();
+            log.lines()
+                .any(|line| line.contains("\"dropped\"") && line.contains(&format!("default/{name}")))
+        })
+        .await;
+    }
+    assert_eq!(
+        writes(&stack, "undone"),
+        0,
+        "there must be nothing to wake without a workload"
+    );
     assert_eq!(writes(&stack, "removed"), 1, "must be woken once");
     assert_eq!(
         stack.replicas("removed").await,
@@ -70,6 +77,12 @@ async fn what_others_do_with_a_workload_stands() {
         .workload(Workload::http("used").deployment("replicas", 1).idle("300ms"))
         .workload(Workload::http("by-hand"))
         .workload(
+            Workload::http("misnamed")
+                .deployment("replicas", 1)
+                .spec("workload.name", "no-such-thing")
+                .idle("300ms"),
+        )
+        .workload(
             Workload::http("first")
                 .cluster_name("elsewhere")
                 .spec("match.hosts", json!([host])),
@@ -80,6 +93,7 @@ async fn what_others_do_with_a_workload_stands() {
     let Some(stack) = stack else { return };
 
     never_asleep_if_never_matched(&stack).await;
+    up_whoever_runs_it(&stack).await;
     scaled_by_hand(&stack).await;
     the_older_of_two_keeps_the_key(&stack).await;
 }
@@ -113,6 +127,17 @@ async fn never_asleep_if_never_matched(stack: &KubeStack) {
     assert_eq!((reply.status, reply.held()), (200, None), "must pass: {reply:?}");
     stack.wait_for("bypassed", "asleep").await;
     says_no_more(stack, "bypassed", "NeverMatched").await;
+}
+
+async fn up_whoever_runs_it(stack: &KubeStack) {
+    stack.wait_for("misnamed", "ready").await;
+    says(stack, "misnamed", "WorkloadNotFound", "no-such-thing").await;
+    let reply = stack.client("misnamed").get("/").send().await;
+    assert_eq!((reply.status, reply.held()), (200, None), "must pass: {reply:?}");
+    holds_for("it is ready", SECOND, || async {
+        stack.control().state("misnamed").await == "ready"
+    })
+    .await;
 }
 
 async fn scaled_by_hand(stack: &KubeStack) {
