@@ -33,6 +33,23 @@ metadata: {name: nothing-more}
 spec: {hard: {pods: '0'}, scopes: [NotBestEffort]}
 ";
 
+/// A kind that nobody has given the control plane the right to read.
+const FLEETS: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: fleets.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: fleets, singular: fleet, kind: Fleet}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      subresources: {scale: {specReplicasPath: .spec.size, statusReplicasPath: .status.size}}
+      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_waits_is_told_why_within_a_second() {
     let settings = json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "a"}}}]);
@@ -51,6 +68,11 @@ async fn whoever_waits_is_told_why_within_a_second() {
         .workload(Workload::http("nowhere").spec("workload.name", "elsewhere"))
         .workload(Workload::http("unknown").spec("workload.kind", "Nope"))
         .workload(Workload::http("unscalable").spec("workload.kind", "DaemonSet"))
+        .workload(Workload::http("forbidden").spec(
+            "workload",
+            json!({"apiVersion": "example.com/v1", "kind": "Fleet", "name": "boats"}),
+        ))
+        .apply(FLEETS)
         .apply(QUOTA)
         .control(|control| control.args(["--unschedulable-grace", "2s"]))
         .start()
@@ -121,6 +143,10 @@ async fn whoever_waits_is_told_why_within_a_second() {
         ("nowhere", ["there is no Deployment", "elsewhere"]),
         ("unknown", ["the API server knows no Nope", "apps/v1"]),
         ("unscalable", ["DaemonSet of apps/v1", "no scale subresource"]),
+        (
+            "forbidden",
+            ["example.com/v1 Fleet may not be read", "cannot list resource"],
+        ),
     ] {
         let asked = unix_ms();
         check(&stack, name, &says, future::ready(asked)).await;
@@ -235,8 +261,9 @@ async fn describe(stack: &KubeStack, name: &str, says: &[&str]) {
                 .output()
                 .unwrap();
             let text = String::from_utf8_lossy(&out.stdout);
-            let (status, _events) = text.split_once("Events:").unwrap_or((&text, ""));
-            out.status.success() && says.iter().all(|word| status.contains(word))
+            let (status, events) = text.split_once("Events:").unwrap_or((&text, ""));
+            let shows = |part: &str| says.iter().all(|word| part.contains(word));
+            out.status.success() && shows(status) && shows(events)
         },
     )
     .await;
