@@ -328,6 +328,10 @@ impl Turn<'_> {
     }
 
     fn fail(&mut self, reason: String) {
+        if self.life.seen.absent {
+            // Nothing was started, so nobody undoes it by what is found there later.
+            self.life.started = None;
+        }
         self.life.attempts = self.life.attempts.saturating_add(1);
         let retry_after = backoff(&self.facts.policy, self.life.attempts, self.facts.jitter);
         let retry_at = self.facts.now + retry_after;

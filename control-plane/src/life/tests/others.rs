@@ -184,3 +184,32 @@ fn what_is_up_without_its_workload_stays_up() {
         Some(Why::Lost),
     );
 }
+
+#[test]
+fn a_workload_that_appears_at_zero_undoes_nothing() {
+    let missing = Observed {
+        absent: true,
+        failure: Some("there is none".to_owned()),
+        ..seen(1, 0, 0, 0)
+    };
+    let wanted = Facts {
+        held: 1,
+        ..mk_facts(100)
+    };
+    let woken = check(
+        Phase::Asleep,
+        Event::Tick,
+        wanted.clone(),
+        "waking",
+        Some(Why::Demand),
+    );
+    let failed = check_life(
+        &woken.life,
+        Event::Observed(missing),
+        &wanted,
+        "failed",
+        Some(Why::CannotStart),
+    );
+    let there = step(&failed.life, Event::Observed(seen(1, 0, 0, 0)), &wanted);
+    assert_eq!(there.life.undone, None, "nobody must be blamed");
+}
