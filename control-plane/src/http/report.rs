@@ -2,7 +2,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
-use protocol::Report;
+use protocol::{INSTANCE_HEADER, Report};
 use serde::de::DeserializeOwned;
 
 use super::App;
@@ -15,12 +15,15 @@ pub(super) const MAX_TARGETS: usize = crate::config::file::MAX_DOCUMENTS;
 /// Longest id and incarnation of a proxy, in bytes.
 const MAX_NAME: usize = 256;
 
+/// 204, and by whom.
+type Taken = (StatusCode, [(&'static str, String); 1]);
+
 /// The wake-up call.
 pub(super) async fn report(
     State(app): State<App>,
     active: Active,
     body: Result<Bytes, BytesRejection>,
-) -> Result<StatusCode, Error> {
+) -> Result<Taken, Error> {
     let report: Report = parse(&body.inspect_err(|_| app.metrics.bound_hit("report_bytes"))?)?;
     check_name(&report.proxy.id, report.proxy.incarnation.as_str())?;
     if report.targets.len() > MAX_TARGETS {
@@ -31,15 +34,20 @@ pub(super) async fn report(
     match active.fleet.report(report).await? {
         Reported::Taken => {
             app.metrics.reports.inc();
-            Ok(StatusCode::NO_CONTENT)
+            Ok(taken(&active))
         }
         // It has been overtaken by a later one, which is what it was for.
-        Reported::Stale => Ok(StatusCode::NO_CONTENT),
+        Reported::Stale => Ok(taken(&active)),
         Reported::TooMany => {
             app.metrics.bound_hit("proxies");
             Err(Kind::TooManyProxies.into())
         }
     }
+}
+
+fn taken(by: &Active) -> Taken {
+    let instance = by.fleet.view().borrow().revision().instance;
+    (StatusCode::NO_CONTENT, [(INSTANCE_HEADER, instance)])
 }
 
 /// Reads a JSON body; its media type is not asked for.

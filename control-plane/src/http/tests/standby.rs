@@ -41,6 +41,20 @@ async fn a_replica_that_does_not_lead_lives_and_counts_but_is_not_ready() {
     );
 }
 
+#[tokio::test]
+async fn whoever_takes_a_report_says_whose_revisions_count() {
+    let server = Server::start().await;
+    let revision = server.sync(None, 0).await.revision;
+    let report = r#"{"proxy":{"id":"a","incarnation":"1","term":1,"seq":1}}"#;
+    let response = server.post("/v1/report", report).await;
+    assert_eq!(response.status(), 204, "must be taken");
+    assert_eq!(
+        response.headers()[protocol::INSTANCE_HEADER],
+        revision.instance,
+        "a poll at another instance waits in vain, and its proxy must get to know"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn open_polls_are_turned_away_when_leadership_is_lost() {
     let server = Server::start().await;
