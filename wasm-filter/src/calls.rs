@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hold::{ConfirmCall, ConfirmToken, Outcome, SyncFailure, Time, wire};
-use protocol::{REPORT_PATH, Report, SYNC_PATH, SyncRequest};
+use protocol::{INSTANCE_HEADER, REPORT_PATH, Report, SYNC_PATH, SyncRequest};
 
 use crate::host::{self, NotSent};
 use crate::station::Station;
@@ -72,6 +72,12 @@ pub(crate) fn sync(station: &Station, now: Time, request: &SyncRequest) {
     }
 }
 
+/// Whatever is still answered to a sync is nobody's.
+pub(crate) fn forget_sync(station: &Station) {
+    let is_sync = |call: &Call| matches!(call, Call::Sync { .. });
+    station.calls.borrow_mut().retain(|(_, call)| !is_sync(call));
+}
+
 pub(crate) fn report(station: &Station, now: Time, report: &Report) {
     let call = Call::Report {
         term: report.proxy.term,
@@ -138,6 +144,10 @@ pub(crate) fn answered(station: &Station, now: Time, token: u32, body_size: usiz
             let ok = status == Some(204);
             station.metrics.report(ok);
             if station.with_relay(|relay| relay.term()) == Some(term) {
+                let by = host::call_header(INSTANCE_HEADER).and_then(|bytes| String::from_utf8(bytes).ok());
+                if let Some(by) = by.filter(|_| ok) {
+                    station.with_relay(|relay| relay.taken_by(now, &by));
+                }
                 station.with_relay(|relay| relay.report_answered(now, ok));
             }
         }

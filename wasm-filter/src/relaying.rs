@@ -153,6 +153,7 @@ impl Station {
                     self.read_rows(now);
                 }
                 RelayCommand::Sync { request } => calls::sync(self, now, &request),
+                RelayCommand::ForgetSync => calls::forget_sync(self),
                 RelayCommand::Free(member) => {
                     let slots = shared::head().map_or(0, |head| head.slots);
                     shared::free_credits(member.id, slots);

@@ -366,8 +366,12 @@ impl Catalogue {
     }
 
     pub(super) fn state_of(&self, id: &TargetId) -> Option<State> {
+        self.find(id).map(|target| target.state)
+    }
+
+    pub(super) fn find(&self, id: &TargetId) -> Option<&Target> {
         let slot = self.by_id.get(id)?;
-        self.target(*slot).map(|target| target.state)
+        self.target(*slot)
     }
 
     /// Whom a row of version `applied` means by `slot`.

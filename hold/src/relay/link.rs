@@ -37,6 +37,9 @@ pub(super) struct Link {
     /// A relay of this Envoy has synced: the control plane knows the proxy, and may be told at once.
     ever_synced: bool,
     syncing: bool,
+    sync_sent: Time,
+    /// The instance for whose sake a sync was given up last.
+    given_up_for: Option<String>,
     next_sync: Time,
     sync_failures: u32,
     warned: Option<SyncFailure>,
@@ -58,6 +61,8 @@ impl Link {
             last_sync: None,
             ever_synced: known,
             syncing: false,
+            sync_sent: now,
+            given_up_for: None,
             next_sync: now,
             sync_failures: 0,
             warned: None,
@@ -124,7 +129,22 @@ impl Link {
             return None;
         }
         self.syncing = true;
+        self.sync_sent = now;
         Some(crate::units::millis(WAIT))
+    }
+
+    /// Gives up the sync that is on its way, whose revision is another's than that of `leader`. True if it was. Whoever
+    /// leads answers such a one at once: one that is a heartbeat old is with somebody else. Once for each leader: the
+    /// next one goes to it, and a snapshot may take longer than that.
+    pub(super) fn give_up_sync(&mut self, now: Time, leader: &str) -> bool {
+        let early = now < self.sync_sent + self.heartbeat;
+        if !self.syncing || early || self.given_up_for.as_deref() == Some(leader) {
+            return false;
+        }
+        self.given_up_for = Some(leader.to_owned());
+        self.syncing = false;
+        self.next_sync = now;
+        true
     }
 
     /// `seq` of the report that is due: at once if somebody waits for it, else once a second if anything changed, else as

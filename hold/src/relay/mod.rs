@@ -4,6 +4,7 @@
 //! Never does I/O and never reads a clock. The shell reads rows whenever it has published, and only then asks for a
 //! report: so no gate that has registered meanwhile is missed.
 
+mod arrivals;
 mod catalogue;
 mod link;
 mod rows;
@@ -14,10 +15,11 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use protocol::{Incarnation, Proxy, Report, Reporter, Revision, SyncRequest, SyncResponse};
+use protocol::{Incarnation, Proxy, Report, Reporter, Revision, SyncRequest, SyncResponse, Target};
 
 pub use link::SyncFailure;
 
+use arrivals::Arrivals;
 use catalogue::Catalogue;
 use link::Link;
 use rows::Rows;
@@ -54,6 +56,8 @@ pub enum Command {
         /// Then.
         head: Head,
     },
+    /// The sync that is on its way is given up: drop its answer, should there be one.
+    ForgetSync,
     /// Post a sync and give its answer to [`Relay::sync_answered`]. At most one is on its way.
     Sync {
         /// The body.
@@ -92,6 +96,7 @@ pub struct Relay {
     proxy: Proxy,
     catalogue: Catalogue,
     rows: Rows,
+    arrivals: Arrivals,
     link: Link,
     /// What the sync that is on its way asked for.
     asked: Option<Revision>,
@@ -115,6 +120,7 @@ impl Relay {
             catalogue: Catalogue::new(start.term, start.head, start.slots),
             proxy,
             rows: Rows::new(start.silent_ticks),
+            arrivals: Arrivals::default(),
             link: Link::new(now, known, lost),
             asked: None,
             out: VecDeque::new(),
@@ -164,7 +170,17 @@ impl Relay {
                 self.forget_after = Duration::from_millis(response.forget_after_ms);
                 let heartbeat = Duration::from_millis(response.heartbeat_ms.max(1));
                 self.link.sync_succeeded(now, heartbeat);
+                for target in &response.targets {
+                    if self
+                        .catalogue
+                        .find(&target.id)
+                        .is_some_and(|known| !has_keys_of(known, target))
+                    {
+                        self.arrivals.forget(&target.id);
+                    }
+                }
                 self.catalogue.take_in(self.asked.as_ref(), response);
+                self.arrivals.retain(|id| self.catalogue.find(id).is_some());
             }
             Err(failure) => {
                 if let Some(warning) = self.link.sync_failed(now, failure) {
@@ -179,6 +195,16 @@ impl Relay {
     pub fn report_answered(&mut self, now: Time, ok: bool) {
         self.link.report_answered(now, ok);
         self.watch_loss(now);
+    }
+
+    /// The last report was taken by this instance. If the sync on its way asked another it is asked anew: whom it asked leads no
+    /// more, and may have been stopped or cut off, so that it never says so.
+    pub fn taken_by(&mut self, now: Time, instance: &str) {
+        let asked_another = self.asked.as_ref().is_none_or(|asked| asked.instance != instance);
+        self.arrivals.taken_by(instance);
+        if asked_another && self.link.give_up_sync(now, instance) {
+            self.out.push_back(Command::ForgetSync);
+        }
     }
 
     /// Carries out what is due at `now`.
@@ -213,12 +239,14 @@ impl Relay {
     /// The report that is due, if one is. Ask only when every row has been read since the last publication.
     pub fn poll_report(&mut self, now: Time) -> Option<Report> {
         let applied = self.catalogue.applied(self.rows.applied());
-        let targets = self.rows.usage(now, &self.catalogue, self.link.recent(now));
+        let mut targets = self.rows.usage(now, &self.catalogue, self.link.recent(now));
+        self.arrivals.complete(now, &mut targets);
         let draining = self.catalogue.has_draining();
         let seq = self.link.poll_report(now, &applied, &targets, draining, |id| {
             self.catalogue.state_of(id)
         })?;
         self.catalogue.reported(applied.as_ref());
+        self.arrivals.sent();
         Some(Report {
             proxy: Reporter {
                 id: self.proxy.id.clone(),
@@ -259,4 +287,8 @@ impl Relay {
             self.catalogue.set_lost(lost);
         }
     }
+}
+
+fn has_keys_of(one: &Target, other: &Target) -> bool {
+    one.hosts == other.hosts && one.clusters == other.clusters
 }

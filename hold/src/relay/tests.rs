@@ -34,6 +34,7 @@ struct Scenario {
     syncs: Vec<SyncRequest>,
     freed: Vec<Member>,
     forgotten: Vec<Member>,
+    given_up: usize,
     beat: u64,
 }
 
@@ -59,6 +60,7 @@ impl Scenario {
             syncs: Vec::new(),
             freed: Vec::new(),
             forgotten: Vec::new(),
+            given_up: 0,
             beat: 0,
         };
         this.relay.members(now, &Members { live: vec![A, B] });
@@ -77,6 +79,7 @@ impl Scenario {
                     }
                     self.head = head;
                 }
+                Command::ForgetSync => self.given_up += 1,
                 Command::Sync { request } => self.syncs.push(request),
                 Command::Free(member) => self.freed.push(member),
                 Command::Forget(member) => self.forgotten.push(member),
@@ -124,6 +127,15 @@ impl Scenario {
         if report.is_some() {
             self.relay.report_answered(self.now, true);
         }
+        report
+    }
+
+    /// The next report, which `instance` takes.
+    fn taken(&mut self, instance: &str) -> Report {
+        self.later();
+        let report = self.report().expect("must report");
+        self.relay.taken_by(self.now, instance);
+        self.run();
         report
     }
 
@@ -539,4 +551,84 @@ fn an_heir_rings_only_gates_that_it_has_seen_to_beat() {
     assert_eq!(s.relay.gates_to_ring(), [], "the row may be a dead gate's");
     s.row(A, 0, vec![]);
     assert_eq!(s.relay.gates_to_ring(), [A]);
+}
+
+#[test]
+fn a_poll_that_hangs_at_a_former_leader_is_asked_anew() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Asleep)]);
+    let asked = s.syncs.len();
+    s.later();
+    s.relay.taken_by(s.now, "cp");
+    s.run();
+    assert_eq!(s.syncs.len(), asked, "must wait on where it is waited rightly");
+    s.relay.taken_by(s.now, "next");
+    s.run();
+    assert_eq!(
+        (s.syncs.len(), s.given_up),
+        (asked + 1, 1),
+        "must give the poll up and ask again"
+    );
+    s.later();
+    s.relay.taken_by(s.now, "next");
+    s.run();
+    assert_eq!(
+        s.syncs.len(),
+        asked + 1,
+        "must leave the new one the time that a snapshot takes"
+    );
+    s.snapshot_of("next", 1, vec![target("a", State::Waking)]);
+    s.later();
+    s.relay.taken_by(s.now, "next");
+    s.run();
+    assert_eq!(s.given_up, 1, "must not give up what waits at the successor");
+    assert_eq!(s.record("a").target.as_ref().unwrap().state, State::Waking);
+}
+
+#[test]
+fn a_successor_is_told_of_arrivals_from_long_before_and_once() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Ready), target("b", State::Ready)]);
+    for _ in 0..2 {
+        s.row(A, s.head.version, vec![held(0, 0)]);
+        s.row(B, s.head.version, vec![held(1, 0)]);
+    }
+    s.taken("cp");
+    s.taken("cp");
+    let asked = s.now - HEARTBEAT * 2;
+    s.now += Duration::from_secs(300);
+    s.row(A, s.head.version, vec![]);
+    s.row(B, s.head.version, vec![]);
+    assert!(
+        s.taken("cp").targets.is_empty(),
+        "must be no news to one who knows"
+    );
+
+    s.now += HEARTBEAT;
+    assert!(s.taken("next").targets.is_empty(), "cannot know yet who takes it");
+    s.snapshot_of(
+        "next",
+        1,
+        vec![
+            target("a", State::Ready),
+            Target {
+                hosts: vec!["other".to_owned()],
+                ..target("b", State::Ready)
+            },
+        ],
+    );
+    s.now += HEARTBEAT;
+    let told = s.taken("next").targets;
+    let ages: Vec<_> = told
+        .iter()
+        .map(|(id, usage)| (id.clone(), usage.idle_ms))
+        .collect();
+    let age = (s.now - asked).as_millis() as u64;
+    assert_eq!(
+        ages,
+        [(TargetId::new("a"), Some(age))],
+        "must tell of all that still have their keys"
+    );
+    s.now += HEARTBEAT;
+    assert!(s.taken("next").targets.is_empty(), "must tell it once");
 }
