@@ -25,6 +25,7 @@ use crate::fleet::{FleetHandle, Gone, actor};
 use crate::http::active::Seat;
 use crate::metrics::Metrics;
 use crate::serve::Blueprint;
+use crate::time::unix_ms;
 use crate::view::View;
 
 /// What a leadership is made with.
@@ -120,6 +121,7 @@ impl Candidate {
                     info!(
                         event = "leading",
                         targets = known.len(),
+                        unix_ms = unix_ms(),
                         "leading, {} targets",
                         known.len()
                     );

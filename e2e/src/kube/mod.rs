@@ -21,6 +21,6 @@ pub use cluster::Cluster;
 pub use eds::{Eds, Follow};
 pub use kubelet::Kubelet;
 pub use scales::Scales;
-pub use stack::{ACCOUNT, KubeStack, KubeStackBuilder, NAMESPACE};
+pub use stack::{ACCOUNT, KubeStack, KubeStackBuilder, NAMESPACE, account};
 use tokens::Tokens;
 pub use workload::Workload;

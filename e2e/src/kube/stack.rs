@@ -34,6 +34,7 @@ pub struct KubeStackBuilder {
     lag: Duration,
     keep_terminating: bool,
     replicas: usize,
+    own_accounts: bool,
     lease: String,
     heartbeat: String,
     control: Vec<Box<dyn Fn(ControlBuilder) -> ControlBuilder + Send>>,
@@ -80,6 +81,14 @@ impl KubeStackBuilder {
     #[must_use]
     pub fn replicas(mut self, replicas: usize) -> Self {
         self.replicas = replicas;
+        self
+    }
+
+    /// Gives each control plane a service account of its own ([`account`]) with the rights of the one that they share,
+    /// so that the audit log tells them apart.
+    #[must_use]
+    pub fn own_accounts(mut self) -> Self {
+        self.own_accounts = true;
         self
     }
 
@@ -138,9 +147,16 @@ impl KubeStackBuilder {
         } else {
             Eds::start(&cluster, self.lag, follows).await
         };
-        let kubeconfig = cluster.kubeconfig_for_service_account(NAMESPACE, ACCOUNT).await;
         let mut controls = Vec::new();
         for replica in 0..self.replicas {
+            let name = if self.own_accounts {
+                let own = account(replica);
+                cluster.apply_documents(documents_of_account(&own)).await.unwrap();
+                own
+            } else {
+                ACCOUNT.to_owned()
+            };
+            let kubeconfig = cluster.kubeconfig_for_service_account(NAMESPACE, &name).await;
             let identity = format!("replica-{replica}");
             let options = [
                 ["--log-format", "json"],
@@ -218,6 +234,7 @@ impl KubeStack {
             lag: Duration::ZERO,
             keep_terminating: false,
             replicas: 1,
+            own_accounts: false,
             lease: "1s".to_owned(),
             heartbeat: "200ms".to_owned(),
             control: Vec::new(),
@@ -312,6 +329,30 @@ impl KubeStack {
     fn deployments(&self, name: &str) -> Api<Deployment> {
         Api::namespaced(self.cluster.admin(), &self.workload(name).namespace)
     }
+}
+
+/// The service account of a replica, see [`KubeStackBuilder::own_accounts`].
+pub fn account(replica: usize) -> String {
+    format!("{ACCOUNT}-{replica}")
+}
+
+/// A service account with the rights of [`ACCOUNT`].
+fn documents_of_account(name: &str) -> Vec<Value> {
+    let bound = |kind: &str, role: &str, mut metadata: Value| {
+        metadata["name"] = json!(name);
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": kind,
+            "metadata": metadata,
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": ACCOUNT},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}],
+        })
+    };
+    vec![
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": NAMESPACE}}),
+        bound("ClusterRoleBinding", "ClusterRole", json!({})),
+        bound("RoleBinding", "Role", json!({"namespace": NAMESPACE})),
+    ]
 }
 
 fn journal_path(cluster: &Cluster, name: &str) -> PathBuf {
