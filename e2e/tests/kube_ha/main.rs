@@ -95,10 +95,16 @@ async fn one_that_was_stopped_is_obeyed_by_nobody_and_may_lead_again() {
     };
     let (old, next) = ha.pair().await;
     let mut kept = Kept::open(ha.control(old).port());
-    let poll = open_poll(&ha.control(old).client()).await;
     let held = hold(&ha.stack, "web", 0..CALLERS);
     eventually("it is scaled up", WITHIN, || async {
         ha.stack.replicas("web").await == 1
+    })
+    .await;
+
+    // The next news is that it is ready.
+    let poll = open_poll(&ha.control(old).client()).await;
+    eventually("it is open beside Envoy's", WITHIN, || async {
+        ha.control(old).metric("holdfast_open_polls", &[]).await >= 2.0
     })
     .await;
 
