@@ -248,7 +248,10 @@ fn detail(reply: &Reply) -> String {
 async fn describe(stack: &KubeStack, name: &str, says: &[&str]) {
     let kubectl = assets::find_or_skip().unwrap().join("kubectl");
     if !kubectl.is_file() {
-        assert!(std::env::var_os("CI").is_none(), "there is no kubectl: CI must not skip");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "there is no kubectl: CI must not skip"
+        );
         eprintln!("SKIPPED: kubectl describe of {name}: there is no kubectl on this machine");
         return;
     }
