@@ -271,6 +271,17 @@ impl Envoy {
             .unwrap_or(0)
     }
 
+    /// Requests that it holds now, of all targets, from its own gauge.
+    pub async fn holds(&self) -> u64 {
+        let gauge = "wasmcustom.holdfast.requests_held";
+        let found = self
+            .stats(gauge)
+            .await
+            .into_iter()
+            .find(|(name, _)| name == gauge);
+        found.unwrap_or_else(|| panic!("Envoy has no {gauge}")).1
+    }
+
     /// All counters and gauges whose name contains `part`.
     pub async fn stats(&self, part: &str) -> Vec<(String, u64)> {
         let reply = self.admin().get("/stats").send().await;

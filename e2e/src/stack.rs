@@ -170,14 +170,7 @@ impl Stack {
 
     /// Requests that Envoy holds now, of all targets, from Envoy's own gauge.
     pub async fn envoy_holds(&self) -> u64 {
-        let gauge = "wasmcustom.holdfast.requests_held";
-        let found = self
-            .envoy
-            .stats(gauge)
-            .await
-            .into_iter()
-            .find(|(name, _)| name == gauge);
-        found.unwrap_or_else(|| panic!("Envoy has no {gauge}")).1
+        self.envoy.holds().await
     }
 
     /// Requests of the target that Envoy holds now, as the control plane was told.

@@ -297,19 +297,8 @@ fn mk_target(overlay: &Value) -> DynamicObject {
         "workload": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
         "service": {"name": "web"},
     });
-    merge(&mut spec, overlay);
+    json_patch::merge(&mut spec, overlay);
     DynamicObject::new("web", &resource()).data(json!({"spec": spec}))
-}
-
-/// Lays `overlay` over `base`; null removes.
-fn merge(base: &mut Value, overlay: &Value) {
-    for (key, value) in overlay.as_object().unwrap() {
-        match (base.get_mut(key), value) {
-            (_, Value::Null) => drop(base.as_object_mut().unwrap().remove(key)),
-            (Some(base @ Value::Object(_)), Value::Object(_)) => merge(base, value),
-            _ => base[key] = value.clone(),
-        }
-    }
 }
 
 fn definition() -> String {

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use e2e::kube::kubelet::What;
-use e2e::kube::{KubeStack, Workload, assets};
+use e2e::kube::{FLEETS, KubeStack, Workload, assets};
 use e2e::{Reply, eventually, unix_ms};
 use futures_util::{StreamExt as _, future};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -33,23 +33,6 @@ metadata: {name: nothing-more}
 spec: {hard: {pods: '0'}, scopes: [NotBestEffort]}
 ";
 
-/// A kind that nobody has given the control plane the right to read.
-const FLEETS: &str = "
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: fleets.example.com}
-spec:
-  group: example.com
-  scope: Namespaced
-  names: {plural: fleets, singular: fleet, kind: Fleet}
-  versions:
-    - name: v1
-      served: true
-      storage: true
-      subresources: {scale: {specReplicasPath: .spec.size, statusReplicasPath: .status.size}}
-      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-";
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_waits_is_told_why_within_a_second() {
     let settings = json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "a"}}}]);
@@ -72,6 +55,7 @@ async fn whoever_waits_is_told_why_within_a_second() {
             "workload",
             json!({"apiVersion": "example.com/v1", "kind": "Fleet", "name": "boats"}),
         ))
+        // Nobody has given the control plane the right to read these.
         .apply(FLEETS)
         .apply(QUOTA)
         .control(|control| control.args(["--unschedulable-grace", "2s"]))

@@ -62,13 +62,7 @@ async fn the_api_server_goes_away_and_comes_back(stack: &KubeStack) {
     stack.cluster.stop_api_server();
     let call = stack.client("web").get("/?id=2").spawn();
     eventually("Envoy holds it", WITHIN, || async {
-        let gauge = "wasmcustom.holdfast.requests_held";
-        stack
-            .envoy
-            .stats(gauge)
-            .await
-            .iter()
-            .any(|(name, value)| name == gauge && *value == 1)
+        stack.envoy.holds().await == 1
     })
     .await;
     stack.cluster.start_api_server().await;

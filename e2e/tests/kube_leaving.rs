@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use e2e::kube::{ACCOUNT, KubeStack, NAMESPACE, Workload};
+use e2e::kube::{ACCOUNT, FLEETS, KubeStack, NAMESPACE, Workload};
 use e2e::{Client, eventually, holds_for};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
@@ -211,6 +211,7 @@ async fn a_custom_kind_is_scaled_and_a_routes_host_is_a_key() {
     let stack = KubeStack::builder()
         .gateway_api()
         .apply(FLEETS)
+        .apply(BOATS)
         .apply(ROUTE)
         .workload(
             Workload::http("boats")
@@ -266,29 +267,8 @@ spec:
   rules: [{backendRefs: [{name: routed, port: 80}]}]
 ";
 
-/// A kind that keeps its replicas where only its definition tells, one object of it, and the right to scale it.
-const FLEETS: &str = "
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: fleets.example.com}
-spec:
-  group: example.com
-  scope: Namespaced
-  names: {plural: fleets, singular: fleet, kind: Fleet}
-  versions:
-    - name: v1
-      served: true
-      storage: true
-      subresources:
-        status: {}
-        scale: {specReplicasPath: .spec.size, statusReplicasPath: .status.size, labelSelectorPath: .status.selector}
-      schema:
-        openAPIV3Schema:
-          type: object
-          properties:
-            spec: {type: object, properties: {size: {type: integer, minimum: 0}}}
-            status: {type: object, properties: {size: {type: integer}, selector: {type: string}}}
----
+/// One object of [`FLEETS`], and the right to scale it.
+const BOATS: &str = "
 apiVersion: example.com/v1
 kind: Fleet
 metadata: {name: boats}

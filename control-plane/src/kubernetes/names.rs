@@ -33,11 +33,6 @@ impl Key {
         let (namespace, name) = id.as_str().split_once('/').unwrap_or(("default", id.as_str()));
         Self::new(namespace, name)
     }
-
-    /// The target's id, if this is a `ScaleTarget`.
-    pub fn target_id(&self) -> TargetId {
-        TargetId::new(self.to_string())
-    }
 }
 
 impl fmt::Display for Key {

@@ -201,6 +201,8 @@ struct Event {
 
 #[derive(Deserialize)]
 struct User {
+    /// Empty in an API server that is ending: it turns requests away before it asks who sends them.
+    #[serde(default)]
     username: String,
 }
 

@@ -7,31 +7,8 @@ use std::num::NonZeroU16;
 use protocol::TargetId;
 
 use crate::config::{HostKey, MatchKeys, ScaleTarget};
-
-/// Name of an object within its kind.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectId {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
-
-impl ObjectId {
-    /// A name.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
-    }
-}
-
-impl fmt::Display for ObjectId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
+// A key is a match key here.
+pub use crate::kubernetes::names::Key as ObjectId;
 
 /// The kinds of route that are read. Others carry no HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

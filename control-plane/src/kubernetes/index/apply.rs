@@ -39,7 +39,7 @@ impl Index {
         let mirror = &mut state.targets;
         let change = match seen {
             Seen::Apply(object) => {
-                let id = Key::of(&object).target_id();
+                let id = object.id();
                 let known = mirror.find(&id);
                 let object = Object::read(&object, known);
                 if let Some(reason) = &object.invalid
@@ -54,7 +54,7 @@ impl Index {
                 }
             }
             Seen::Delete(object) => {
-                let id = Key::of(&object).target_id();
+                let id = object.id();
                 Change {
                     keys: mirror.delete(&id).then_some(id).into_iter().collect(),
                     completed: false,

@@ -8,7 +8,6 @@ use tokio::sync::watch;
 
 use crate::kubernetes::crd::{ScaleTarget, ScaleTargetStatus};
 use crate::kubernetes::mirror::Mirror;
-use crate::kubernetes::names::Key;
 use crate::kubernetes::watches::Seen;
 
 /// All ScaleTargets. Clones share them.
@@ -54,7 +53,7 @@ impl Shown {
                 let target = ShownTarget::of(object);
                 targets.apply(target.id.clone(), Arc::new(target));
             }
-            Seen::Delete(object) => drop(targets.delete(&Key::of(object).target_id())),
+            Seen::Delete(object) => drop(targets.delete(&object.id())),
             Seen::End => drop(targets.end()),
             Seen::Absent => drop(targets.absent()),
             Seen::Refused(_) => {}
@@ -84,7 +83,7 @@ impl ShownTarget {
     pub fn of(object: &ScaleTarget) -> Self {
         let meta = &object.metadata;
         Self {
-            id: Key::of(object).target_id(),
+            id: object.id(),
             uid: meta.uid.clone().unwrap_or_default(),
             version: meta.resource_version.clone().unwrap_or_default(),
             generation: meta.generation.unwrap_or_default(),
