@@ -1,6 +1,7 @@
 //! `cargo xtask`: what a person or CI does with this repository. It builds, fetches and starts programs and says what
 //! it does; it never installs anything outside `target/`.
 
+mod bench;
 mod demo;
 mod dist;
 mod lint;
@@ -27,6 +28,8 @@ enum Task {
     Test(test::Test),
     /// Formatting, clippy, documentation, licenses and sources, YAML, file sizes
     Lint,
+    /// Measures what README quotes
+    Bench(bench::Bench),
     /// Builds target/dist/holdfast.wasm
     Dist(dist::Dist),
     /// Fetches what the tests need into target/tools
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     let result = match Args::parse().task {
         Task::Demo(demo) => demo.run(),
         Task::Test(test) => test.run(),
+        Task::Bench(bench) => bench.run(),
         Task::Lint => lint::run(),
         Task::Dist(dist) => dist.run(),
         Task::Tools(tools) => tools.run(),

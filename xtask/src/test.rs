@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::Context as _;
 
 use crate::run::{cargo, check, in_ci, on_path, root, say, target_dir};
-use crate::{dist, tools};
+use crate::{dist, lint, tools};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -97,16 +97,11 @@ impl Rung {
 }
 
 fn native(filter: Option<&str>) -> anyhow::Result<Outcome> {
-    let args = [
-        "test",
-        "--workspace",
-        "--exclude",
-        "wasm-filter",
-        "--exclude",
-        "e2e",
-        "--no-fail-fast",
-    ];
-    counted(cargo(args).args(filter))
+    let mut command = cargo(["test", "--workspace", "--exclude", "e2e", "--no-fail-fast"]);
+    for package in lint::WASM {
+        command.args(["--exclude", package]);
+    }
+    counted(command.args(filter))
 }
 
 fn wasm(filter: Option<&str>) -> anyhow::Result<Outcome> {

@@ -16,7 +16,8 @@ use crate::tools;
 /// The most that `holdfast.wasm` may weigh, in bytes.
 const SIZE_MAX: usize = 250_000;
 
-const TRIPLE: &str = "wasm32-wasip1";
+/// What Envoy's modules are built for.
+pub(crate) const TRIPLE: &str = "wasm32-wasip1";
 
 /// Options of `cargo xtask dist`.
 #[derive(clap::Args)]

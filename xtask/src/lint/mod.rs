@@ -4,7 +4,11 @@ mod deny;
 mod files;
 mod spdx;
 
+use crate::dist::TRIPLE;
 use crate::run::{cargo, check, say};
+
+/// What links only for WebAssembly.
+pub(crate) const WASM: [&str; 2] = ["wasm-filter", "bench-modules"];
 
 type Check = fn() -> anyhow::Result<()>;
 
@@ -37,55 +41,35 @@ fn formatting() -> anyhow::Result<()> {
 }
 
 fn clippy() -> anyhow::Result<()> {
-    let args = [
-        "clippy",
-        "--workspace",
-        "--exclude",
-        "wasm-filter",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ];
-    check(&mut cargo(args))
+    let mut native = cargo(["clippy", "--workspace", "--all-targets"]);
+    for package in WASM {
+        native.args(["--exclude", package]);
+    }
+    check(native.args(["--", "-D", "warnings"]))
 }
 
 /// `--all-features` includes the test-only panic.
 fn clippy_wasm() -> anyhow::Result<()> {
-    let args = [
-        "clippy",
-        "--package",
-        "wasm-filter",
-        "--target",
-        "wasm32-wasip1",
-        "--",
-        "-D",
-        "warnings",
-    ];
-    check(&mut cargo(args))?;
-    let args = [
-        "clippy",
-        "--package",
-        "wasm-filter",
-        "--target",
-        "wasm32-wasip1",
-        "--all-features",
-    ];
-    check(cargo(args).args(["--", "-D", "warnings"]))
+    for package in WASM {
+        for features in [None, Some("--all-features")] {
+            let args = ["clippy", "--package", package, "--lib", "--examples"];
+            let mut command = cargo(args);
+            command.args(["--target", TRIPLE]).args(features);
+            check(command.args(["--", "-D", "warnings"]))?;
+        }
+    }
+    Ok(())
 }
 
 /// A link to a private item leads nowhere on the page, but tells the reader of the source where to look.
 fn documentation() -> anyhow::Result<()> {
     let flags = "-D warnings -A rustdoc::private-intra-doc-links";
-    let mut native = cargo(["doc", "--workspace", "--exclude", "wasm-filter", "--no-deps"]);
+    let mut native = cargo(["doc", "--workspace", "--no-deps"]);
+    let mut wasm = cargo(["doc", "--target", TRIPLE, "--no-deps"]);
+    for package in WASM {
+        native.args(["--exclude", package]);
+        wasm.args(["--package", package]);
+    }
     check(native.env("RUSTDOCFLAGS", flags))?;
-    let mut wasm = cargo([
-        "doc",
-        "--package",
-        "wasm-filter",
-        "--target",
-        "wasm32-wasip1",
-        "--no-deps",
-    ]);
     check(wasm.env("RUSTDOCFLAGS", flags))
 }

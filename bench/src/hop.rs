@@ -1,0 +1,12 @@
+//! `hop`: the same against a second proxy in the path, and against a callout for each request.
+
+use anyhow::bail;
+
+use crate::args::Size;
+use crate::report::Report;
+
+/// Measures.
+#[expect(clippy::unused_async, reason = "not written yet")]
+pub(crate) async fn measure(_size: Size, _report: &mut Report) -> anyhow::Result<()> {
+    bail!("not written yet")
+}

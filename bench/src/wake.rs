@@ -1,0 +1,12 @@
+//! `wake`: from the moment the workload accepts connections to the first byte at the client, in parts.
+
+use anyhow::bail;
+
+use crate::args::Size;
+use crate::report::Report;
+
+/// Measures.
+#[expect(clippy::unused_async, reason = "not written yet")]
+pub(crate) async fn measure(_size: Size, _report: &mut Report) -> anyhow::Result<()> {
+    bail!("not written yet")
+}

@@ -1,0 +1,45 @@
+//! `cargo xtask bench`: builds everything that is measured, and measures.
+
+use std::path::PathBuf;
+
+use crate::dist;
+use crate::run::{cargo, check, target_dir};
+use crate::test::Parts;
+
+/// Options of `cargo xtask bench`.
+#[derive(clap::Args)]
+pub(crate) struct Bench {
+    /// Handed on; `cargo xtask bench -- --help` lists them: names of benchmarks, --quick, --write
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+impl Bench {
+    /// Fails if something could not be measured; a goal that was missed is shown, and no failure.
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let parts = Parts::build()?;
+        let modules = modules()?;
+        check(&mut cargo(["build", "--release", "--package", "bench"]))?;
+        let mut command = cargo(["run", "--release", "--quiet", "--package", "bench", "--"]);
+        parts.tell(&mut command);
+        command.env("HOLDFAST_BENCH_MODULES", modules);
+        command.arg("--out").arg(target_dir().join("bench"));
+        check(command.args(&self.args))
+    }
+}
+
+/// Builds the modules that Holdfast is compared with, and returns their folder.
+pub(crate) fn modules() -> anyhow::Result<PathBuf> {
+    let args = [
+        "build",
+        "--profile",
+        "wasm",
+        "--target",
+        dist::TRIPLE,
+        "--package",
+        "bench-modules",
+        "--examples",
+    ];
+    check(&mut cargo(args))?;
+    Ok(target_dir().join(dist::TRIPLE).join("wasm/examples"))
+}
