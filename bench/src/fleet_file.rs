@@ -15,7 +15,7 @@ pub(crate) fn documents(others: usize) -> String {
 fn document(name: &str) -> String {
     format!(
         "apiVersion: holdfast.dev/v1alpha1\nkind: ScaleTarget\nmetadata: {{name: {name}}}\nspec:\n  \
-         workload: {{process: {{command: [\"true\"]}}}}\n  \
+         workload: {{process: {{command: [\"true\"], ready: {{tcp: {{port: 50001}}}}}}}}\n  \
          match: {{clusters: [{name}], hosts: [{name}.example.com]}}\n"
     )
 }
