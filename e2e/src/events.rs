@@ -5,6 +5,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 
 /// How often a log is looked at for something new. Tokio's timer is no finer than a millisecond, and the steps that a
@@ -19,8 +20,12 @@ pub struct Event {
     pub event: String,
     /// Wall clock of this machine.
     pub unix_ms: u64,
+    /// When the line was written, by the same clock.
+    pub timestamp: Timestamp,
     /// The target, in full.
     pub target: String,
+    /// What was published.
+    pub state: String,
     /// The proxy, as the control plane writes it.
     pub proxy: String,
     /// The phase that was left.
@@ -29,6 +34,13 @@ pub struct Event {
     pub why: String,
     /// Of the process that was started.
     pub pid: i32,
+}
+
+impl Event {
+    /// When the line was written, in microseconds since 1970 of this machine's wall clock.
+    pub fn at_us(&self) -> u64 {
+        u64::try_from(self.timestamp.as_microsecond()).expect("a clock after 1970")
+    }
 }
 
 /// All events up to the last [`Events::read`], oldest first.

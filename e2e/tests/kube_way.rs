@@ -143,9 +143,9 @@ fn check_requests(stack: &KubeStack, ids: &[usize]) {
         let down = downs.iter().find(|down| **down >= ready_at[pod]);
         let down = down.unwrap_or_else(|| panic!("{pod} was never scaled down"));
         assert!(
-            record.unix_ms <= *down,
+            record.unix_us / 1000 <= *down,
             "{pod}: began {} ms after its scale-down: {request:?}",
-            record.unix_ms - down
+            record.unix_us / 1000 - down
         );
         looked_at += 1;
     }

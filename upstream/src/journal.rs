@@ -124,7 +124,7 @@ impl Journal {
         let record = Record {
             pid: self.pid,
             t_us: micros(self.started),
-            unix_ms: unix_ms(),
+            unix_us: unix_us(),
             event,
         };
         if let Some(file) = &mut book.file
@@ -177,10 +177,10 @@ fn micros(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-fn unix_ms() -> u64 {
+fn unix_us() -> u64 {
     // A clock before 1970 is written as 0.
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

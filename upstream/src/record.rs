@@ -11,8 +11,8 @@ pub struct Record {
     pub pid: u32,
     /// Time since that process opened its journal, in microseconds; monotonic.
     pub t_us: u64,
-    /// Wall clock in milliseconds since 1970, to lay the journals of several processes side by side. Not for order.
-    pub unix_ms: u64,
+    /// Wall clock in microseconds since 1970, to lay the journals of several processes side by side. Not for order.
+    pub unix_us: u64,
     /// What happened.
     #[serde(flatten)]
     pub event: Event,

@@ -6,24 +6,29 @@ use http::Request;
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::config::Probe;
 
-/// The first waits between attempts: a request is waiting, and most processes that start fast do so in milliseconds.
-const FIRST_WAIT: Duration = Duration::from_millis(2);
-/// The longest wait: by then a few more milliseconds do not matter.
-const LONGEST_WAIT: Duration = Duration::from_millis(100);
+/// The least wait between attempts. One that is refused takes some 30 µs, and somebody is waiting.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+/// The longest.
+const LONGEST_WAIT: Duration = Duration::from_millis(50);
 /// Of one attempt.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Waits until the probe says ready.
 pub(super) async fn until_ready(probe: &Probe) {
-    let mut wait = FIRST_WAIT;
+    let start = Instant::now();
     while !says_ready(probe).await {
-        tokio::time::sleep(wait).await;
-        wait = (wait * 5 / 4).min(LONGEST_WAIT);
+        tokio::time::sleep(wait_after(start.elapsed())).await;
     }
+}
+
+/// A hundredth of the start so far, so that what a process takes to start is found out a hundredth late at most: one that takes
+/// a second, after 330 attempts.
+fn wait_after(elapsed: Duration) -> Duration {
+    (elapsed / 100).clamp(SHORTEST_WAIT, LONGEST_WAIT)
 }
 
 /// True if somebody listens there.
@@ -64,4 +69,15 @@ async fn answers(address: SocketAddr, path: &str) -> Option<()> {
     };
     let status = answer.ok()?.status();
     (status.is_success() || status.is_redirection()).then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_often_at_first_and_never_seldom() {
+        let after = |elapsed: u64| wait_after(Duration::from_millis(elapsed)).as_millis();
+        assert_eq!([0, 100, 1000, 60_000].map(after), [1, 1, 10, 50]);
+    }
 }

@@ -109,7 +109,7 @@ fn envoy_time(line: &str) -> Option<u64> {
 
 fn journal_start(line: &str) -> Option<u64> {
     let record: Value = serde_json::from_str(line).ok()?;
-    (record["event"] == "start").then(|| record["unix_ms"].as_u64())?
+    (record["event"] == "start").then(|| Some(record["unix_us"].as_u64()? / 1000))?
 }
 
 /// When a line of the control plane's log says `event` of `target`.
