@@ -1,0 +1,39 @@
+//! How many host calls a warm request makes, counted and not timed: by Node, with the host of the filter's own tests.
+
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+use e2e::binaries;
+
+/// Host calls of one request, the most of several numbers of targets.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct HostCalls {
+    pub(crate) by_cluster: f64,
+    pub(crate) by_host: f64,
+}
+
+/// Counts.
+pub(crate) fn of_a_warm_request() -> anyhow::Result<HostCalls> {
+    let mut command = Command::new("node");
+    command.args(["--input-type=module", "--eval", SCRIPT]);
+    command
+        .current_dir(binaries::root())
+        .env("MODULE", binaries::wasm());
+    let output = command.output().context("node cannot be run")?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "node: {errors}");
+    serde_json::from_slice(&output.stdout).with_context(|| format!("node: {errors}"))
+}
+
+const SCRIPT: &str = r#"
+    const { name, warm } = await import(`${process.cwd()}/wasm-filter/tests/host.mjs`);
+    const count = (by, request) => Math.max(...[1, 10_000].map((targets) => {
+        const { action, calls } = warm(process.env.MODULE, targets, { by }).request(1000, request(name(targets - 1)));
+        if (action !== 0) throw new Error(`must pass with ${targets} targets, by ${by}`);
+        return Object.values(calls).reduce((sum, n) => sum + n, 0);
+    }));
+    console.log(JSON.stringify({
+        by_cluster: count("cluster", (cluster) => ({ cluster })),
+        by_host: count("host", (n) => ({ cluster: "shared", headers: { ":authority": `${n}.example.com` } })),
+    }));
+"#;
