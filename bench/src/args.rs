@@ -130,11 +130,10 @@ impl Args {
                 .await
                 .with_context(|| format!("bench {name}"))?;
             let path = out.join(format!("{name}.json"));
-            let json = serde_json::to_string_pretty(&report)?;
-            std::fs::write(&path, json + "\n").with_context(|| path.display().to_string())?;
+            std::fs::write(&path, report.json()?).with_context(|| path.display().to_string())?;
             println!("\n## {name}\n\n{}", report.markdown());
             if write {
-                pages::put(&report)?;
+                pages::publish(&report)?;
             }
         }
         Ok(())

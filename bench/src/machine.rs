@@ -4,10 +4,10 @@ use std::fmt;
 use std::process::Command;
 
 use e2e::binaries;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What has to be known to compare figures of two days.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
     /// The processor, in its own words.
     pub cpu: String,
@@ -68,7 +68,14 @@ fn commit() -> String {
         return "an unknown commit".to_owned();
     }
     // The tables themselves are written by the measurement.
-    let changed = git(&["status", "--porcelain", "--", ":!README.md", ":!bench/README.md"]);
+    let changed = git(&[
+        "status",
+        "--porcelain",
+        "--",
+        ":!README.md",
+        ":!bench/README.md",
+        ":!bench/results",
+    ]);
     let mark = if changed.is_empty() { "" } else { "+" };
     format!("{commit}{mark}")
 }

@@ -1,34 +1,88 @@
-//! Puts results between the marks of `bench/README.md` and `README.md`, so that no figure there is copied by hand.
+//! Puts the published results, `bench/results/`, into `bench/README.md` and `README.md`. No figure there is copied by hand, and
+//! a test fails when a page says something else than the results.
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
+use clap::ValueEnum as _;
 use e2e::binaries::root;
 
+use crate::args::Name;
 use crate::report::Report;
 
-/// Puts the tables into `bench/README.md`, and the goals into `README.md`.
-pub(crate) fn put(report: &Report) -> anyhow::Result<()> {
-    replace("bench/README.md", &report.name, &report.markdown())
+/// Publishes a result.
+pub(crate) fn publish(report: &Report) -> anyhow::Result<()> {
+    let path = result(&report.name);
+    fs::create_dir_all(path.parent().context("a folder")?)?;
+    fs::write(&path, report.json()?).with_context(|| path.display().to_string())?;
+    for page in pages()? {
+        fs::write(root().join(page.file), page.due).with_context(|| page.file.to_owned())?;
+    }
+    Ok(())
 }
 
-fn replace(file: &str, name: &str, with: &str) -> anyhow::Result<()> {
-    let path = root().join(file);
-    let text = fs::read_to_string(&path).with_context(|| file.to_owned())?;
-    let text = replaced(&text, name, with).with_context(|| file.to_owned())?;
-    fs::write(&path, text).with_context(|| file.to_owned())
+/// A document with figures.
+struct Page {
+    file: &'static str,
+    /// As it has to read.
+    due: String,
+}
+
+fn pages() -> anyhow::Result<[Page; 2]> {
+    let (mut details, mut summary) = (read("bench/README.md")?, read("README.md")?);
+    let mut rows = String::from("| | | goal | reached |\n|---|---|---|---|\n");
+    for name in Name::value_variants() {
+        let path = result(&name.to_string());
+        if !path.is_file() {
+            continue;
+        }
+        let text = fs::read_to_string(&path)?;
+        let report: Report = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+        details = replaced(&details, &report.name, &report.markdown()).context("bench/README.md")?;
+        // The first goal stands for the benchmark; what was missed is never left out.
+        let shown = report.goals.iter().enumerate();
+        for (_, goal) in shown.filter(|(index, goal)| *index == 0 || !goal.met) {
+            let [what, limit, reached] = goal.shown();
+            let missed = if goal.met { "" } else { " (missed)" };
+            let _ = writeln!(
+                rows,
+                "| [{name}](bench/README.md#{name}) | {what} | {limit} | {reached}{missed} |"
+            );
+        }
+    }
+    summary = replaced(&summary, "bench", &rows).context("README.md")?;
+    Ok([
+        Page {
+            file: "bench/README.md",
+            due: details,
+        },
+        Page {
+            file: "README.md",
+            due: summary,
+        },
+    ])
+}
+
+fn result(name: &str) -> PathBuf {
+    root().join("bench/results").join(format!("{name}.json"))
+}
+
+fn read(file: &str) -> anyhow::Result<String> {
+    fs::read_to_string(root().join(file)).with_context(|| file.to_owned())
 }
 
 /// The text with other words between `<!-- NAME -->` and `<!-- /NAME -->`.
 fn replaced(text: &str, name: &str, with: &str) -> anyhow::Result<String> {
     let (start, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
-    let (before, rest) = text.split_once(&start).with_context(|| format!("no {start}"))?;
+    let (before, rest) = text
+        .split_once(&start)
+        .with_context(|| format!("no {}", start.trim()))?;
     let (old, after) = rest.split_once(&end).with_context(|| format!("no {end}"))?;
-    ensure!(!old.contains("<!-- "), "{end} does not follow {start}");
-    let mut out = String::new();
-    let _ = write!(out, "{before}{start}{with}{end}{after}");
-    Ok(out)
+    ensure!(!old.contains("<!-- "), "{end} does not follow {}", start.trim());
+    // An empty line, or a table would swallow the mark.
+    Ok(format!("{before}{start}\n{with}\n{end}{after}"))
 }
 
 #[cfg(test)]
@@ -38,9 +92,21 @@ mod tests {
     const PAGE: &str = "a\n<!-- x -->\nold\n<!-- /x -->\nb\n<!-- y -->\n<!-- /y -->\n";
 
     #[test]
+    fn the_pages_say_what_was_measured() {
+        for page in pages().unwrap() {
+            let now = read(page.file).unwrap();
+            assert!(
+                now == page.due,
+                "{}: does not say what bench/results/ says: `cargo xtask bench NAME --write` puts it there",
+                page.file
+            );
+        }
+    }
+
+    #[test]
     fn only_what_stands_between_the_marks_changes() {
         let new = replaced(PAGE, "x", "new\n").unwrap();
-        assert_eq!(new, PAGE.replace("old", "new"));
+        assert_eq!(new, PAGE.replace("old", "\nnew\n"));
         assert_eq!(replaced(&new, "x", "new\n").unwrap(), new, "twice is once");
     }
 

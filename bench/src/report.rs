@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
 use crate::spread::Spread;
 
 /// The result of one benchmark, as it is written to `target/bench/NAME.json`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
     /// Name of the benchmark.
     pub name: String,
@@ -25,28 +25,28 @@ pub struct Report {
 }
 
 /// One measured quantity.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Figure {
     /// What, and on what work.
     pub what: String,
     /// Its unit; `ratio` if it has none.
-    pub unit: &'static str,
+    pub unit: String,
     /// The runs.
     #[serde(flatten)]
     pub spread: Spread,
 }
 
 /// A goal and what was reached.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Goal {
     /// The goal, in words.
     pub what: String,
     /// `≤` or `≥`.
-    pub sign: &'static str,
+    pub sign: String,
     /// The limit.
     pub limit: f64,
     /// Unit of both.
-    pub unit: &'static str,
+    pub unit: String,
     /// What was reached; of several runs the median.
     pub reached: f64,
     /// Whether that is within the limit.
@@ -79,7 +79,7 @@ impl Report {
     fn spread(&mut self, what: impl Into<String>, unit: &'static str, spread: Spread) -> Spread {
         self.figures.push(Figure {
             what: what.into(),
-            unit,
+            unit: unit.to_owned(),
             spread,
         });
         spread
@@ -89,9 +89,9 @@ impl Report {
     pub(crate) fn at_most(&mut self, what: impl Into<String>, limit: f64, unit: &'static str, reached: f64) {
         self.goals.push(Goal {
             what: what.into(),
-            sign: "≤",
+            sign: "≤".to_owned(),
             limit,
-            unit,
+            unit: unit.to_owned(),
             reached,
             met: reached <= limit,
         });
@@ -101,9 +101,9 @@ impl Report {
     pub(crate) fn at_least(&mut self, what: impl Into<String>, limit: f64, unit: &'static str, reached: f64) {
         self.goals.push(Goal {
             what: what.into(),
-            sign: "≥",
+            sign: "≥".to_owned(),
             limit,
-            unit,
+            unit: unit.to_owned(),
             reached,
             met: reached >= limit,
         });
@@ -114,23 +114,19 @@ impl Report {
         self.notes.push(text.into());
     }
 
+    /// As it is written to files.
+    pub(crate) fn json(&self) -> serde_json::Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
     /// Both tables, in Markdown.
     pub fn markdown(&self) -> String {
         let mut out = String::new();
         out.push_str("| goal | limit | reached | |\n|---|---|---|---|\n");
         for goal in &self.goals {
-            let Goal {
-                what,
-                sign,
-                limit,
-                unit,
-                reached,
-                met,
-            } = goal;
-            let verdict = if *met { "met" } else { "**missed**" };
-            let limit = shown(*limit, unit);
-            let reached = shown(*reached, unit);
-            let _ = writeln!(out, "| {what} | {sign} {limit} | {reached} | {verdict} |");
+            let verdict = if goal.met { "met" } else { "**missed**" };
+            let [what, limit, reached] = goal.shown();
+            let _ = writeln!(out, "| {what} | {limit} | {reached} | {verdict} |");
         }
         out.push_str("\n| measured | median | min | max | runs |\n|---|---|---|---|---|\n");
         for Figure { what, unit, spread } in &self.figures {
@@ -142,6 +138,14 @@ impl Report {
         }
         let _ = write!(out, "\nMeasured on {}.\n", self.machine);
         out
+    }
+}
+
+impl Goal {
+    /// What, limit and reached, for a row of a table.
+    pub(crate) fn shown(&self) -> [String; 3] {
+        let limit = format!("{} {}", self.sign, shown(self.limit, &self.unit));
+        [self.what.clone(), limit, shown(self.reached, &self.unit)]
     }
 }
 

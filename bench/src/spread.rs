@@ -1,9 +1,9 @@
 //! What several runs of the same measurement gave. Pure.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Median, extremes and number of the runs.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// The middle; of an even number the mean of the two middle ones.
     pub median: f64,

@@ -6,7 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::ensure;
-use e2e::{Stack, Target, eventually};
+use e2e::{Stack, Target};
 use upstream::Event;
 
 use crate::args::Size;
@@ -28,14 +28,12 @@ const PARTS: [(&str, &str); 5] = [
     ("release", "until the first byte is at the client"),
 ];
 
-/// More than the filter and the control plane ever need.
-const WITHIN: Duration = Duration::from_secs(10);
 /// Lines are written a moment after the fact.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Measures.
 pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<()> {
-    let fast = cold_starts(size.pick(200, 5), Duration::ZERO).await?;
+    let fast = cold_starts(size.pick(10, 1), size.pick(20, 3), Duration::ZERO).await?;
     report.figure(
         "start of the process, until it accepts connections",
         "ms",
@@ -55,7 +53,7 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
     report.at_most("median", 5.0, "ms", median);
     report.at_most("99th percentile", 25.0, "ms", p99);
 
-    let slow = cold_starts(size.pick(40, 1), Duration::from_secs(1)).await?;
+    let slow = cold_starts(1, size.pick(40, 1), Duration::from_secs(1)).await?;
     report.figure(
         "detect, of a process that takes a second to start",
         "ms",
@@ -77,49 +75,59 @@ struct Wakes {
     total: Vec<f64>,
 }
 
-async fn cold_starts(wakes: usize, start_delay: Duration) -> anyhow::Result<Wakes> {
+/// Wakes `targets` targets one after the other, `rounds` times. Between two rounds all of them fall asleep; within one none
+/// does, so nothing else happens while one is woken.
+async fn cold_starts(rounds: usize, targets: usize, start_delay: Duration) -> anyhow::Result<Wakes> {
     let delay = format!("{}ms", start_delay.as_millis());
-    let stack = Stack::builder()
-        .target(Target::http("web").idle("1s").upstream(["--start-delay", &delay]))
+    let idle = Duration::from_secs(2) + start_delay * u32::try_from(targets)?;
+    let mut stack = Stack::builder()
         // Nothing is put to sleep in the first two leases.
         .control(|control| control.args(["--log-format", "json", "--lease-duration", "1s"]))
-        .envoy(|envoy| envoy.args(["--log-format", "%E.%f %v"]))
-        .start()
-        .await;
-    let client = stack.client("web");
+        .envoy(|envoy| envoy.args(["--log-format", "%E.%f %v"]));
+    let names: Vec<String> = (0..targets).map(|index| format!("web-{index}")).collect();
+    for name in &names {
+        let idle = format!("{}ms", idle.as_millis());
+        stack = stack.target(Target::http(name).idle(&idle).upstream(["--start-delay", &delay]));
+    }
+    let stack = stack.start().await;
     let mut out = Wakes::default();
-    for id in 0..wakes {
-        stack.control.wait_for("web", "asleep").await;
-        let sent = unix_us();
-        let answer = client.get(&format!("/?id={id}")).open().await?;
-        let answered = unix_us();
-        ensure!(answer.status == 200, "wake {id} was answered {}", answer.status);
-        ensure!(
-            answer.headers.contains_key("server-timing"),
-            "wake {id} was not held"
-        );
-        answer.finish().await?;
-        let times = Times::read(&stack, sent).await?;
-        out.start.push(ms(times.started, times.accepts));
-        let steps = [
-            times.accepts,
-            times.ready,
-            times.published,
-            times.asked,
-            times.confirmed,
-            answered,
-        ];
-        for (part, step) in out.parts.iter_mut().zip(steps.windows(2)) {
-            part.push(ms(step[0], step[1]));
+    for round in 0..rounds {
+        for name in &names {
+            stack.control.wait_for(name, "asleep").await;
         }
-        out.total.push(ms(times.accepts, answered));
-        // Refused in the first two leases, and while the proxy's last report says that something is in flight.
-        eventually("the target may be put to sleep", WITHIN, || async {
-            stack.control.sleep("web").await.status < 300
-        })
-        .await;
+        for name in &names {
+            let sent = unix_us();
+            let answer = stack.client(name).get("/").open().await?;
+            let answered = unix_us();
+            ensure!(answer.status == 200, "{name}, round {round}: {}", answer.status);
+            ensure!(
+                answer.headers.contains_key("server-timing"),
+                "{name}, round {round}: was not held"
+            );
+            answer.finish().await?;
+            out.add(Times::read(&stack, name, sent).await?, answered);
+        }
     }
     Ok(out)
+}
+
+impl Wakes {
+    fn add(&mut self, times: Times, answered: u64) {
+        let Times {
+            started,
+            accepts,
+            ready,
+            published,
+            asked,
+            confirmed,
+        } = times;
+        self.start.push(ms(started, accepts));
+        let steps = [accepts, ready, published, asked, confirmed, answered];
+        for (part, step) in self.parts.iter_mut().zip(steps.windows(2)) {
+            part.push(ms(step[0], step[1]));
+        }
+        self.total.push(ms(accepts, answered));
+    }
 }
 
 /// When each step of one wake-up was over, in microseconds since 1970.
@@ -135,10 +143,10 @@ struct Times {
 
 impl Times {
     /// Reads what was written down after `sent`, and again until all of it is there.
-    async fn read(stack: &Stack, sent: u64) -> anyhow::Result<Self> {
+    async fn read(stack: &Stack, name: &str, sent: u64) -> anyhow::Result<Self> {
         let until = tokio::time::Instant::now() + WRITTEN_WITHIN;
         loop {
-            if let Some(times) = Self::from_logs(stack, sent) {
+            if let Some(times) = Self::from_logs(stack, name, sent) {
                 return Ok(times);
             }
             ensure!(
@@ -149,23 +157,26 @@ impl Times {
         }
     }
 
-    fn from_logs(stack: &Stack, sent: u64) -> Option<Self> {
-        let journal = stack.journal("web");
+    fn from_logs(stack: &Stack, name: &str, sent: u64) -> Option<Self> {
+        let journal = stack.journal(name);
         let of_workload = |found: &dyn Fn(&Event) -> bool| {
             let mut records = journal.0.iter().filter(|record| record.unix_us >= sent);
             Some(records.find(|record| found(&record.event))?.unix_us)
         };
         let control = stack.control.events();
-        let of_control = |name: &str, state: &str| {
-            let mut events = control.seen.iter().filter(|event| event.at_us() >= sent);
+        let target = format!("default/{name}");
+        let of_control = |what: &str, state: &str| {
+            let mut events = control
+                .seen
+                .iter()
+                .filter(|event| event.at_us() >= sent && event.target == target);
             let found =
-                events.find(|event| event.event == name && (state.is_empty() || event.state == state));
+                events.find(|event| event.event == what && (state.is_empty() || event.state == state));
             Some(found?.at_us())
         };
+        let confirmed = format!("confirmed target={target} ");
         let envoy = stack.envoy.log();
-        let mut lines = envoy
-            .lines()
-            .filter(|line| line.contains("confirmed target=default/web"));
+        let mut lines = envoy.lines().filter(|line| line.contains(&confirmed));
         Some(Self {
             started: of_workload(&|event| matches!(event, Event::Start { .. }))?,
             accepts: of_workload(&|event| matches!(event, Event::Ready { .. }))?,

@@ -6,6 +6,9 @@ use crate::dist;
 use crate::run::{cargo, check, target_dir};
 use crate::test::Parts;
 
+/// The variable in which the crate `bench` finds them.
+pub(crate) const MODULES: &str = "HOLDFAST_BENCH_MODULES";
+
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub(crate) struct Bench {
@@ -22,7 +25,7 @@ impl Bench {
         check(&mut cargo(["build", "--release", "--package", "bench"]))?;
         let mut command = cargo(["run", "--release", "--quiet", "--package", "bench", "--"]);
         parts.tell(&mut command);
-        command.env("HOLDFAST_BENCH_MODULES", modules);
+        command.env(MODULES, modules);
         command.arg("--out").arg(target_dir().join("bench"));
         check(command.args(&self.args))
     }

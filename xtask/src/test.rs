@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::Context as _;
 
 use crate::run::{cargo, check, in_ci, on_path, root, say, target_dir};
-use crate::{dist, lint, tools};
+use crate::{bench, dist, lint, tools};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -25,7 +25,7 @@ enum Rung {
     Native,
     /// The tests of `hold` as WebAssembly, and the filter as it ships in a host that counts, under Node
     Wasm,
-    /// The real filter in the real Envoy
+    /// The real filter in the real Envoy; the benchmarks, tried with little work
     E2e,
 }
 
@@ -97,7 +97,8 @@ impl Rung {
 }
 
 fn native(filter: Option<&str>) -> anyhow::Result<Outcome> {
-    let mut command = cargo(["test", "--workspace", "--exclude", "e2e", "--no-fail-fast"]);
+    let mut command = cargo(["test", "--workspace", "--no-fail-fast"]);
+    command.args(["--exclude", "e2e", "--exclude", "bench"]);
     for package in lint::WASM {
         command.args(["--exclude", package]);
     }
@@ -139,9 +140,12 @@ fn warm(filter: Option<&str>) -> anyhow::Result<Outcome> {
 fn e2e(filter: Option<&str>) -> anyhow::Result<Outcome> {
     let parts = Parts::build()?;
     let panics = dist::filter_that_panics()?;
-    let mut command = cargo(["test", "--release", "--package", "e2e", "--no-fail-fast"]);
+    let modules = bench::modules()?;
+    let mut command = cargo(["test", "--release", "--no-fail-fast"]);
+    command.args(["--package", "e2e", "--package", "bench"]);
     parts.tell(&mut command);
     command.env("HOLDFAST_WASM_TEST", panics);
+    command.env(bench::MODULES, modules);
     counted(command.args(filter))
 }
 

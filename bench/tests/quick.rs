@@ -1,0 +1,100 @@
+//! Every benchmark still works: it measures what it says, with little work. No figure is looked at.
+
+use bench::{Name, Size};
+use clap::ValueEnum as _;
+
+async fn check(name: Name) {
+    if !has_h2load() {
+        return;
+    }
+    let report = name
+        .measure(Size::Quick)
+        .await
+        .unwrap_or_else(|error| panic!("{name}: {error:#}"));
+    let table = report.markdown();
+    assert!(report.quick, "{name}: must say that its figures mean nothing");
+    assert!(
+        !report.figures.is_empty(),
+        "{name}: must measure something: {table}"
+    );
+    assert!(!report.goals.is_empty(), "{name}: must name its goals: {table}");
+}
+
+/// False, and said so, where it is not installed; a failure in CI.
+fn has_h2load() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|dir| dir.join("h2load").is_file());
+    let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
+    assert!(
+        found || !in_ci,
+        "no h2load on PATH: apt-get install nghttp2-client"
+    );
+    if !found {
+        eprintln!("SKIPPED: no h2load on PATH: apt-get install nghttp2-client");
+    }
+    found
+}
+
+#[test]
+fn each_benchmark_is_tried_here() {
+    let source = include_str!("quick.rs");
+    for name in Name::value_variants() {
+        let call = format!("check(Name::{name:?})");
+        assert!(source.contains(&call), "a test must say {call}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn warm() {
+    check(Name::Warm).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hop() {
+    check(Name::Hop).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn held() {
+    check(Name::Held).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn release() {
+    check(Name::Release).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wake() {
+    check(Name::Wake).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn burst() {
+    check(Name::Burst).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies() {
+    check(Name::Bodies).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle() {
+    check(Name::Idle).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fleet() {
+    check(Name::Fleet).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn churn() {
+    check(Name::Churn).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn size() {
+    check(Name::Size).await;
+}
