@@ -81,6 +81,7 @@ async fn cold_starts(rounds: usize, targets: usize, start_delay: Duration) -> an
     let delay = format!("{}ms", start_delay.as_millis());
     let idle = Duration::from_secs(2) + start_delay * u32::try_from(targets)?;
     let mut stack = Stack::builder()
+        .target(Target::http("first"))
         // Nothing is put to sleep in the first two leases.
         .control(|control| control.args(["--log-format", "json", "--lease-duration", "1s"]))
         .envoy(|envoy| envoy.args(["--log-format", "%E.%f %v"]));
@@ -91,7 +92,7 @@ async fn cold_starts(rounds: usize, targets: usize, start_delay: Duration) -> an
     }
     let stack = stack.start().await;
     // In the first moments of an Envoy its VMs ring each other for nothing yet, and look at each tick (100 ms).
-    stack.client(&names[0]).get("/").send().await;
+    stack.client("first").get("/").send().await;
     let mut out = Wakes::default();
     for round in 0..rounds {
         for name in &names {
