@@ -50,7 +50,7 @@ impl Spread {
 }
 
 /// The smallest value that at least `share` (0 to 1) of all values do not exceed. Panics if there are none.
-pub fn percentile(values: &[f64], share: f64) -> f64 {
+pub(crate) fn percentile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     // Nearest rank.
