@@ -18,6 +18,7 @@ mod hop;
 mod host_calls;
 mod idle;
 mod lane;
+mod linear_memory;
 mod load;
 mod machine;
 mod modules;
