@@ -39,7 +39,10 @@ enum Filter {
 /// An Envoy with one of them, before anything is held.
 enum Side {
     Holdfast(Box<Stack>),
-    Pause(Envoy, #[expect(dead_code, reason = "removed when it is dropped")] TempDir),
+    Pause(
+        Envoy,
+        #[expect(dead_code, reason = "removed when it is dropped")] TempDir,
+    ),
 }
 
 /// What one run gave.
@@ -57,7 +60,10 @@ struct Run {
 /// Measures.
 pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<()> {
     let http2: &[u32] = size.pick(&[1_000, 10_000, 50_000, 100_000], &[200]);
-    let mut crowds: Vec<Crowd> = http2.iter().map(|&requests| of(Protocol::Http2, requests)).collect();
+    let mut crowds: Vec<Crowd> = http2
+        .iter()
+        .map(|&requests| of(Protocol::Http2, requests))
+        .collect();
     crowds.push(of(Protocol::Http1, size.pick(9_000, 100)));
     let quiet = size.pick(Duration::from_secs(10), Duration::from_millis(500));
     for crowd in crowds {
@@ -73,7 +79,11 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
     }
     let most = of(Protocol::Http2, *http2.last().expect("some"));
     let run = run(Filter::Holdfast, most, 2, Some(quiet)).await?;
-    idle(report, &format!("{}, two workers: CPU, Holdfast", most.shown()), run.idle);
+    idle(
+        report,
+        &format!("{}, two workers: CPU, Holdfast", most.shown()),
+        run.idle,
+    );
     report.note(
         "Envoy has one worker, but where two are named. Memory hardly differs from run to run, so the large crowds are measured \
          in fewer rounds than seven; CPU at rest is that of one run each.",
@@ -184,7 +194,11 @@ async fn settled(pid: i32) -> u64 {
     while same < 3 {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let now = proc::resident(pid);
-        same = if now.abs_diff(last) < 256 * 1024 { same + 1 } else { 0 };
+        same = if now.abs_diff(last) < 256 * 1024 {
+            same + 1
+        } else {
+            0
+        };
         last = now;
     }
     last
@@ -201,9 +215,18 @@ async fn idle_cpu(pid: i32, quiet: Duration) -> f64 {
 fn add(report: &mut Report, crowd: Crowd, [holdfast, pause]: &[Vec<Run>; 2]) {
     let what = crowd.shown();
     let count = f64::from(crowd.requests);
-    let each = |runs: &[Run], of: fn(&Run) -> u64| runs.iter().map(of).map(|bytes| bytes as f64).collect::<Vec<_>>();
-    let mb = |runs: &[Run]| each(runs, |run| run.holding).iter().map(|bytes| bytes / 1e6).collect::<Vec<_>>();
-    let share: Vec<f64> = each(holdfast, |run| run.linear).iter().map(|bytes| bytes / count).collect();
+    let each =
+        |runs: &[Run], of: fn(&Run) -> u64| runs.iter().map(of).map(|bytes| bytes as f64).collect::<Vec<_>>();
+    let mb = |runs: &[Run]| {
+        each(runs, |run| run.holding)
+            .iter()
+            .map(|bytes| bytes / 1e6)
+            .collect::<Vec<_>>()
+    };
+    let share: Vec<f64> = each(holdfast, |run| run.linear)
+        .iter()
+        .map(|bytes| bytes / count)
+        .collect();
     let share = report.figure(format!("{what}: the filter's own share of each"), "bytes", &share);
     for (name, runs) in [("Holdfast", holdfast), ("only pausing", pause)] {
         let grown: Vec<f64> = each(runs, |run| run.holding.saturating_sub(run.before));
@@ -211,9 +234,18 @@ fn add(report: &mut Report, crowd: Crowd, [holdfast, pause]: &[Vec<Run>; 2]) {
         report.figure(format!("{what}: Envoy's memory, {name}"), "MB", &mb(runs));
         report.figure(format!("{what}: of that for each, {name}"), "bytes", &grown);
     }
-    let ratio = report.ratio(format!("{what}: Envoy's memory, Holdfast to only pausing"), &mb(holdfast), &mb(pause));
+    let ratio = report.ratio(
+        format!("{what}: Envoy's memory, Holdfast to only pausing"),
+        &mb(holdfast),
+        &mb(pause),
+    );
     if crowd.requests >= MANY {
-        report.at_most(format!("{what}: the filter's own share of each"), OWN_SHARE, "bytes", share.median);
+        report.at_most(
+            format!("{what}: the filter's own share of each"),
+            OWN_SHARE,
+            "bytes",
+            share.median,
+        );
     }
     report.at_most(
         format!("{what}: Envoy's memory, Holdfast to only pausing"),

@@ -11,7 +11,10 @@ pub(crate) fn sizes(pid: i32) -> Vec<u64> {
     let path = format!("/proc/{pid}/maps");
     let maps = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let sizes = read(&maps);
-    assert!(!sizes.is_empty(), "process {pid} has no VM that is known as one:\n{maps}");
+    assert!(
+        !sizes.is_empty(),
+        "process {pid} has no VM that is known as one:\n{maps}"
+    );
     sizes
 }
 

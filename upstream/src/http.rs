@@ -2,7 +2,7 @@
 //!
 //! Bodies stream: no endpoint keeps more of one than the frame it is looking at.
 
-use std::{convert::Infallible, fmt::Write, time::Duration};
+use std::{convert::Infallible, fmt::Write, num::NonZeroU32, time::Duration};
 
 use axum::{
     Json, Router,
@@ -46,8 +46,18 @@ async fn hello(State(app): State<App>) -> String {
     format!("hello from {}\n", app.name)
 }
 
+#[derive(Deserialize)]
+struct Reading {
+    /// Bytes a second, and no more of them.
+    rate: Option<NonZeroU32>,
+}
+
 /// Reads the whole body and says what it was.
-async fn digest(request: Request) -> Result<Json<serde_json::Value>, (StatusCode, String)> {
+async fn digest(
+    Query(Reading { rate }): Query<Reading>,
+    request: Request,
+) -> Result<Json<serde_json::Value>, (StatusCode, String)> {
+    let start = time::Instant::now();
     let (head, body) = request.into_parts();
     let mut frames = body.into_data_stream();
     let mut hash = Sha256::new();
@@ -57,6 +67,9 @@ async fn digest(request: Request) -> Result<Json<serde_json::Value>, (StatusCode
             frame.map_err(|failure| (StatusCode::BAD_REQUEST, format!("body ended early: {failure}\n")))?;
         length += frame.len() as u64;
         hash.update(&frame);
+        if let Some(rate) = rate {
+            time::sleep_until(start + Duration::from_millis(length * 1000 / u64::from(rate.get()))).await;
+        }
     }
     Ok(Json(json!({
         "method": head.method.as_str(),

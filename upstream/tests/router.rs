@@ -58,6 +58,20 @@ async fn keeps_no_more_than_one_frame_of_a_body() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn reads_no_faster_than_asked() {
+    let start = Instant::now();
+    let answer = Backend::new(None)
+        .post("/echo?rate=1000", Body::from(vec![0; 5_000]))
+        .await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let took = start.elapsed();
+    assert!(
+        took >= Duration::from_secs(5),
+        "5,000 bytes at 1,000 a second take 5 s: {took:?}"
+    );
+}
+
 #[tokio::test]
 async fn mirrors_a_body_before_it_has_ended() {
     let first = stream::once(async { Ok::<_, axum::Error>(Bytes::from_static(b"first")) });
