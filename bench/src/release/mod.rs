@@ -74,7 +74,7 @@ async fn compare(report: &mut Report, rounds: usize, requests: usize, work: Work
     }
     let Work { at_once, delay } = work;
     let plural = if workers == 1 { "worker" } else { "workers" };
-    let what = format!("{requests} requests of {delay}, {at_once} at once, {workers} {plural}");
+    let what = format!("{requests} of {delay}, {at_once} at once, {workers} {plural}");
     report.figure(format!("{what}: from ready to the last answer"), "ms", &held);
     report.figure(format!("{what}: from open to the last answer"), "ms", &from_door);
     report.figure(format!("{what}: sent directly"), "ms", &direct);
