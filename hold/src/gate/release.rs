@@ -96,7 +96,7 @@ impl Gate {
                 Some(Stream::Held(held)) => {
                     self.leave_line(stream, &held);
                     self.counts.gone += 1;
-                    self.counts.waits.push(now.saturating_sub(held.since));
+                    self.counts.waits.push(held.waited(now));
                 }
                 Some(Stream::Pending(pending)) => {
                     self.pending.remove(pending.order, stream.0);
@@ -194,7 +194,7 @@ impl Gate {
             return None;
         };
         self.leave_line(stream, &held);
-        let waited = now.saturating_sub(held.since);
+        let waited = held.waited(now);
         let ix = held.target;
         let mut window = None;
         let mut target = None;
@@ -234,7 +234,7 @@ impl Gate {
             return None;
         };
         self.leave_line(stream, &held);
-        let waited = now.saturating_sub(held.since);
+        let waited = held.waited(now);
         self.counts.refused(refusal);
         self.counts.waits.push(waited);
         self.streams.insert(stream, Stream::Refused { waited });
@@ -245,7 +245,7 @@ impl Gate {
     }
 
     fn leave_line(&mut self, stream: StreamId, held: &Held) {
-        self.deadlines.remove(nanos(held.deadline), stream.0);
+        self.deadlines.remove(held.deadline, stream.0);
         self.in_line = self.in_line.saturating_sub(1);
         self.row_changed = true;
         self.give_back(held.target, held.bytes);

@@ -302,8 +302,8 @@ impl Gate {
             target: ix,
             route,
             order,
-            since,
-            deadline,
+            since: nanos(since),
+            deadline: nanos(deadline),
             bytes,
             grpc: request.grpc,
         };
