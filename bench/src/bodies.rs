@@ -178,13 +178,11 @@ async fn blocked(progress: &[Progress], length: u64) {
 
 fn add(report: &mut Report, way: Way, rate: Option<u32>, peaks: &[Peaks]) {
     let upstream = if rate.is_some() { "slow" } else { "fast" };
-    let phases: [(&str, fn(&Peaks) -> f64); 2] = [
-        ("while held", |peaks| peaks.held),
-        ("while let go", |peaks| peaks.released),
-    ];
-    for (phase, of) in phases {
-        let what = format!("{}, {upstream} workload: memory of each {phase}", way.shown());
-        let spread = report.figure(&what, "MB", &peaks.iter().map(of).collect::<Vec<_>>());
+    let mut phase = |name: &str, megabytes: Vec<f64>| {
+        let what = format!("{}, {upstream} workload: memory of each {name}", way.shown());
+        let spread = report.figure(&what, "MB", &megabytes);
         report.at_most(what, EACH, "MB", spread.max);
-    }
+    };
+    phase("while held", peaks.iter().map(|peaks| peaks.held).collect());
+    phase("while let go", peaks.iter().map(|peaks| peaks.released).collect());
 }
