@@ -50,8 +50,13 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
         )
         .median;
     let p99 = percentile(&fast.total, 0.99);
-    report.at_most("median", 5.0, "ms", median);
-    report.at_most("99th percentile", 25.0, "ms", p99);
+    report.at_most("accepts connections to first byte, median", 5.0, "ms", median);
+    report.at_most(
+        "accepts connections to first byte, 99th percentile",
+        25.0,
+        "ms",
+        p99,
+    );
 
     let slow = cold_starts(1, size.pick(40, 1), Duration::from_secs(1)).await?;
     report.figure(
