@@ -1,12 +1,153 @@
 //! `churn`: what a change costs a worker and the relay.
 
-use anyhow::bail;
+use std::time::Duration;
+
+use anyhow::ensure;
+use e2e::{Control, Envoy, eventually};
 
 use crate::args::Size;
+use crate::envoys::{self, Cpu};
+use crate::manual::{self, Person};
 use crate::report::Report;
+use crate::rounds;
+
+/// Turned on, one after the other, then off again; then the next so many.
+const GROUP: usize = 50;
+/// From one change to the next: 100 a second.
+const GAP: Duration = Duration::from_millis(10);
+/// After the last change: the gates' next tick is over.
+const LAST: Duration = Duration::from_millis(150);
 
 /// Measures.
-#[expect(clippy::unused_async, reason = "not written yet")]
-pub(crate) async fn measure(_size: Size, _report: &mut Report) -> anyhow::Result<()> {
-    bail!("not written yet")
+pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let numbers = [size.pick(10_000, 1_000), 100];
+    let mut worlds = Vec::new();
+    for targets in numbers {
+        worlds.push(World::start(dir.path(), targets).await?);
+    }
+    let changes = size.pick(1_000, 100);
+    let mut costs = [Costs::default(), Costs::default()];
+    for world in &mut worlds {
+        // The first changes are on V8's slow path.
+        world.change(2 * GROUP).await?;
+    }
+    for round in 0..size.rounds() {
+        for variant in rounds::order(round, 2) {
+            let cpu = worlds[variant].change(changes).await?;
+            costs[variant].push(cpu, changes);
+        }
+    }
+
+    let [many, few] = &costs;
+    for (costs, targets) in [(many, numbers[0]), (few, numbers[1])] {
+        let per = |what: &str| format!("{what}, CPU for a change, {targets} targets");
+        report.figure(per("a worker"), US, &costs.worker);
+        report.figure(per("the main thread, with the relay"), US, &costs.relay);
+    }
+    let of = |what: &str| format!("{what}: {} targets to {}, pair by pair", numbers[0], numbers[1]);
+    for (what, many, few) in [
+        ("a worker", &many.worker, &few.worker),
+        ("the relay", &many.relay, &few.relay),
+    ] {
+        let ratio = report.ratio(of(what), many, few);
+        report.at_most(of(what), 1.1, "ratio", ratio.median);
+    }
+    report.note(format!(
+        "{changes} changes in each round, 100 a second: groups of {GROUP} targets are turned on one by one, then off one by one. \
+         The CPU for a change includes the ticks of the time it took."
+    ));
+    Ok(())
+}
+
+const US: &str = "µs";
+
+/// A control plane and an Envoy.
+struct World {
+    control: Control,
+    envoy: Envoy,
+    person: Person,
+    targets: usize,
+    /// How many changes there were.
+    done: usize,
+}
+
+impl World {
+    async fn start(dir: &std::path::Path, targets: usize) -> anyhow::Result<Self> {
+        let control = manual::start(dir, targets).await;
+        let envoy = envoys::with_filter(&control, dir, &format!("envoy-{targets}"), targets).await;
+        let person = Person::of(&control).await?;
+        Ok(Self {
+            control,
+            envoy,
+            person,
+            targets,
+            done: 0,
+        })
+    }
+
+    /// So many changes, 100 a second, until every gate has applied them. Returns the CPU that it took.
+    async fn change(&mut self, changes: usize) -> anyhow::Result<Cpu> {
+        ensure!(
+            changes.is_multiple_of(2 * GROUP),
+            "what is turned on must be turned off"
+        );
+        self.applied().await;
+        let before = Cpu::of(&self.envoy);
+        let mut ticks = tokio::time::interval(GAP);
+        for _ in 0..changes {
+            ticks.tick().await;
+            let target = self.next();
+            self.person.toggle(target).await?;
+        }
+        tokio::time::sleep(LAST).await;
+        let cpu = Cpu::of(&self.envoy).since(before);
+        self.applied().await;
+        let taken = self.envoy.stat("wasmcustom.holdfast.targets_ready").await;
+        ensure!(taken == 0, "all must be off again: {taken} are on");
+        Ok(cpu)
+    }
+
+    /// The target that changes next: the groups lie all over the targets.
+    fn next(&mut self) -> usize {
+        let groups = (self.targets - 1) / GROUP;
+        let groups = groups.max(1);
+        let group = self.done / (2 * GROUP) % groups;
+        let place = self.done % GROUP;
+        self.done += 1;
+        group + place * groups
+    }
+
+    /// Waits until the control plane has heard that every gate has applied every change.
+    async fn applied(&self) {
+        let off = self.done / (2 * GROUP) * GROUP;
+        let on = self.done - off;
+        // The first publication has all targets. Who is turned on is waking for no time, and then ready.
+        let newest = 1 + 2 * on + off;
+        let client = self.control.client();
+        eventually(
+            "every gate has applied every change",
+            Duration::from_secs(10),
+            || async {
+                let reply = client.get("/v1/proxies").send().await.json();
+                reply["proxies"][0]["applied"] == newest
+            },
+        )
+        .await;
+    }
+}
+
+/// Of each round, for one change, in µs.
+#[derive(Default)]
+struct Costs {
+    worker: Vec<f64>,
+    relay: Vec<f64>,
+}
+
+impl Costs {
+    fn push(&mut self, cpu: Cpu, changes: usize) {
+        let each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / changes as f64;
+        self.worker.push(each(cpu.workers) / 2.0);
+        self.relay.push(each(cpu.main));
+    }
 }

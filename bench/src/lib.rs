@@ -11,6 +11,7 @@ mod bodies;
 mod burst;
 mod churn;
 mod cores;
+mod envoys;
 mod fleet;
 mod fleet_file;
 mod held;

@@ -27,7 +27,11 @@ impl Line {
     }
 
     /// Posts and returns the answer's head; its body has to be read before the next request.
-    pub(crate) async fn post(&mut self, path: &str, body: impl Into<Bytes>) -> anyhow::Result<Response<Incoming>> {
+    pub(crate) async fn post(
+        &mut self,
+        path: &str,
+        body: impl Into<Bytes>,
+    ) -> anyhow::Result<Response<Incoming>> {
         self.0.ready().await.context("the connection has ended")?;
         let request = Request::post(path)
             .header(header::HOST, "127.0.0.1")

@@ -30,7 +30,11 @@ impl Person {
         let answer = self.0.post(&path, "").await?;
         let status = answer.status();
         let body = answer.into_body().collect().await?.to_bytes();
-        ensure!(status == 200, "{path}: {status}: {}", String::from_utf8_lossy(&body));
+        ensure!(
+            status == 200,
+            "{path}: {status}: {}",
+            String::from_utf8_lossy(&body)
+        );
         Ok(())
     }
 }

@@ -15,17 +15,25 @@ pub(crate) fn cpu(pid: i32) -> Duration {
 
 /// CPU time of the threads whose name begins so. Panics if there are none.
 pub(crate) fn cpu_of_threads(pid: i32, name: &str) -> Duration {
-    let mut found = None;
-    for tid in threads(pid) {
-        let dir = format!("/proc/{pid}/task/{tid}");
-        if !read(&format!("{dir}/comm")).starts_with(name) {
-            continue;
-        }
-        let text = read(&format!("{dir}/schedstat"));
-        let nanos = text.split(' ').next().and_then(|text| text.parse().ok());
-        *found.get_or_insert(Duration::ZERO) += Duration::from_nanos(nanos.expect("schedstat"));
-    }
-    found.unwrap_or_else(|| panic!("process {pid} has no thread {name}"))
+    let named = |tid: &i32| read(&format!("/proc/{pid}/task/{tid}/comm")).starts_with(name);
+    let found: Vec<Duration> = threads(pid)
+        .into_iter()
+        .filter(named)
+        .map(|tid| cpu_of_thread(pid, tid))
+        .collect();
+    assert!(!found.is_empty(), "process {pid} has no thread {name}");
+    found.into_iter().sum()
+}
+
+/// CPU time of the thread that the process began with.
+pub(crate) fn cpu_of_main_thread(pid: i32) -> Duration {
+    cpu_of_thread(pid, pid)
+}
+
+fn cpu_of_thread(pid: i32, tid: i32) -> Duration {
+    let text = read(&format!("/proc/{pid}/task/{tid}/schedstat"));
+    let nanos = text.split(' ').next().and_then(|text| text.parse().ok());
+    Duration::from_nanos(nanos.expect("schedstat"))
 }
 
 /// Resident memory, in bytes.

@@ -39,7 +39,13 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
     let mut unused = 0..targets - 1;
     let (mut idle, mut single, mut busy, mut many, mut answers) = (vec![], vec![], vec![], vec![], vec![]);
     for _ in 0..size.rounds() {
-        idle.push(idle_cpu(pid, size.pick(Duration::from_secs(10), Duration::from_millis(500))).await);
+        idle.push(
+            idle_cpu(
+                pid,
+                size.pick(Duration::from_secs(10), Duration::from_millis(500)),
+            )
+            .await,
+        );
 
         for target in unused.by_ref().take(size.pick(40, 5)) {
             judge.expect(target, Instant::now());
@@ -75,15 +81,14 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
     );
     report.at_most("the most memory that it had", 100.0, "MiB", peak);
     let idle = report.figure("its CPU while nothing happens", "% of a core", &idle);
-    report.at_most(
-        "its CPU while nothing happens",
-        1.0,
-        "% of a core",
-        idle.median,
-    );
+    report.at_most("its CPU while nothing happens", 1.0, "% of a core", idle.median);
     report.figure(what, "ms", &single);
     report.figure("its CPU at 100 changes a second", "% of a core", &busy);
-    report.figure("100 changes a second: from a change's request to the last proxy told", "ms", &many);
+    report.figure(
+        "100 changes a second: from a change's request to the last proxy told",
+        "ms",
+        &many,
+    );
     report.figure(
         "the same, 99th percentile",
         "ms",
@@ -91,7 +96,11 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
     );
     report.figure("answers to polls for each of them", "answers", &answers);
     report.figure("memory before the first proxy", "MiB", &[alone as f64 / MIB]);
-    report.figure("most memory up to the last first snapshot", "MiB", &[snapshots as f64 / MIB]);
+    report.figure(
+        "most memory up to the last first snapshot",
+        "MiB",
+        &[snapshots as f64 / MIB],
+    );
     report.note(format!(
         "A change turns one target on (`POST /set-scaled-to-zero`), each another one: {} alone, {} at 100 a second. \
          The load program runs on the same cores as the control plane.",
@@ -102,14 +111,22 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
 }
 
 /// All proxies join: the first alone, then all others at once.
-async fn join(control: &Control, targets: usize, proxies: usize, report: &mut Report) -> anyhow::Result<Judge> {
+async fn join(
+    control: &Control,
+    targets: usize,
+    proxies: usize,
+    report: &mut Report,
+) -> anyhow::Result<Judge> {
     let port = control.port();
     let (told, inbox) = mpsc::unbounded_channel();
     let begun = Instant::now();
     let first = Proxy::connect(port, 0).await?.sync_first().await?;
     report.figure("first snapshot of the first proxy", "ms", &[ms(begun.elapsed())]);
     let (first, snapshot, response) = first;
-    ensure!(response.targets.len() == targets, "a snapshot must have every target");
+    ensure!(
+        response.targets.len() == targets,
+        "a snapshot must have every target"
+    );
 
     let response = Arc::new(response);
     let mut waiting = Vec::new();
@@ -127,7 +144,11 @@ async fn join(control: &Control, targets: usize, proxies: usize, report: &mut Re
         synced.push(one??);
     }
     report.figure(
-        format!("first snapshots of {} more at once, {} bytes each", proxies - 1, snapshot.len()),
+        format!(
+            "first snapshots of {} more at once, {} bytes each",
+            proxies - 1,
+            snapshot.len()
+        ),
         "ms",
         &[ms(begun.elapsed())],
     );

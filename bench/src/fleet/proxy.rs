@@ -69,7 +69,11 @@ impl Proxy {
     }
 
     /// The first sync of another: must be what the first one got, byte by byte.
-    pub(super) async fn sync_like(mut self, first: &Bytes, response: &SyncResponse) -> anyhow::Result<Synced> {
+    pub(super) async fn sync_like(
+        mut self,
+        first: &Bytes,
+        response: &SyncResponse,
+    ) -> anyhow::Result<Synced> {
         let mut body = ask(&mut self.polls, self.number, None).await?;
         let mut rest = &first[..];
         while let Some(frame) = body.frame().await {
