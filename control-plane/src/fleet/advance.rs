@@ -41,6 +41,7 @@ impl Fleet {
                 self.effects.push(Effect::Note(note));
             }
             self.publish_if_changed(id);
+            self.mark(id);
             for effect in taken.effects {
                 if self.carry_out(id, effect) {
                     return;
@@ -55,7 +56,11 @@ impl Fleet {
 
     pub(super) fn publish_if_changed(&mut self, id: &TargetId) {
         let Some(entry) = self.targets.get(id) else { return };
-        let target = entry.wire(self.closing && self.settings.workloads_end_with_us);
+        let closing = self.closing && self.settings.workloads_end_with_us;
+        if !closing && entry.is_told() {
+            return;
+        }
+        let target = entry.wire(closing);
         if *entry.published == target {
             return;
         }
@@ -95,9 +100,10 @@ impl Fleet {
 
     /// Ends the publication of a retired target; its workload goes on.
     pub(super) fn drop_target(&mut self, id: &TargetId) {
-        if self.targets.remove(id).is_none() {
+        let Some(entry) = self.targets.remove(id) else {
             return;
-        }
+        };
+        self.unmark(id, entry.marks);
         self.proxies.drop_target(id);
         let n = self.next_revision();
         self.publish(Publication {

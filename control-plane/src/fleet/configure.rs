@@ -97,6 +97,7 @@ impl Fleet {
         }
         let published = Arc::clone(&entry.published);
         self.targets.insert(id.clone(), entry);
+        self.mark(id);
         self.effects.push(Effect::Backend(Command::Adopt { spec }));
         published
     }

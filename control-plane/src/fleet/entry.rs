@@ -3,6 +3,7 @@ use std::sync::Arc;
 use protocol::{State, Target, TargetId};
 
 use super::Settings;
+use super::index::Marks;
 use super::proxies::{Proxies, ProxyKey};
 use super::wakes::Wake;
 use crate::config::{MatchKeys, ScaleTarget};
@@ -38,6 +39,8 @@ pub(super) struct Entry {
     pub(super) conditions: Vec<super::Condition>,
     /// When it must be stepped again.
     pub(super) deadline: Option<Time>,
+    /// What the index has of it.
+    pub(super) marks: Marks,
 }
 
 impl Entry {
@@ -60,6 +63,15 @@ impl Entry {
             held_since: n,
             conditions: Vec::new(),
             deadline: None,
+            marks: Marks::default(),
+        }
+    }
+
+    /// What the index should have of it.
+    pub(super) fn marks_now(&self) -> Marks {
+        Marks {
+            deadline: self.deadline,
+            confirm: self.life.phase.minds_confirms().then_some(self.held_since),
         }
     }
 
@@ -109,6 +121,41 @@ impl Entry {
         }
     }
 
+    /// True if the proxies have been told what [`Self::wire`] makes of it while nothing closes. Asked at every step, so
+    /// nothing is made to compare with.
+    pub(super) fn is_told(&self) -> bool {
+        let Target {
+            id: _,
+            state,
+            reason,
+            retry_after_ms,
+            epoch,
+            ready_endpoints,
+            hosts,
+            clusters,
+            hold,
+            release,
+            confirm,
+            ignore,
+        } = &*self.published;
+        let Self { spec, keys, life, .. } = self;
+        let (why, retry) = failure(life);
+        let told = *state == life.phase.on_the_wire()
+            && reason.as_deref() == why
+            && *retry_after_ms == retry
+            && *epoch == life.epoch
+            && *ready_endpoints == endpoints(life)
+            && keys.hosts.iter().map(|key| key.as_str()).eq(hosts)
+            && keys.clusters.iter().map(|key| key.as_str()).eq(clusters)
+            && (hold, release, confirm, ignore) == (&spec.hold, &spec.release, &spec.confirm, &spec.ignore);
+        debug_assert_eq!(
+            told,
+            *self.published == self.wire(false),
+            "must be what wire says"
+        );
+        told
+    }
+
     /// Takes in an arrival that a proxy reports.
     pub(super) fn arrived(&mut self, proxy: &ProxyKey, arrival: Time, settings: &Settings) {
         // An age is rounded and takes a while to arrive: an estimate that moves by less is the same arrival again.
@@ -129,25 +176,36 @@ impl Entry {
 }
 
 fn wire(spec: &ScaleTarget, keys: &MatchKeys, life: &Life) -> Target {
-    let (reason, retry_after_ms) = match &life.phase {
-        Phase::Failed {
-            reason, retry_after, ..
-        } => (Some(reason.clone()), Some(crate::time::millis(*retry_after))),
-        _ => (None, None),
-    };
-    let up = matches!(life.phase, Phase::Ready | Phase::Draining { .. });
+    let (reason, retry_after_ms) = failure(life);
     Target {
         id: spec.id.clone(),
         state: life.phase.on_the_wire(),
-        reason,
+        reason: reason.map(str::to_owned),
         retry_after_ms,
         epoch: life.epoch,
-        ready_endpoints: if up { life.seen.ready } else { 0 },
+        ready_endpoints: endpoints(life),
         hosts: keys.hosts.iter().map(|key| key.as_str().to_owned()).collect(),
         clusters: keys.clusters.iter().map(|key| key.as_str().to_owned()).collect(),
         hold: spec.hold.clone(),
         release: spec.release.clone(),
         confirm: spec.confirm.clone(),
         ignore: spec.ignore.clone(),
+    }
+}
+
+/// Why it cannot start, and when to come back.
+fn failure(life: &Life) -> (Option<&str>, Option<u64>) {
+    match &life.phase {
+        Phase::Failed {
+            reason, retry_after, ..
+        } => (Some(reason), Some(crate::time::millis(*retry_after))),
+        _ => (None, None),
+    }
+}
+
+fn endpoints(life: &Life) -> u32 {
+    match life.phase {
+        Phase::Ready | Phase::Draining { .. } => life.seen.ready,
+        _ => 0,
     }
 }

@@ -10,6 +10,7 @@ mod configure;
 mod effects;
 mod entry;
 mod handle;
+mod index;
 mod notes;
 pub mod proxies;
 mod report;
@@ -24,7 +25,7 @@ mod tests;
 #[cfg(test)]
 pub(crate) mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use protocol::{Proxy, TargetId};
@@ -41,7 +42,8 @@ use crate::life::{Event, Life, Observed, Phase, Policy, Refusal, may_sleep};
 use crate::time::{Time, millis};
 use crate::view::Publication;
 use entry::Entry;
-use proxies::{Lapse, Limits, PollId, Proxies, ProxyKey, TooMany};
+use index::Index;
+use proxies::{Lapse, Limits, PollId, Proxies, ProxyKey, Standing, TooMany};
 use twins::Twins;
 
 /// What a fleet is made with.
@@ -74,6 +76,7 @@ pub struct Fleet {
     /// Counts what is published. 0: the configuration has not been read yet.
     n: u64,
     targets: BTreeMap<TargetId, Entry>,
+    index: Index,
     twins: Twins,
     proxies: Proxies,
     effects: Vec<Effect>,
@@ -110,6 +113,7 @@ impl Fleet {
         Self {
             n: 0,
             targets: BTreeMap::new(),
+            index: Index::default(),
             twins: Twins::default(),
             proxies: Proxies::new(settings.limits),
             effects: Vec::new(),
@@ -141,6 +145,7 @@ impl Fleet {
         {
             return Err(PollRefusal::Superseded);
         }
+        let before = self.proxies.standing();
         let (state, fresh) = self
             .proxies
             .hear(&key, now)
@@ -151,7 +156,7 @@ impl Fleet {
         }
         if fresh {
             self.note(Note::Live(key));
-            self.tick_all(now);
+            self.follow_standing(before, BTreeSet::new(), now);
         }
         Ok(())
     }
@@ -204,6 +209,7 @@ impl Fleet {
             let ids: Vec<_> = self.targets.keys().cloned().collect();
             for id in ids {
                 self.publish_if_changed(&id);
+                self.mark(&id);
             }
         }
     }
@@ -224,8 +230,7 @@ impl Fleet {
 
     /// When [`Self::handle_timeout`] must be called if nothing else happens.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let targets = self.targets.values().filter_map(|entry| entry.deadline).min();
-        let targets = targets.filter(|_| !self.closing);
+        let targets = self.index.deadline().filter(|_| !self.closing);
         targets.into_iter().chain(self.proxies.deadline()).min()
     }
 
@@ -233,14 +238,7 @@ impl Fleet {
     pub fn handle_timeout(&mut self, now: Time) {
         let lapses = self.proxies.lapse(now);
         if lapses.is_empty() {
-            let due = |entry: &Entry| entry.deadline.is_some_and(|at| now >= at);
-            let due: Vec<_> = self
-                .targets
-                .iter()
-                .filter(|(_, e)| due(e))
-                .map(|(id, _)| id.clone())
-                .collect();
-            for id in due {
+            for id in self.index.due(now) {
                 self.advance(&id, Event::Tick, now);
             }
             return;
@@ -252,6 +250,21 @@ impl Fleet {
             });
         }
         self.tick_all(now);
+    }
+
+    /// Ticks `affected`, and every target whose quorum is another than it was when the proxies stood at `before`.
+    fn follow_standing(&mut self, before: Standing, mut affected: BTreeSet<TargetId>, now: Time) {
+        match (before, self.proxies.standing()) {
+            (before, after) if before == after => {}
+            (Standing::Applied(one), Standing::Applied(other)) => {
+                let changed = self.index.confirms(one.min(other) + 1..=one.max(other));
+                affected.extend(changed.cloned());
+            }
+            _ => return self.tick_all(now),
+        }
+        for id in affected {
+            self.advance(&id, Event::Tick, now);
+        }
     }
 
     fn tick_all(&mut self, now: Time) {

@@ -72,12 +72,44 @@ pub struct ProxyState {
     pub poll: Option<PollId>,
     /// When it was last heard of. With a poll open it is heard of all the time.
     pub last_word: Time,
-    /// Three heartbeats without a word.
+    /// Three heartbeats without a word. Changed by [`Proxies`] alone, which counts them.
     pub silent: bool,
-    /// What all its gates have applied, of this control plane's life.
+    /// What all its gates have applied, of this control plane's life. Changed by [`Proxies`] alone.
     pub applied: u64,
-    /// What it uses. Holds only targets that are configured and in use.
+    /// What it uses. Holds only targets that are configured and in use. Changed by [`Proxies`] alone, which adds them up.
     pub usage: BTreeMap<TargetId, Use>,
+}
+
+/// What a report has replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// What was applied.
+    pub applied: u64,
+    /// What was in use.
+    pub usage: BTreeMap<TargetId, Use>,
+}
+
+/// What all proxies together have applied. It changes rarely, and only then does any target's [`Quorum`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// There is none.
+    NoProxy,
+    /// One that is not forgotten says nothing.
+    Silent,
+    /// The least of what any of them has applied.
+    Applied(u64),
+}
+
+impl Standing {
+    /// What it means for a stop of something that has held since revision `n`.
+    pub fn quorum(self, n: u64) -> Quorum {
+        match self {
+            Self::NoProxy => Quorum::NoProxy,
+            Self::Silent => Quorum::Silent,
+            Self::Applied(least) if least >= n => Quorum::Confirmed,
+            Self::Applied(_) => Quorum::Unconfirmed,
+        }
+    }
 }
 
 /// Time limits of proxies.
@@ -111,11 +143,20 @@ pub enum Lapse {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMany;
 
-/// All proxies that are not forgotten.
+/// All proxies that are not forgotten. What is asked of all of them together is kept up to date as they change, because
+/// it is asked for every target.
 #[derive(Clone, Debug)]
 pub struct Proxies {
     limits: Limits,
     all: BTreeMap<ProxyKey, ProxyState>,
+    /// How many are silent.
+    silent: usize,
+    /// How many have applied what.
+    applied: BTreeMap<u64, usize>,
+    /// Held and in flight, of every target that has any.
+    totals: BTreeMap<TargetId, (u64, u64)>,
+    /// Nobody lapses before it. Made exact by [`Self::lapse`]; a word in between only puts a lapse off.
+    next_lapse: Option<Time>,
 }
 
 impl Proxies {
@@ -124,6 +165,10 @@ impl Proxies {
         Self {
             limits,
             all: BTreeMap::new(),
+            silent: 0,
+            applied: BTreeMap::new(),
+            totals: BTreeMap::new(),
+            next_lapse: None,
         }
     }
 
@@ -155,9 +200,39 @@ impl Proxies {
                 usage: BTreeMap::new(),
             }
         });
-        fresh |= std::mem::take(&mut state.silent);
+        if fresh {
+            *self.applied.entry(0).or_default() += 1;
+        }
+        if std::mem::take(&mut state.silent) {
+            self.silent -= 1;
+            fresh = true;
+        }
         state.last_word = now;
+        let lapses = now + self.limits.silence();
+        self.next_lapse = Some(self.next_lapse.map_or(lapses, |at| at.min(lapses)));
         Ok((state, fresh))
+    }
+
+    /// What a proxy that was heard says to have applied and in use, in place of what it said before.
+    pub fn report(&mut self, key: &ProxyKey, applied: u64, usage: BTreeMap<TargetId, Use>) -> Option<Before> {
+        let state = self.all.get_mut(key)?;
+        let before = Before {
+            applied: std::mem::replace(&mut state.applied, applied),
+            usage: std::mem::replace(&mut state.usage, usage),
+        };
+        if before.applied != applied {
+            uncount(&mut self.applied, before.applied);
+            *self.applied.entry(applied).or_default() += 1;
+        }
+        for (id, one) in &before.usage {
+            take_off(&mut self.totals, id, *one);
+        }
+        for (id, one) in &state.usage {
+            let (held, in_flight) = self.totals.entry(id.clone()).or_default();
+            *held += u64::from(one.held);
+            *in_flight += u64::from(one.in_flight);
+        }
+        Some(before)
     }
 
     /// A poll has ended: its end was a word, too.
@@ -167,16 +242,25 @@ impl Proxies {
         {
             state.poll = None;
             state.last_word = now;
+            let lapses = now + self.limits.silence();
+            self.next_lapse = Some(self.next_lapse.map_or(lapses, |at| at.min(lapses)));
         }
     }
 
     /// Signs a proxy off.
     pub fn remove(&mut self, key: &ProxyKey) -> Option<ProxyState> {
-        self.all.remove(key)
+        let state = self.all.remove(key)?;
+        uncount(&mut self.applied, state.applied);
+        self.silent -= usize::from(state.silent);
+        for (id, one) in &state.usage {
+            take_off(&mut self.totals, id, *one);
+        }
+        Some(state)
     }
 
     /// Forgets what was said about a target that is no longer there.
     pub fn drop_target(&mut self, id: &TargetId) {
+        self.totals.remove(id);
         for state in self.all.values_mut() {
             state.usage.remove(id);
         }
@@ -184,54 +268,59 @@ impl Proxies {
 
     /// Held and in flight, over all proxies that speak.
     pub fn usage(&self, id: &TargetId) -> (u64, u64) {
-        let speaking = self.all.values().filter(|state| !state.silent);
-        let uses = speaking.filter_map(|state| state.usage.get(id));
-        uses.fold((0, 0), |(held, in_flight), one| {
-            (held + u64::from(one.held), in_flight + u64::from(one.in_flight))
-        })
+        self.totals.get(id).copied().unwrap_or_default()
+    }
+
+    /// What all of them have applied.
+    pub fn standing(&self) -> Standing {
+        match self.applied.first_key_value() {
+            None => Standing::NoProxy,
+            Some(_) if self.silent > 0 => Standing::Silent,
+            Some((least, _)) => Standing::Applied(*least),
+        }
     }
 
     /// What the proxies say to a stop of something that has held since revision `n`.
     pub fn quorum(&self, n: u64) -> Quorum {
-        if self.all.is_empty() {
-            Quorum::NoProxy
-        } else if self.all.values().any(|state| state.silent) {
-            Quorum::Silent
-        } else if self.all.values().all(|state| state.applied >= n) {
-            Quorum::Confirmed
-        } else {
-            Quorum::Unconfirmed
-        }
+        self.standing().quorum(n)
     }
 
     /// Who has said nothing for too long, at most one step for each. Their demand is dropped at once.
     pub fn lapse(&mut self, now: Time) -> Vec<Lapse> {
-        let Limits { forget_after, .. } = self.limits;
+        if self.next_lapse.is_none_or(|at| now < at) {
+            return Vec::new();
+        }
         let silence = self.limits.silence();
+        let forget_after = self.limits.forget_after.max(silence);
         let mut lapses = Vec::new();
-        self.all.retain(|key, state| {
-            if state.poll.is_some() {
-                return true;
-            }
+        for (key, state) in self.all.iter().filter(|(_, state)| state.poll.is_none()) {
             let quiet = now.since(state.last_word);
-            if quiet >= forget_after.max(silence) {
+            if quiet >= forget_after {
                 lapses.push(Lapse::Forgotten(key.clone()));
-                return false;
-            }
-            if quiet >= silence && !state.silent {
-                state.silent = true;
-                state.usage.clear();
-                // A confirm says what is in flight as well: one whose other half was dropped is none.
-                state.applied = 0;
+            } else if quiet >= silence && !state.silent {
                 lapses.push(Lapse::Silent(key.clone()));
             }
-            true
-        });
+        }
+        for lapse in &lapses {
+            match lapse {
+                Lapse::Forgotten(key) => drop(self.remove(key)),
+                Lapse::Silent(key) => self.silence(key),
+            }
+        }
+        self.next_lapse = self.first_lapse();
         lapses
     }
 
-    /// When [`Self::lapse`] will have something to say, if nobody says a word.
-    pub fn deadline(&self) -> Option<Time> {
+    fn silence(&mut self, key: &ProxyKey) {
+        // A confirm says what is in flight as well: one whose other half was dropped is none.
+        self.report(key, 0, BTreeMap::new());
+        if let Some(state) = self.all.get_mut(key) {
+            state.silent = true;
+            self.silent += 1;
+        }
+    }
+
+    fn first_lapse(&self) -> Option<Time> {
         let quiet = self.all.values().filter(|state| state.poll.is_none());
         let silence = self.limits.silence();
         let lapse_at = |state: &ProxyState| {
@@ -243,6 +332,31 @@ impl Proxies {
             state.last_word + wait
         };
         quiet.map(lapse_at).min()
+    }
+
+    /// When [`Self::lapse`] must be asked: it may have something to say then, and has nothing to say before.
+    pub fn deadline(&self) -> Option<Time> {
+        self.next_lapse
+    }
+}
+
+fn uncount(counts: &mut BTreeMap<u64, usize>, one: u64) {
+    if let Some(count) = counts.get_mut(&one) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&one);
+        }
+    }
+}
+
+fn take_off(totals: &mut BTreeMap<TargetId, (u64, u64)>, id: &TargetId, one: Use) {
+    // Not there any more if the target was dropped meanwhile.
+    if let Some((held, in_flight)) = totals.get_mut(id) {
+        *held -= u64::from(one.held);
+        *in_flight -= u64::from(one.in_flight);
+        if (*held, *in_flight) == (0, 0) {
+            totals.remove(id);
+        }
     }
 }
 

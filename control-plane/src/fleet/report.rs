@@ -4,7 +4,7 @@ use protocol::{Report, TargetId, Usage};
 
 use super::proxies::{ProxyKey, Use, applied_of};
 use super::{Effect, Fleet, Note};
-use crate::life::{Event, Phase};
+use crate::life::Phase;
 use crate::time::Time;
 
 /// What became of a report.
@@ -38,42 +38,38 @@ impl Fleet {
             .iter()
             .filter(|(id, _)| self.targets.contains_key(*id))
             .collect();
+        let standing = self.proxies.standing();
         let Ok((state, fresh)) = self.proxies.hear(&key, now) else {
             return Reported::TooMany;
         };
         state.term = state.term.max(report.proxy.term);
         state.reported = Some(order);
-        let applied_before = state.applied;
-        state.applied = applied_of(report.applied.as_ref(), &self.settings.instance);
-        let applied = state.applied;
+        let applied = applied_of(report.applied.as_ref(), &self.settings.instance);
         let busy = known
             .iter()
             .map(|(id, usage)| ((*id).clone(), in_use(usage)))
             .filter(|(_, one)| one.busy());
-        let before = std::mem::replace(&mut state.usage, busy.collect());
+        let Some(before) = self.proxies.report(&key, applied, busy.collect()) else {
+            return Reported::TooMany;
+        };
 
-        let mut affected: BTreeSet<TargetId> = before.keys().cloned().collect();
+        let mut affected: BTreeSet<TargetId> = before.usage.keys().cloned().collect();
         for (id, usage) in known {
-            self.take_in(&key, id, usage, before.get(id).copied().unwrap_or_default(), now);
+            let was = before.usage.get(id).copied().unwrap_or_default();
+            self.take_in(&key, id, usage, was, now);
             affected.insert(id.clone());
         }
-        for (id, entry) in &mut self.targets {
-            let was_busy = before.get(id).is_some_and(|one| one.busy());
-            if was_busy || report.targets.get(id).is_some_and(|usage| in_use(usage).busy()) {
+        for id in &affected {
+            let is_busy = report.targets.get(id).is_some_and(|usage| in_use(usage).busy());
+            if (is_busy || before.usage.contains_key(id))
+                && let Some(entry) = self.targets.get_mut(id)
+            {
                 entry.last_use = entry.last_use.max(Some(now));
             }
-            if applied != applied_before && entry.held_since > applied_before.min(applied) {
-                affected.insert(id.clone());
-                let confirmed = (applied_before + 1..=applied).contains(&entry.held_since);
-                if confirmed && matches!(entry.life.phase, Phase::Draining { .. }) {
-                    let (target, proxy) = (id.clone(), key.clone());
-                    self.effects.push(Effect::Note(Note::Confirmed { target, proxy }));
-                }
-            }
         }
+        self.note_confirms(&key, before.applied, applied);
         if fresh {
             self.note(Note::Live(key));
-            self.tick_all(now);
         }
         let twins: Vec<_> = affected
             .iter()
@@ -81,10 +77,23 @@ impl Fleet {
             .cloned()
             .collect();
         affected.extend(twins);
-        for id in affected {
-            self.advance(&id, Event::Tick, now);
-        }
+        self.follow_standing(standing, affected, now);
         Reported::Taken
+    }
+
+    /// For the log: the drains that this proxy has confirmed.
+    fn note_confirms(&mut self, key: &ProxyKey, before: u64, applied: u64) {
+        let waiting = self.index.confirms(before + 1..=applied);
+        let drains = |id: &&TargetId| {
+            self.targets
+                .get(*id)
+                .is_some_and(|entry| matches!(entry.life.phase, Phase::Draining { .. }))
+        };
+        let confirmed = waiting.filter(drains).cloned();
+        self.effects.extend(confirmed.map(|target| {
+            let proxy = key.clone();
+            Effect::Note(Note::Confirmed { target, proxy })
+        }));
     }
 
     fn sign_off(&mut self, key: ProxyKey, now: Time) -> Reported {

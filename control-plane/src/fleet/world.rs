@@ -74,6 +74,7 @@ impl World {
                 Effect::EndPoll(_) | Effect::Note(_) => {}
             }
         }
+        self.fleet.check_sums();
         commands
     }
 

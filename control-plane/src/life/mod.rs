@@ -144,6 +144,14 @@ impl Phase {
         }
     }
 
+    /// True if it matters to [`step`] and [`deadline`] whether every proxy has confirmed that it holds.
+    pub fn minds_confirms(&self) -> bool {
+        match self {
+            Self::Waking { .. } | Self::Draining { .. } | Self::Failed { .. } => true,
+            Self::Asleep | Self::Ready | Self::Stopping | Self::Suspended => false,
+        }
+    }
+
     /// True if proxies let requests pass.
     pub fn passes(&self) -> bool {
         matches!(self, Self::Ready | Self::Suspended)

@@ -25,6 +25,7 @@ proptest! {
                 let before = life.clone();
                 let taken = step(&before, event.clone(), &facts);
                 check(&before, &event, &facts, &taken)?;
+                check_confirms(&before, &facts)?;
                 life = taken.life;
                 if taken.effects.contains(&Effect::Drop) {
                     return Ok(());
@@ -39,6 +40,20 @@ proptest! {
             }
         }
     }
+}
+
+/// Whether all have confirmed changes nothing where it is said not to matter: the fleet does not ask there.
+fn check_confirms(life: &Life, facts: &Facts) -> Result<(), TestCaseError> {
+    if life.phase.minds_confirms() || !matches!(facts.quorum, Quorum::Confirmed | Quorum::Unconfirmed) {
+        return Ok(());
+    }
+    let [one, other] = [Quorum::Confirmed, Quorum::Unconfirmed].map(|quorum| Facts {
+        quorum,
+        ..facts.clone()
+    });
+    prop_assert_eq!(step(life, Event::Tick, &one), step(life, Event::Tick, &other));
+    prop_assert_eq!(deadline(life, &one), deadline(life, &other));
+    Ok(())
 }
 
 fn check(before: &Life, event: &Event, facts: &Facts, taken: &Step) -> Result<(), TestCaseError> {
