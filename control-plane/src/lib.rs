@@ -8,6 +8,7 @@ pub mod args;
 pub mod backend;
 pub mod config;
 pub mod fleet;
+pub mod hosts;
 pub mod http;
 pub mod kubernetes;
 pub mod life;

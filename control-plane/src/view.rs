@@ -3,10 +3,12 @@
 //! Knows nothing of proxies or lives. Its history is what was removed; it is bounded, and a proxy that is further
 //! behind than it reaches gets everything anew.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use protocol::{Revision, Target, TargetId};
+
+use crate::hosts::Hosts;
 
 /// Removals remembered. A proxy that polls sees each within a round trip; one that is behind by more than this many
 /// removals is better served with everything.
@@ -30,9 +32,21 @@ pub struct View {
     n: u64,
     complete: bool,
     targets: BTreeMap<TargetId, (u64, Arc<Target>)>,
+    /// The same targets by when they last changed: a proxy that is a little behind asks for the end of it.
+    changes: BTreeSet<(u64, TargetId)>,
+    hosts: Hosts,
     removals: VecDeque<(u64, TargetId)>,
     floor: u64,
     truncations: u64,
+}
+
+/// What a proxy does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Question {
+    /// Anything.
+    Everything,
+    /// What changed after this revision.
+    After(u64),
 }
 
 /// Answer to "what changed since".
@@ -56,6 +70,8 @@ impl View {
             n: 0,
             complete: false,
             targets: BTreeMap::new(),
+            changes: BTreeSet::new(),
+            hosts: Hosts::default(),
             removals: VecDeque::new(),
             floor: 0,
             truncations: 0,
@@ -86,10 +102,21 @@ impl View {
         self.n = n;
         self.complete = true;
         for target in changed {
-            self.targets.insert(target.id.clone(), (n, target));
+            let id = target.id.clone();
+            let new = Arc::clone(&target);
+            let old = self.targets.insert(id.clone(), (n, target));
+            let old_hosts = old.as_ref().map_or(&[][..], |(_, old)| &old.hosts);
+            self.hosts.change(&id, old_hosts, &new.hosts);
+            if let Some((before, _)) = old {
+                self.changes.remove(&(before, id.clone()));
+            }
+            self.changes.insert((n, id));
         }
         for id in removed {
-            self.targets.remove(&id);
+            if let Some((before, old)) = self.targets.remove(&id) {
+                self.hosts.change(&id, &old.hosts, &[]);
+                self.changes.remove(&(before, id.clone()));
+            }
             self.removals.push_back((n, id));
         }
         while self.removals.len() > MAX_REMOVALS {
@@ -100,26 +127,46 @@ impl View {
         }
     }
 
-    /// What a proxy that has `since` does not know: everything if `since` is absent, of another instance, from before
-    /// the history, or from the future; `None` if there is nothing.
-    pub fn since(&self, since: Option<&Revision>) -> Option<Delta> {
+    /// What stands for [`Self::since`]`(since)` while the revision is the same: proxies of which this is the same are told the
+    /// same. `None` if there is nothing to tell.
+    pub fn question(&self, since: Option<&Revision>) -> Option<Question> {
         match since {
             Some(at) if at.instance == self.instance && at.n == self.n => None,
             Some(at) if at.instance == self.instance && at.n >= self.floor && at.n < self.n => {
-                let changed = self.targets.values().filter(|(n, _)| *n > at.n);
-                let removed = self
-                    .removals
-                    .iter()
-                    .filter(|(n, id)| *n > at.n && !self.targets.contains_key(id));
-                Some(Delta {
-                    revision: self.revision(),
+                Some(Question::After(at.n))
+            }
+            _ => Some(Question::Everything),
+        }
+    }
+
+    /// What a proxy that has `since` does not know: everything if `since` is absent, of another instance, from before
+    /// the history, or from the future; `None` if there is nothing.
+    pub fn since(&self, since: Option<&Revision>) -> Option<Delta> {
+        self.question(since).map(|question| self.answer(question))
+    }
+
+    /// What is to be told.
+    pub fn answer(&self, question: Question) -> Delta {
+        let revision = self.revision();
+        match question {
+            Question::After(n) => {
+                let newer = (n + 1, TargetId::new(String::new()));
+                let newer: BTreeSet<_> = self.changes.range(newer..).map(|(_, id)| id).collect();
+                let changed = newer.into_iter().filter_map(|id| self.targets.get(id));
+                let known = self.removals.partition_point(|(at, _)| *at <= n);
+                let removed = self.removals.range(known..).map(|(_, id)| id);
+                Delta {
+                    revision,
                     full: false,
                     changed: changed.map(|(_, target)| Arc::clone(target)).collect(),
-                    removed: removed.map(|(_, id)| id.clone()).collect(),
-                })
+                    removed: removed
+                        .filter(|id| !self.targets.contains_key(id))
+                        .cloned()
+                        .collect(),
+                }
             }
-            _ => Some(Delta {
-                revision: self.revision(),
+            Question::Everything => Delta {
+                revision,
                 full: true,
                 changed: self
                     .targets
@@ -127,7 +174,7 @@ impl View {
                     .map(|(_, target)| Arc::clone(target))
                     .collect(),
                 removed: Vec::new(),
-            }),
+            },
         }
     }
 
@@ -147,15 +194,7 @@ impl View {
 
     /// The target that a request for `host` belongs to: an exact key first, then the longest wildcard.
     pub fn find_host(&self, host: &str) -> Option<TargetId> {
-        let targets = self.targets.values().map(|(_, target)| target);
-        let keys = targets.flat_map(|target| target.hosts.iter().map(move |key| (key.as_str(), &target.id)));
-        let matching = keys.filter(|(key, _)| match key.strip_prefix('*') {
-            Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
-            None => *key == host,
-        });
-        matching
-            .max_by_key(|(key, _)| (!key.starts_with('*'), key.len()))
-            .map(|(_, id)| id.clone())
+        self.hosts.find(host).cloned()
     }
 }
 

@@ -3,6 +3,7 @@
 //! Handlers read the view or ask the fleet; none decides anything.
 
 pub mod active;
+pub mod answers;
 pub mod auth;
 mod legacy;
 mod problem;
@@ -50,6 +51,8 @@ pub struct App {
     pub forget_after: Duration,
     /// With the manual backend there is one route more.
     pub manual: bool,
+    /// Answers to polls that are made already.
+    pub answers: answers::Answers,
     /// Cancelled when the control plane shuts down: polls are answered.
     pub stop: CancellationToken,
 }

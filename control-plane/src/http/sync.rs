@@ -1,22 +1,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use protocol::{Revision, SyncRequest, Target, TargetId};
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
 use super::active::Active;
+use super::answers;
 use super::problem::{Error, Kind};
 use super::report::{check_name, parse};
 use super::{App, MAX_WAIT};
 use crate::fleet::PollRefusal;
 use crate::time::millis;
-use crate::view::Delta;
+use crate::view::{Delta, View};
 
 /// [`protocol::SyncResponse`] without copies of the targets.
 #[derive(Serialize)]
@@ -45,7 +46,7 @@ pub(super) async fn sync(
     let until = Instant::now() + Duration::from_millis(wait_ms).min(MAX_WAIT);
     let guard = match active.fleet.open_poll(proxy).await? {
         Ok(guard) => guard,
-        Err(PollRefusal::Superseded) => return Ok(answer(&app, nothing(&active, since))),
+        Err(PollRefusal::Superseded) => return Ok(respond(&app, encode(&app, nothing(&active, since)))),
         Err(PollRefusal::TooMany) => {
             app.metrics.bound_hit("proxies");
             return Err(Kind::TooManyProxies.into());
@@ -53,13 +54,11 @@ pub(super) async fn sync(
     };
     let mut view = active.fleet.view();
     loop {
-        {
-            let view = view.borrow_and_update();
-            if view.is_complete()
-                && let Some(delta) = view.since(since.as_ref())
-            {
-                return Ok(answer(&app, delta));
-            }
+        if let Some(known) = find(&app, &view.borrow_and_update(), since.as_ref()) {
+            return Ok(match known {
+                Known::Made(bytes) => respond(&app, bytes),
+                Known::New(place, delta) => respond(&app, place.get_or_init(|| encode(&app, delta)).clone()),
+            });
         }
         tokio::select! {
             changed = view.changed() => changed.map_err(|_| Kind::ShuttingDown)?,
@@ -72,7 +71,27 @@ pub(super) async fn sync(
     if !active.fleet.view().borrow().is_complete() {
         return Err(Kind::NotReady.into());
     }
-    Ok(answer(&app, nothing(&active, since)))
+    Ok(respond(&app, encode(&app, nothing(&active, since))))
+}
+
+/// What there is to tell.
+enum Known {
+    /// Another proxy has been told the same.
+    Made(Bytes),
+    /// To be written, where nobody has to wait for the view meanwhile.
+    New(answers::Answer, Delta),
+}
+
+fn find(app: &App, view: &View, since: Option<&Revision>) -> Option<Known> {
+    let question = view.question(since).filter(|_| view.is_complete())?;
+    let place = app.answers.place(view.revision(), question);
+    Some(match place.get() {
+        Some(bytes) => Known::Made(bytes.clone()),
+        None => {
+            let delta = view.answer(question);
+            Known::New(place, delta)
+        }
+    })
 }
 
 /// Nothing new, from where the proxy is: it must not take itself to know what it was not told.
@@ -89,21 +108,26 @@ fn nothing(active: &Active, since: Option<Revision>) -> Delta {
     }
 }
 
-fn answer(app: &App, delta: Delta) -> Response {
-    app.metrics.syncs.inc();
+fn encode(app: &App, delta: Delta) -> Bytes {
     let Delta {
         revision,
         full,
         changed,
         removed,
     } = delta;
-    Json(Answer {
+    let answer = Answer {
         revision,
         full,
         targets: changed.iter().map(Arc::as_ref).collect(),
         removed,
         heartbeat_ms: millis(app.heartbeat),
         forget_after_ms: millis(app.forget_after),
-    })
-    .into_response()
+    };
+    // Texts and numbers: there is nothing in it that could not be written.
+    serde_json::to_vec(&answer).unwrap_or_default().into()
+}
+
+fn respond(app: &App, body: Bytes) -> Response {
+    app.metrics.syncs.inc();
+    ([(CONTENT_TYPE, "application/json")], body).into_response()
 }

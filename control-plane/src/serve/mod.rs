@@ -21,6 +21,7 @@ use crate::config::TargetsFile;
 use crate::fleet::Settings;
 use crate::fleet::proxies::Limits;
 use crate::http::active::Seat;
+use crate::http::answers::Answers;
 use crate::http::auth::Token;
 use crate::http::{App, router, server};
 use crate::kubernetes;
@@ -133,6 +134,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
                 heartbeat: limits.heartbeat,
                 forget_after: limits.forget_after,
                 manual: backend == BackendKind::Manual,
+                answers: Answers::default(),
                 stop: CancellationToken::new(),
             },
             seat,

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::active::Seat;
+use super::answers::Answers;
 use super::*;
 use crate::backend::manual::Manual;
 use crate::fleet::proxies::Limits;
@@ -82,6 +83,7 @@ impl Server {
                 heartbeat,
                 forget_after,
                 manual: true,
+                answers: Answers::default(),
                 stop,
             },
         }
