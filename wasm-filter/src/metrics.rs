@@ -102,23 +102,39 @@ impl Metrics {
         add(self.takeovers, 1);
     }
 
-    pub(crate) fn show(&self, gauges: &Gauges) {
-        let pairs = [
-            (self.now_held, gauges.held),
-            (self.now_in_flight, gauges.in_flight),
-            (self.targets, gauges.targets),
-            (self.targets_ready, gauges.targets_ready),
-            (self.gates, gauges.gates),
-            (self.gates_silent, gauges.gates_silent),
-            (self.control_plane_up, gauges.control_plane_up),
-            (self.sync_age, gauges.sync_age_ms),
+    /// Writes the gauges that differ from what was `shown` before; all of them if nothing was.
+    pub(crate) fn show(&self, gauges: &Gauges, shown: Option<&Gauges>) {
+        let stats = [
+            self.now_held,
+            self.now_in_flight,
+            self.targets,
+            self.targets_ready,
+            self.gates,
+            self.gates_silent,
+            self.control_plane_up,
+            self.sync_age,
         ];
-        for (stat, value) in pairs {
-            if let Some(stat) = stat {
+        let known = shown.map(values);
+        for (at, (stat, value)) in stats.into_iter().zip(values(gauges)).enumerate() {
+            let same = known.is_some_and(|known| known.get(at) == Some(&value));
+            if let Some(stat) = stat.filter(|_| !same) {
                 host::record(stat, value);
             }
         }
     }
+}
+
+fn values(gauges: &Gauges) -> [u64; 8] {
+    [
+        gauges.held,
+        gauges.in_flight,
+        gauges.targets,
+        gauges.targets_ready,
+        gauges.gates,
+        gauges.gates_silent,
+        gauges.control_plane_up,
+        gauges.sync_age_ms,
+    ]
 }
 
 fn add(stat: Option<u32>, by: u64) {

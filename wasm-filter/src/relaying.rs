@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hold::{
-    GateId, Head, Lease, LeaseStep, Members, Record as _, Relay, RelayCommand, RelayStart, Row, Slot,
+    GateId, Gauges, Head, Lease, LeaseStep, Members, Record as _, Relay, RelayCommand, RelayStart, Row, Slot,
     SlotRecord, Time, keys,
 };
 
@@ -14,6 +14,11 @@ use crate::station::Station;
 
 /// How long a gate may be silent before it is taken for dead, and never fewer than 100 ticks.
 const SILENCE: Duration = Duration::from_secs(10);
+
+/// Every gauge is written at every so many ticks, whether it has changed or not.
+const SHOW_ALL: u32 = 10;
+/// The age of the last sync is written when it has changed by this.
+const SHOW_AGE_MS: u64 = 500;
 
 /// The relay and the compare-and-swap numbers of all that it alone writes.
 #[derive(Debug)]
@@ -111,6 +116,7 @@ impl Station {
             now,
         );
         self.metrics.takeover();
+        self.shown.set(None);
         self.relaying.replace(Some(Relaying {
             relay,
             head: head_number,
@@ -167,11 +173,25 @@ impl Station {
             calls::report(self, now, &report);
         }
         if let Some(gauges) = self.with_relay(|relay| relay.gauges(now)) {
-            self.metrics.show(&gauges);
+            self.show(gauges);
         }
         while let Some(warning) = self.with_relay(Relay::poll_warning).flatten() {
             host::warn(&format!("holdfast: {warning}"));
         }
+    }
+
+    /// Only what has changed since the last look; now and then everything, for another `vm_id` may have written the same gauges.
+    fn show(&self, mut gauges: Gauges) {
+        let all = self.ticks.get().is_multiple_of(SHOW_ALL);
+        let shown = self.shown.get().filter(|_| !all);
+        if let Some(shown) = shown
+            && gauges.sync_age_ms.abs_diff(shown.sync_age_ms) < SHOW_AGE_MS
+        {
+            // It changes all the time.
+            gauges.sync_age_ms = shown.sync_age_ms;
+        }
+        self.metrics.show(&gauges, shown.as_ref());
+        self.shown.set(Some(gauges));
     }
 
     /// The relay's own gate follows a publication at once, without a message to itself.
@@ -186,12 +206,7 @@ impl Station {
 
     fn publish(&self, slots: &[(Slot, SlotRecord)], head: &Head) -> bool {
         for (slot, record) in slots {
-            let key = keys::slot(*slot);
-            let number = self.slot_number(*slot);
-            if !shared::cas(&key, record, number) {
-                return false;
-            }
-            let Some((_, number)) = host::shared_get(&key) else {
+            let Some(number) = shared::put(&keys::slot(*slot), record, self.slot_number(*slot)) else {
                 return false;
             };
             if let Some(relaying) = self.relaying.borrow_mut().as_mut() {
@@ -201,15 +216,9 @@ impl Station {
         let Some(number) = self.relaying.borrow().as_ref().map(|relaying| relaying.head) else {
             return false;
         };
-        if !shared::cas(keys::HEAD, head, number) {
+        let Some(number) = shared::put(keys::HEAD, head, number) else {
             return false;
-        }
-        // Between write and read another may have written: then the next compare-and-swap must fail, so what was read
-        // has to be what was written.
-        let (written, number) = shared::get::<Head>(keys::HEAD);
-        if written.as_ref() != Some(head) {
-            return false;
-        }
+        };
         if let Some(relaying) = self.relaying.borrow_mut().as_mut() {
             relaying.head = number;
         }

@@ -21,6 +21,17 @@ pub(crate) fn cas<T: Record>(key: &str, value: &T, cas: u32) -> bool {
     host::shared_cas(key, &value.encode(), cas)
 }
 
+/// Writes if nobody else has since `cas` was read, and returns the number of what was written. `None` too if somebody has
+/// written between that and the look at the number: the next write has to fail.
+pub(crate) fn put<T: Record>(key: &str, value: &T, cas: u32) -> Option<u32> {
+    let bytes = value.encode();
+    if !host::shared_cas(key, &bytes, cas) {
+        return None;
+    }
+    let (written, number) = host::shared_get(key)?;
+    (written == bytes).then_some(number)
+}
+
 /// Changes the list of members; `change` says whether there is anything to write.
 fn change_members<T>(mut change: impl FnMut(&mut Members) -> (bool, T)) -> Option<T> {
     for _ in 0..TRIES {
@@ -67,6 +78,15 @@ pub(crate) fn incarnation() -> Option<Incarnation> {
 
 pub(crate) fn head() -> Option<Head> {
     get(keys::HEAD).0
+}
+
+/// The head and its number, unless it is the one of that number.
+pub(crate) fn head_unless(known: u32) -> Option<(Head, u32)> {
+    let (bytes, number) = host::shared_get(keys::HEAD)?;
+    if number == known {
+        return None;
+    }
+    Some((Head::decode(&bytes)?, number))
 }
 
 pub(crate) fn slot(slot: Slot) -> (SlotRecord, u32) {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use hold::{Candidate, Config, Gate, GateCommand, GateId, Member, Time, Update, Wants, keys};
+use hold::{Candidate, Config, Gate, GateCommand, GateId, Gauges, Member, Time, Update, Wants, keys};
 
 use crate::calls::{self, Call};
 use crate::host;
@@ -54,8 +54,12 @@ pub(crate) struct Station {
     pub(crate) queues: RefCell<Vec<((GateId, u64), u32)>>,
     /// A message to the own queue is on its way.
     pub(crate) rung: Cell<bool>,
+    /// Number of the head that the gate has followed last; [`host::CREATE`] if none.
+    head: Cell<u32>,
+    /// The gauges as this relay has written them last.
+    pub(crate) shown: Cell<Option<Gauges>>,
     next_beat: Cell<Time>,
-    ticks: Cell<u32>,
+    pub(crate) ticks: Cell<u32>,
     tick_period: Cell<Duration>,
     ended: Cell<bool>,
 }
@@ -89,6 +93,8 @@ impl Station {
             calls: RefCell::new(VecDeque::new()),
             queues: RefCell::new(Vec::new()),
             rung: Cell::new(false),
+            head: Cell::new(host::CREATE),
+            shown: Cell::new(None),
             next_beat: Cell::new(Time::ZERO),
             ticks: Cell::new(0),
             tick_period: Cell::new(Duration::ZERO),
@@ -139,11 +145,18 @@ impl Station {
 
     /// Brings the gate up to what is published.
     pub(crate) fn look(&self, now: Time) {
-        let Some(head) = shared::head() else { return };
+        if self.gate.borrow().is_none() {
+            return;
+        }
+        // Most looks find what the last one found: then nothing is read of it.
+        let Some((head, number)) = shared::head_unless(self.head.get()) else {
+            return;
+        };
         let wants = match self.gate.borrow().as_ref() {
             Some(gate) => gate.wants(&head),
             None => return,
         };
+        self.head.set(number);
         let (full, wanted) = match wants {
             Wants::Nothing => return,
             Wants::All => (true, (0..head.slots).map(hold::Slot).collect()),
