@@ -4,11 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use e2e::{Control, Envoy, EnvoyBuilder, eventually};
-use serde_json::json;
 
-use crate::proc;
-
-const FILTERS: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters";
+use crate::{lane, proc};
 
 /// One with the filter and the singleton service, which knows every target.
 pub(crate) async fn with_filter(control: &Control, dir: &Path, node: &str, targets: usize) -> Envoy {
@@ -25,11 +22,7 @@ pub(crate) async fn with_filter(control: &Control, dir: &Path, node: &str, targe
 
 /// The same without either.
 pub(crate) async fn without_filter(control: &Control, dir: &Path, node: &str) -> Envoy {
-    let router = json!([{
-        "name": "envoy.filters.http.router",
-        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-    }]);
-    let builder = builder(control, node).singleton(false).patch(FILTERS, router);
+    let builder = lane::without_filter(builder(control, node));
     builder.start(dir).await
 }
 
