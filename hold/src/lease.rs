@@ -52,6 +52,11 @@ impl Candidate {
         self.beaten && self.unchanged < 2
     }
 
+    /// True if the owner had beaten anew at the last look.
+    pub fn owner_beats(&self) -> bool {
+        self.beaten && self.unchanged == 0
+    }
+
     /// Looks at the lease as it stands in shared data.
     pub fn tick(&mut self, lease: Option<&Lease>) -> Step {
         if let Some(lease) = lease.filter(|lease| self.owns(lease)) {

@@ -20,6 +20,9 @@ use crate::shared;
 /// stack overflowed at 273 of them.
 const BATCH: u32 = 64;
 
+/// A gate rests after so many beats in which nothing happened to its row: then it ticks only as often as it beats its row.
+const RESTS_AFTER: u32 = 10;
+
 /// Shortest tick period: how exactly a confirm is repeated.
 const TICK_MIN: Duration = Duration::from_millis(5);
 
@@ -61,6 +64,8 @@ pub(crate) struct Station {
     next_beat: Cell<Time>,
     pub(crate) ticks: Cell<u32>,
     tick_period: Cell<Duration>,
+    /// Beats since anything happened to the row.
+    quiet: Cell<u32>,
     ended: Cell<bool>,
 }
 
@@ -98,6 +103,7 @@ impl Station {
             next_beat: Cell::new(Time::ZERO),
             ticks: Cell::new(0),
             tick_period: Cell::new(Duration::ZERO),
+            quiet: Cell::new(0),
             ended: Cell::new(false),
         }
     }
@@ -190,15 +196,25 @@ impl Station {
             return;
         }
         self.next_beat.set(now + self.config.ticks.period);
-        self.ticks.set(self.ticks.get().wrapping_add(1));
-        self.rejoin_if_forgotten(now);
-        if self.ticks.get().is_multiple_of(10) {
+        // A tick at rest stands for all those that were left out.
+        let rested = self.rests();
+        let step = if rested { hold::Row::BEAT_TICKS } else { 1 };
+        let before = self.ticks.get();
+        self.ticks.set(before.wrapping_add(step));
+        let passes = |every: u32| before / every != self.ticks.get() / every;
+        if passes(10) {
+            self.rejoin_if_forgotten(now);
             // The level may be changed while Envoy runs.
             let verbose = host::logs_debug();
             self.with_gate(|gate| gate.set_verbose(verbose));
         }
-        let due = self.ticks.get().is_multiple_of(hold::Row::BEAT_TICKS);
-        if due || self.with_gate(|gate| gate.row_changed()).unwrap_or(false) {
+        let changed = self.with_gate(|gate| gate.row_changed()).unwrap_or(false);
+        self.quiet.set(if changed {
+            0
+        } else {
+            self.quiet.get().saturating_add(1)
+        });
+        if changed || rested || passes(hold::Row::BEAT_TICKS) {
             self.write_row(now);
         }
         self.beat_lease(now);
@@ -206,9 +222,6 @@ impl Station {
 
     /// A gate that was silent for so long that it was forgotten comes back as a new one.
     fn rejoin_if_forgotten(&self, now: Time) {
-        if !self.ticks.get().is_multiple_of(10) {
-            return;
-        }
         let Some(member) = self.place.borrow().as_ref().map(|place| place.member) else {
             return;
         };
@@ -297,9 +310,12 @@ impl Station {
     /// From a stream callback: leaves what only the root may do to the root.
     pub(crate) fn leave_to_root(&self, now: Time) {
         self.settle(now);
-        if self
-            .with_gate(|gate| gate.has_work(now) || gate.wants_root(now))
-            .unwrap_or(false)
+        // At rest the next tick is far away: the root has to arm the one that this needs.
+        let rests = self.tick_period.get() > self.config.ticks.period;
+        if rests
+            || self
+                .with_gate(|gate| gate.has_work(now) || gate.wants_root(now))
+                .unwrap_or(false)
         {
             self.ring_self();
         }
@@ -336,6 +352,13 @@ impl Station {
 
     /// Sets the tick period to what is due next, between the shortest and the beat.
     fn arm(&self, now: Time) {
+        if self.rests() {
+            let period = self.config.ticks.period * hold::Row::BEAT_TICKS;
+            if period != self.tick_period.replace(period) {
+                host::set_tick_period(period);
+            }
+            return;
+        }
         let gate = self.with_gate(|gate| gate.poll_timeout(now)).flatten();
         let relay = self.relaying.borrow().as_ref().and_then(Relaying::poll_timeout);
         let due = gate
@@ -350,6 +373,16 @@ impl Station {
         if period != self.tick_period.replace(period) {
             host::set_tick_period(period);
         }
+    }
+
+    /// True for a gate to which nothing happens: nothing is held, its row stays as it is, another is the relay and beats. What is
+    /// published it is told by a bell.
+    fn rests(&self) -> bool {
+        self.quiet.get() >= RESTS_AFTER
+            && self.relaying.borrow().is_none()
+            && self.with_gate(|gate| gate.poll_timeout(Time::ZERO).is_none() && !gate.row_changed())
+                == Some(true)
+            && self.with_candidate(|candidate| candidate.owner_beats()) == Some(true)
     }
 
     /// The root context ends well: after its last stream.
