@@ -1,6 +1,7 @@
 //! The token: with one configured, every call but health and metrics needs `authorization: Bearer`.
 
 use std::fmt;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::AUTHORIZATION;
@@ -47,7 +48,7 @@ impl fmt::Debug for Token {
 }
 
 /// Lets a call through, or answers 401.
-pub(super) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(super) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let given = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
     match &app.token {
         Some(token) if !token.is_in(given) => {

@@ -16,6 +16,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -59,6 +60,8 @@ pub struct App {
 
 /// All routes.
 pub fn router(app: App) -> Router {
+    // Every layer clones it for every request, and the metrics are many.
+    let app = Arc::new(app);
     let mut guarded = Router::new()
         .route(protocol::SYNC_PATH, post(sync::sync))
         .route(protocol::REPORT_PATH, post(report::report))
@@ -88,7 +91,7 @@ pub fn router(app: App) -> Router {
 }
 
 /// 200 only while this replica answers and knows everything it watches.
-async fn ready(State(app): State<App>) -> Response {
+async fn ready(State(app): State<Arc<App>>) -> Response {
     if app.stop.is_cancelled() {
         return Error::from(Kind::ShuttingDown).into_response();
     }
@@ -102,7 +105,7 @@ async fn ready(State(app): State<App>) -> Response {
 }
 
 /// Always answered: a replica that does not lead has counters all the same.
-async fn metrics(State(app): State<App>) -> Response {
+async fn metrics(State(app): State<Arc<App>>) -> Response {
     const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let status = match app.sight.active() {
         Some(active) => active.fleet.status().await.ok(),

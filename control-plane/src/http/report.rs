@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
@@ -20,7 +22,7 @@ type Taken = (StatusCode, [(&'static str, String); 1]);
 
 /// The wake-up call.
 pub(super) async fn report(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     active: Active,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Taken, Error> {

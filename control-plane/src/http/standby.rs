@@ -1,6 +1,8 @@
 //! Turns away what a replica that does not lead cannot answer: 503, and the connection ends, so that the caller's next
 //! one goes to the replica that leads.
 
+use std::sync::Arc;
+
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Version, header};
@@ -17,7 +19,7 @@ pub(super) struct LastAnswer;
 
 /// Lets a call through to the fleet that answers, and its answer out only if that fleet may still answer then: a
 /// process that was stopped and goes on must not tell what it knew before.
-pub(super) async fn check(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub(super) async fn check(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let version = request.version();
     let Some(active) = app.sight.active() else {
         return turned_away(version);
@@ -42,10 +44,10 @@ fn turned_away(version: Version) -> Response {
     response
 }
 
-impl FromRequestParts<App> for Active {
+impl FromRequestParts<Arc<App>> for Active {
     type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Response> {
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
         // The one that the call was let through to: its answer is judged by it.
         let active = parts.extensions.get().cloned().or_else(|| app.sight.active());
         active.ok_or_else(|| turned_away(parts.version))

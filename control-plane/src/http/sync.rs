@@ -33,7 +33,7 @@ struct Answer<'a> {
 /// The long poll. Answered as soon as something after `since` is published; with nothing new when the wait is over,
 /// a newer poll of the same proxy has come, or the control plane shuts down; turned away when it leads no more.
 pub(super) async fn sync(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     active: Active,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Error> {
