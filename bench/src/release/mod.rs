@@ -16,7 +16,7 @@ const TO_DIRECT: f64 = 1.3;
 /// As many streams as Envoy takes on one connection.
 const STREAMS: usize = 100;
 /// Connections whose requests are sent together; the next are sent once these are held.
-const WAVE: usize = 10;
+const WAVE: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the workload can take, and what a request costs it.
@@ -27,24 +27,20 @@ struct Work {
     delay: &'static str,
 }
 
-const WORK: [Work; 2] = [
-    Work {
-        at_once: 100,
-        delay: "20ms",
-    },
-    Work {
-        at_once: 50,
-        delay: "5ms",
-    },
-];
+const LONG: Work = Work {
+    at_once: 100,
+    delay: "20ms",
+};
+const SHORT: Work = Work {
+    at_once: 50,
+    delay: "5ms",
+};
 
 /// Measures.
 pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<()> {
     let requests = size.pick(10_000, 1_000);
-    for work in WORK {
-        for workers in [1, 2] {
-            compare(report, size.rounds(), requests, work, workers).await;
-        }
+    for (work, workers) in [(LONG, 1), (LONG, 2), (SHORT, 1)] {
+        compare(report, size.rounds(), requests, work, workers).await;
     }
     let requests = size.pick(1_000, 200);
     let overtaken = in_order(requests).await;
