@@ -4,6 +4,7 @@
 //! It decides nothing: it reads what `hold` needs, and does what `hold` says. Host calls are made in [`host`] only, and
 //! never while a `Gate` or a `Relay` is borrowed.
 
+mod beat;
 mod bells;
 mod calls;
 mod entry;
