@@ -39,6 +39,8 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
     let mut unused = 0..targets - 1;
     let (mut idle, mut single, mut busy, mut many, mut answers) = (vec![], vec![], vec![], vec![], vec![]);
     for _ in 0..size.rounds() {
+        // Until every proxy has reported what it has applied, something happens.
+        tokio::time::sleep(size.pick(Duration::from_millis(1_500), Duration::from_millis(100))).await;
         idle.push(
             idle_cpu(
                 pid,
