@@ -91,9 +91,11 @@ impl<T: Field> Field for Vec<T> {
     }
 
     fn take(rest: &mut &[u8]) -> Option<Self> {
-        let mut out = Self::new();
+        let length = u64::take(rest)?;
         // Every item is a byte at least, so a length that is a lie ends with the bytes.
-        for _ in 0..u64::take(rest)? {
+        let room = usize::try_from(length).ok()?.min(rest.len());
+        let mut out = Self::with_capacity(room);
+        for _ in 0..length {
             out.push(T::take(rest)?);
         }
         Some(out)

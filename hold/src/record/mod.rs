@@ -13,7 +13,7 @@ use basic::{byte, put_text};
 use crate::{GateId, Head, Lease, Member, Members, Row, RowEntry, Slot, SlotRecord};
 
 /// The first byte of every record.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// Something that lies in shared data.
 pub trait Record: Field {
@@ -159,13 +159,16 @@ impl Field for GateId {
     }
 }
 
+/// Four bytes, whatever the number: each head lists hundreds, and must not take longer to read where there are more targets.
 impl Field for Slot {
     fn put(&self, out: &mut Vec<u8>) {
-        self.0.put(out);
+        out.extend_from_slice(&self.0.to_le_bytes());
     }
 
     fn take(rest: &mut &[u8]) -> Option<Self> {
-        u32::take(rest).map(Self)
+        let (bytes, after) = rest.split_first_chunk()?;
+        *rest = after;
+        Some(Self(u32::from_le_bytes(*bytes)))
     }
 }
 

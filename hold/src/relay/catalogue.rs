@@ -278,9 +278,16 @@ impl Catalogue {
         }
         while self.head.changes.len() > Head::CHANGES {
             // All of one version go together: a gate must not take a part of it for the whole.
-            if let Some((oldest, _)) = self.head.changes.front().copied() {
+            if let Some((oldest, _)) = self.head.changes.pop_front() {
                 self.head.floor = oldest;
-                self.head.changes.retain(|(change, _)| *change > oldest);
+                while self
+                    .head
+                    .changes
+                    .front()
+                    .is_some_and(|(change, _)| *change == oldest)
+                {
+                    self.head.changes.pop_front();
+                }
             }
         }
         if let Some(revision) = &self.head.revision {
