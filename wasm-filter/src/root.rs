@@ -39,14 +39,18 @@ impl Context for Root {
             }
         }
     }
+}
 
-    /// No call from here: its VM is about to go, and at Envoy's own end the clusters have gone already, so that a call
+impl Drop for Root {
+    /// Envoy's last word to a root context is `proxy_on_delete`. There is no `on_done`: Envoy would enter the VM for that at
+    /// the end of every request as well.
+    ///
+    /// No call from here: the VM is about to go, and at Envoy's own end the clusters have gone already, so that a call
     /// crashes Envoy.
-    fn on_done(&mut self) -> bool {
+    fn drop(&mut self) {
         if let Some(station) = &self.station {
             station.sign_off();
         }
-        true
     }
 }
 

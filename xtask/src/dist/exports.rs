@@ -16,14 +16,13 @@ const ABI: [&str; 6] = [
 
 /// The callbacks that the filter implements. `proxy_on_response_headers` is for `server-timing`, and for the pace of the
 /// release, which follows the answers.
-const CALLBACKS: [&str; 7] = [
+const CALLBACKS: [&str; 6] = [
     "proxy_on_configure",
     "proxy_on_tick",
     "proxy_on_queue_ready",
     "proxy_on_http_call_response",
     "proxy_on_request_headers",
     "proxy_on_response_headers",
-    "proxy_on_done",
 ];
 
 /// True if Envoy has to find this export.

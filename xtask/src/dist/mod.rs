@@ -16,6 +16,9 @@ use crate::tools;
 /// The most that `holdfast.wasm` may weigh, in bytes.
 const SIZE_MAX: usize = 250_000;
 
+/// Control flow is taken apart and put together anew before the code is made small: 2 KB less than without.
+const SMALLER: [&str; 5] = ["--flatten", "--rereloop", "-Oz", "-Oz", "--debuginfo"];
+
 /// What Envoy's modules are built for.
 pub(crate) const TRIPLE: &str = "wasm32-wasip1";
 
@@ -93,7 +96,7 @@ fn build(feature: Option<&str>, name: &str) -> anyhow::Result<PathBuf> {
     let named = dist.join(format!("{name}.debug.wasm"));
     let new = dist.join(format!("{name}.wasm.new"));
     fs::write(&new, &linked)?;
-    wasm_opt(&new, &["-Oz", "--debuginfo"], &named)?;
+    wasm_opt(&new, &SMALLER, &named)?;
     let shipped = module::without_custom_sections(&fs::read(&named)?)?;
     let found = module::export_names(&shipped)?;
     ensure!(
