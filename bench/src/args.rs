@@ -19,6 +19,9 @@ pub struct Args {
     /// Put the tables into bench/README.md and README.md
     #[arg(long, conflicts_with = "quick")]
     write: bool,
+    /// Measure nothing: take what was measured last
+    #[arg(long, requires = "write")]
+    last: bool,
     /// Where NAME.json goes
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
@@ -116,6 +119,7 @@ impl Args {
             mut names,
             quick,
             write,
+            last,
             out,
         } = self;
         if names.is_empty() {
@@ -124,12 +128,18 @@ impl Args {
         let size = if quick { Size::Quick } else { Size::Full };
         std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
         for name in names {
+            let path = out.join(format!("{name}.json"));
+            if last {
+                let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+                let report = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+                pages::publish(&report)?;
+                continue;
+            }
             eprintln!("bench: {name}");
             let report = name
                 .measure(size)
                 .await
                 .with_context(|| format!("bench {name}"))?;
-            let path = out.join(format!("{name}.json"));
             std::fs::write(&path, report.json()?).with_context(|| path.display().to_string())?;
             println!("\n## {name}\n\n{}", report.markdown());
             if write {

@@ -15,6 +15,7 @@ use crate::report::Report;
 /// Publishes a result.
 pub(crate) fn publish(report: &Report) -> anyhow::Result<()> {
     let path = result(&report.name);
+    ensure!(!report.quick, "{}: a quick run is not published", report.name);
     fs::create_dir_all(path.parent().context("a folder")?)?;
     fs::write(&path, report.json()?).with_context(|| path.display().to_string())?;
     for page in pages()? {
