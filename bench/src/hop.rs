@@ -20,9 +20,10 @@ const CALLOUT: usize = 2;
 
 /// Measures.
 pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<()> {
-    let requests = size.pick(16_000, 1_000);
+    // Short runs and many of them: what disturbs the machine lasts about a second.
+    let requests = size.pick(8_000, 1_000);
     // Envoys are started anew several times: where things come to lie in memory is a part of the noise too.
-    let (generations, rounds) = size.pick((3, 5), (1, 1));
+    let (generations, rounds) = size.pick((3, 8), (1, 1));
     let mut runs: [Vec<Vec<Took>>; 2] = [vec![Vec::new(); 3], vec![Vec::new(); 3]];
     for _ in 0..generations {
         let field = Field::start().await?;

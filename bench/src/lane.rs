@@ -5,12 +5,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use e2e::{Control, ControlBuilder, Envoy, EnvoyBuilder, Target, eventually};
+use e2e::{Control, Envoy, EnvoyBuilder, Target, eventually};
 use serde_json::json;
 
 use crate::cores::Cores;
-use crate::fleet_file;
 use crate::load::{H2load, Protocol};
+use crate::manual;
 use crate::proc;
 
 const HCM: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
@@ -36,11 +36,7 @@ pub(crate) async fn workload(dir: &Path, cores: &Cores) -> Envoy {
 
 /// A control plane with so many targets; `web` is ready, the others sleep.
 pub(crate) async fn control(dir: &Path, cores: &Cores, targets: usize) -> anyhow::Result<Control> {
-    let documents = fleet_file::documents(targets - 1);
-    let control = ControlBuilder::new()
-        .backend("manual")
-        .start(dir, &documents)
-        .await;
+    let control = manual::start(dir, targets).await;
     cores.put_aside(&[control.process().pid()]);
     let reply = control.wake("web").await;
     ensure!(reply.status == 202, "web cannot be woken: {reply:?}");

@@ -20,10 +20,16 @@ const STARTS_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Kinds of filter, in the order of the lanes.
-const FILTERS: [&str; 3] = ["without a filter", "empty filter", "Holdfast"];
+const FILTERS: [&str; 4] = [
+    "without a filter",
+    "empty filter",
+    "Holdfast without the singleton service",
+    "Holdfast",
+];
 const NONE: usize = 0;
 const EMPTY: usize = 1;
-const HOLDFAST: usize = 2;
+const ELECTED: usize = 2;
+const HOLDFAST: usize = 3;
 
 /// What is started: each with each kind of filter.
 const WORKERS: [u32; 2] = [1, 9];
@@ -44,7 +50,7 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
     let dir = tempfile::Builder::new().prefix("holdfast-bench-").tempdir()?;
     let workload = lane::workload(dir.path(), &cores).await;
     let control = lane::control(dir.path(), &cores, 1).await?;
-    let mut starts: [[Vec<Start>; 3]; 2] = Default::default();
+    let mut starts: [[Vec<Start>; FILTERS.len()]; WORKERS.len()] = Default::default();
     // One that does not count: it reads Envoy and modules from the disk.
     for round in 0..=size.rounds() {
         for index in rounds::order(round, WORKERS.len() * FILTERS.len()) {
@@ -71,6 +77,7 @@ fn of_kind(filter: usize, control: &Control, workload: &Envoy) -> EnvoyBuilder {
     match filter {
         NONE => lane::without_filter(builder),
         EMPTY => lane::with_module(builder, &module("empty")),
+        ELECTED => builder.singleton(false),
         _ => builder,
     }
 }
@@ -117,7 +124,7 @@ async fn answers(client: &Client, path: &str, begin: Instant) -> anyhow::Result<
     None.with_context(|| format!("no answer to {path} within {STARTS_WITHIN:?}"))
 }
 
-fn tell(report: &mut Report, starts: &[[Vec<Start>; 3]; 2]) {
+fn tell(report: &mut Report, starts: &[[Vec<Start>; FILTERS.len()]; WORKERS.len()]) {
     let of = |many: usize, filter: usize, what: fn(&Start) -> f64| -> Vec<f64> {
         starts[many][filter].iter().map(what).collect()
     };
@@ -141,7 +148,7 @@ fn tell(report: &mut Report, starts: &[[Vec<Start>; 3]; 2]) {
             &of(0, filter, |start| start.cpu),
         );
     }
-    for filter in [EMPTY, HOLDFAST] {
+    for filter in [EMPTY, ELECTED, HOLDFAST] {
         let name = FILTERS[filter];
         report.figure(
             format!("VMs made, one worker, {name}"),

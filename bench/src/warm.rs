@@ -1,8 +1,8 @@
 //! `warm`: what the filter costs a request to a workload that is up.
 
-use e2e::{Control, Envoy, eventually};
 use std::time::Duration;
 
+use e2e::{Control, Envoy, eventually};
 use tempfile::TempDir;
 
 use crate::args::Size;
@@ -26,9 +26,10 @@ const BY_HOST: usize = 5;
 /// Measures.
 pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<()> {
     let targets = size.pick(TARGETS, [1, 10, 100]);
-    let requests = size.pick(16_000, 1_000);
+    // Short runs and many of them: what disturbs the machine lasts about a second.
+    let requests = size.pick(8_000, 1_000);
     // Envoys are started anew several times: where things come to lie in memory is a part of the noise too.
-    let (generations, rounds) = size.pick((3, 5), (1, 1));
+    let (generations, rounds) = size.pick((3, 10), (1, 1));
     let mut runs: [Vec<Vec<Run>>; 2] = [vec![Vec::new(); 6], vec![Vec::new(); 6]];
     for _ in 0..generations {
         let field = Field::start(targets).await?;
@@ -147,7 +148,14 @@ impl Field {
 fn shown(targets: usize) -> String {
     match targets {
         1 => "Holdfast, 1 target".to_owned(),
-        targets => format!("Holdfast, {targets} targets"),
+        targets => format!("Holdfast, {} targets", grouped(targets)),
+    }
+}
+
+fn grouped(number: usize) -> String {
+    match (number / 1000, number % 1000) {
+        (0, rest) => rest.to_string(),
+        (thousands, rest) => format!("{thousands},{rest:03}"),
     }
 }
 
@@ -177,6 +185,8 @@ fn tell(report: &mut Report, protocol: &str, targets: [usize; 3], runs: &[Vec<Ru
             &cpu(index),
         );
     }
+    let most = grouped(targets[2]);
+    let mut least = f64::INFINITY;
     for (index, lane) in lanes.iter().enumerate().skip(HOLDFAST[0]) {
         let ratio = report.ratio(
             format!("{protocol}: {lane}, throughput to the empty filter's"),
@@ -189,28 +199,23 @@ fn tell(report: &mut Report, protocol: &str, targets: [usize; 3], runs: &[Vec<Ru
             &cpu(EMPTY),
         );
         if index != BY_HOST {
-            report.at_least(
-                format!("{protocol}: {lane}: throughput, to the empty filter's"),
-                0.97,
-                "ratio",
-                ratio.median,
-            );
+            least = least.min(ratio.median);
         }
     }
+    report.at_least(
+        format!("{protocol}: throughput, to the empty filter's, whatever the number of targets"),
+        0.97,
+        "ratio",
+        least,
+    );
     let [one, .., many] = HOLDFAST;
     let flat = report.ratio(
-        format!(
-            "{protocol}: throughput with {} targets to that with 1",
-            targets[2]
-        ),
+        format!("{protocol}: throughput with {most} targets to that with 1"),
         &rate(many),
         &rate(one),
     );
     report.at_least(
-        format!(
-            "{protocol}: throughput with {} targets, to that with 1",
-            targets[2]
-        ),
+        format!("{protocol}: throughput with {most} targets, to that with 1"),
         0.97,
         "ratio",
         flat.median,
@@ -221,7 +226,7 @@ fn tell(report: &mut Report, protocol: &str, targets: [usize; 3], runs: &[Vec<Ru
         &more(EMPTY, ALONE),
     );
     report.figure(
-        format!("{protocol}: CPU that Holdfast adds, {} targets", targets[2]),
+        format!("{protocol}: CPU that Holdfast adds, {most} targets"),
         "µs/request",
         &more(many, ALONE),
     );
