@@ -149,6 +149,15 @@ mod tests {
     }
 
     #[test]
+    fn every_benchmark_is_published() {
+        let missing: Vec<_> = Name::value_variants()
+            .iter()
+            .filter(|name| !result(&name.to_string()).is_file())
+            .collect();
+        assert!(missing.is_empty(), "must be in bench/results/: {missing:?}");
+    }
+
+    #[test]
     fn only_what_stands_between_the_marks_changes() {
         let new = replaced(PAGE, "x", "new\n").unwrap();
         assert_eq!(new, PAGE.replace("old", "\nnew\n"));
