@@ -86,10 +86,11 @@ impl Request {
     }
 
     /// `spec.replicas` (an omitted one is 0) of a write to a `scale` subresource: as sent, else as answered. The server
-    /// logs neither of a PUT to those of `apps/v1`: see [`super::Scales`].
+    /// logs neither of a PUT to those of `apps/v1`: see [`super::Scales`]. `None` for a refusal that was logged alone.
     pub fn replicas(&self) -> Option<i64> {
         (self.subresource == "scale").then_some(())?;
         let scale = self.body.as_ref().or(self.answer.as_ref())?;
+        (scale["kind"] != "Status").then_some(())?;
         Some(scale["spec"]["replicas"].as_i64().unwrap_or(0))
     }
 }

@@ -278,10 +278,11 @@ impl Catalogue {
         }
         while self.head.changes.len() > Head::CHANGES {
             // All of one version go together: a gate must not take a part of it for the whole.
-            if let Some((oldest, _)) = self.head.changes.front().copied() {
+            if let Some((oldest, _)) = self.head.changes.pop_front() {
                 self.head.floor = oldest;
-                let of_it = self.head.changes.partition_point(|(change, _)| *change == oldest);
-                self.head.changes.drain(..of_it);
+                while self.head.changes.front().is_some_and(|next| next.0 == oldest) {
+                    self.head.changes.pop_front();
+                }
             }
         }
         if let Some(revision) = &self.head.revision {
