@@ -20,6 +20,8 @@ use proxy::{Proxy, Synced};
 
 /// From the last proxy told to the next change: all of them poll again.
 const PAUSE: Duration = Duration::from_millis(40);
+/// The control plane's default.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// Measures.
@@ -41,12 +43,14 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
     for _ in 0..size.rounds() {
         // Until every proxy has reported what it has applied, something happens.
         tokio::time::sleep(size.pick(Duration::from_millis(1_500), Duration::from_millis(100))).await;
-        idle.push(
-            idle_cpu(
-                pid,
-                size.pick(Duration::from_secs(10), Duration::from_millis(500)),
-            )
-            .await,
+        let heard = control.metric("holdfast_reports_total", &[]).await;
+        let period = size.pick(Duration::from_secs(10), Duration::from_millis(500));
+        idle.push(idle_cpu(pid, period).await);
+        let heartbeats = control.metric("holdfast_reports_total", &[]).await - heard;
+        let due = proxies as u64 * (period.as_secs() / HEARTBEAT.as_secs());
+        ensure!(
+            heartbeats >= due as f64,
+            "{heartbeats} heartbeats of {due} in {period:?}"
         );
 
         for target in unused.by_ref().take(size.pick(40, 5)) {
