@@ -30,6 +30,9 @@ impl Candidate {
     /// keeps it, short enough that a held request does not notice.
     pub const PATIENCE: u32 = 5;
 
+    /// Ticks from one beat to the next of an owner at rest: two and a half of them are the others' patience.
+    pub const REST_TICKS: u32 = 2;
+
     /// `preferred` takes a vacant lease at once: the singleton service, which outlives every listener.
     pub fn new(me: Member, preferred: bool) -> Self {
         Self {
@@ -49,7 +52,7 @@ impl Candidate {
     /// True if the owner has beaten lately. The queue of a dead VM must not be rung: Envoy may deliver the message to
     /// another context of the VM that took its place.
     pub fn owner_is_fresh(&self) -> bool {
-        self.beaten && self.unchanged < 2
+        self.beaten && self.unchanged <= Self::REST_TICKS
     }
 
     /// True if the owner had beaten anew at the last look.
@@ -145,6 +148,40 @@ mod tests {
             waits += 1;
             assert!(waits <= Candidate::PATIENCE, "must take a dead owner's lease");
         }
+    }
+
+    #[test]
+    fn an_owner_at_rest_keeps_its_lease_and_may_be_rung() {
+        let mut owner = mk(1, true);
+        let mut other = mk(2, false);
+        let Step::Take(mut lease) = owner.tick(None) else {
+            panic!("must take")
+        };
+        // Known to beat once it has been seen to.
+        for tick in 0..Candidate::REST_TICKS * 20 {
+            assert_eq!(other.tick(Some(&lease)), Step::Wait);
+            assert_eq!(
+                other.owner_is_fresh(),
+                tick >= Candidate::REST_TICKS,
+                "at tick {tick}"
+            );
+            if (tick + 1).is_multiple_of(Candidate::REST_TICKS)
+                && let Step::Beat(next) = owner.tick(Some(&lease))
+            {
+                lease = next;
+            }
+        }
+        // One tick may come late.
+        other.tick(Some(&lease));
+        for _ in 0..Candidate::REST_TICKS {
+            other.tick(Some(&lease));
+            assert!(other.owner_is_fresh());
+        }
+        other.tick(Some(&lease));
+        assert!(
+            !other.owner_is_fresh(),
+            "must not be rung once it has missed a beat"
+        );
     }
 
     #[test]

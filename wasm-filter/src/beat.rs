@@ -1,15 +1,15 @@
-//! The ticks of a station: what happens at each beat, and when the next is due. A gate to which nothing happens rests.
+//! The ticks of a station: what happens at each beat, and when the next is due. A station to which nothing happens rests.
 
 use std::time::Duration;
 
-use hold::Time;
+use hold::{Candidate, Time};
 
 use crate::host;
 use crate::relaying::Relaying;
 use crate::shared;
 use crate::station::Station;
 
-/// A gate rests after so many beats in which nothing happened to its row: then it ticks only as often as it beats its row.
+/// A station rests after so many beats in which nothing happened: then it ticks only as often as it beats its row or its lease.
 const RESTS_AFTER: u32 = 10;
 
 /// Shortest tick period: how exactly a confirm is repeated.
@@ -23,8 +23,7 @@ impl Station {
         }
         self.next_beat.set(now + self.config.ticks.period);
         // A tick at rest stands for all those that were left out.
-        let rested = self.rests();
-        let step = if rested { hold::Row::BEAT_TICKS } else { 1 };
+        let step = self.stride();
         let before = self.ticks.get();
         self.ticks.set(before.wrapping_add(step));
         let passes = |every: u32| before / every != self.ticks.get() / every;
@@ -33,6 +32,8 @@ impl Station {
             // The level may be changed while Envoy runs.
             let verbose = host::logs_debug();
             self.with_gate(|gate| gate.set_verbose(verbose));
+            // All gauges are written anew: another `vm_id` may have written the same ones.
+            self.shown.set(None);
         }
         let changed = self.with_gate(|gate| gate.row_changed()).unwrap_or(false);
         self.quiet.set(if changed {
@@ -40,10 +41,10 @@ impl Station {
         } else {
             self.quiet.get().saturating_add(1)
         });
-        if changed || rested || passes(hold::Row::BEAT_TICKS) {
+        if changed || passes(hold::Row::BEAT_TICKS) {
             self.write_row(now);
         }
-        self.beat_lease(now);
+        self.beat_lease(now, step);
     }
 
     /// A gate that was silent for so long that it was forgotten comes back as a new one.
@@ -63,13 +64,6 @@ impl Station {
 
     /// Sets the tick period to what is due next, between the shortest and the beat.
     pub(crate) fn arm(&self, now: Time) {
-        if self.rests() {
-            let period = self.config.ticks.period * hold::Row::BEAT_TICKS;
-            if period != self.tick_period.replace(period) {
-                host::set_tick_period(period);
-            }
-            return;
-        }
         let gate = self.with_gate(|gate| gate.poll_timeout(now)).flatten();
         let relay = self.relaying.borrow().as_ref().and_then(Relaying::poll_timeout);
         let due = gate
@@ -77,7 +71,7 @@ impl Station {
             .chain(relay)
             .min()
             .map(|at| at.saturating_sub(now));
-        let longest = self.config.ticks.period;
+        let longest = self.config.ticks.period * self.stride();
         let period = due.unwrap_or(longest).clamp(TICK_MIN.min(longest), longest);
         // Coarse steps, so that the period is not set anew at every callback.
         let period = Duration::from_millis((u64::try_from(period.as_millis()).unwrap_or(100) / 5).max(1) * 5);
@@ -86,13 +80,25 @@ impl Station {
         }
     }
 
-    /// True for a gate to which nothing happens: nothing is held, its row stays as it is, another is the relay and beats. What is
-    /// published it is told by a bell.
-    fn rests(&self) -> bool {
-        self.quiet.get() >= RESTS_AFTER
-            && self.relaying.borrow().is_none()
+    /// Ticks from one beat to the next: 1, and more at rest.
+    fn stride(&self) -> u32 {
+        let is_quiet = self.quiet.get() >= RESTS_AFTER
             && self.with_gate(|gate| gate.poll_timeout(Time::ZERO).is_none() && !gate.row_changed())
-                == Some(true)
-            && self.with_candidate(|candidate| candidate.owner_beats()) == Some(true)
+                != Some(false);
+        if !is_quiet {
+            return 1;
+        }
+        match self.relaying.borrow().as_ref() {
+            // The others count its beats.
+            Some(relaying) if relaying.is_idle() => Candidate::REST_TICKS,
+            Some(_) => 1,
+            // What is published a gate is told by a bell, from a relay that lives.
+            None if self.gate.borrow().is_some()
+                && self.with_candidate(|candidate| candidate.owner_beats()) == Some(true) =>
+            {
+                hold::Row::BEAT_TICKS
+            }
+            None => 1,
+        }
     }
 }

@@ -15,8 +15,6 @@ use crate::station::Station;
 /// How long a gate may be silent before it is taken for dead, and never fewer than 100 ticks.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// Every gauge is written at every so many ticks, whether it has changed or not.
-const SHOW_ALL: u32 = 10;
 /// The age of the last sync is written when it has changed by this.
 const SHOW_AGE_MS: u64 = 500;
 
@@ -33,6 +31,11 @@ pub(crate) struct Relaying {
 }
 
 impl Relaying {
+    /// True if nothing happens but that time passes.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.relay.is_idle()
+    }
+
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         self.relay.poll_timeout()
     }
@@ -49,8 +52,8 @@ impl Relaying {
 }
 
 impl Station {
-    /// One look at the lease: beats it, takes it, or steps down.
-    pub(crate) fn beat_lease(&self, now: Time) {
+    /// One look at the lease, so many ticks after the last: beats it, takes it, or steps down.
+    pub(crate) fn beat_lease(&self, now: Time, ticks: u32) {
         let (lease, number) = shared::get::<Lease>(keys::LEASE);
         let step = self.with_candidate(|candidate| candidate.tick(lease.as_ref()));
         match step {
@@ -65,7 +68,7 @@ impl Station {
                 }
             }
             Some(LeaseStep::Beat(lease)) if shared::cas(keys::LEASE, &lease, number) => {
-                self.with_relay(|relay| relay.tick(now));
+                self.with_relay(|relay| relay.tick(now, ticks));
             }
             Some(LeaseStep::Take(lease)) if shared::cas(keys::LEASE, &lease, number) => {
                 self.become_relay(now, lease.term)
@@ -180,10 +183,9 @@ impl Station {
         }
     }
 
-    /// Only what has changed since the last look; now and then everything, for another `vm_id` may have written the same gauges.
+    /// Only what has changed since the last look.
     fn show(&self, mut gauges: Gauges) {
-        let all = self.ticks.get().is_multiple_of(SHOW_ALL);
-        let shown = self.shown.get().filter(|_| !all);
+        let shown = self.shown.get();
         if let Some(shown) = shown
             && gauges.sync_age_ms.abs_diff(shown.sync_age_ms) < SHOW_AGE_MS
         {

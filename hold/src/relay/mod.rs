@@ -149,9 +149,14 @@ impl Relay {
         self.rows.row(now, member, row);
     }
 
-    /// One tick of the relay's own, by which it counts the silence of others.
-    pub fn tick(&mut self, now: Time) {
-        for member in self.rows.tick(now) {
+    /// True if no gate says anything of any target: nothing is held or in flight, nor has been lately.
+    pub fn is_idle(&self) -> bool {
+        self.rows.are_empty()
+    }
+
+    /// So many ticks of the relay's own since the last call, by which it counts the silence of others.
+    pub fn tick(&mut self, now: Time, ticks: u32) {
+        for member in self.rows.tick(now, ticks) {
             self.warnings.push_back(format!(
                 "gate {} has gone silent: what it held is given up, what it had in flight blocks sleeps",
                 member.id.0

@@ -96,11 +96,17 @@ impl Rows {
             .collect()
     }
 
-    /// Gates that have just been found silent.
-    pub(super) fn tick(&mut self, now: Time) -> Vec<Member> {
+    /// True if no gate says anything of any target.
+    pub(super) fn are_empty(&self) -> bool {
+        let mut rows = self.known.iter().filter_map(|known| known.row.as_ref());
+        rows.all(|row| row.entries.is_empty())
+    }
+
+    /// Gates that have just been found silent, after so many ticks more.
+    pub(super) fn tick(&mut self, now: Time, ticks: u32) -> Vec<Member> {
         let mut silent = Vec::new();
         for known in &mut self.known {
-            known.quiet_ticks = known.quiet_ticks.saturating_add(1);
+            known.quiet_ticks = known.quiet_ticks.saturating_add(ticks);
             if known.quiet_ticks >= self.silent_ticks && known.silent_since.is_none() {
                 known.silent_since = Some(now);
                 silent.push(known.member);

@@ -308,7 +308,7 @@ fn the_prober_is_replaced_when_its_vm_has_died() {
     s.row(A, s.head.version, vec![held(0, 30)]);
     s.row(B, s.head.version, vec![held(0, 1)]);
     for _ in 0..=2 * crate::Row::BEAT_TICKS {
-        s.relay.tick(s.now);
+        s.relay.tick(s.now, 1);
     }
     s.row(B, s.head.version, vec![held(0, 1)]);
     s.snapshot(2, vec![target("a", State::Ready)]);
@@ -382,14 +382,14 @@ fn a_silent_gate_is_freed_at_once_and_blocks_by_what_it_had_in_flight() {
         s.now += Duration::from_millis(100);
         s.relay.sync_answered(s.now, Err(SyncFailure::Status(503)));
         s.row(B, version, vec![]);
-        s.relay.tick(s.now);
+        s.relay.tick(s.now, 1);
     }
     s.run();
     assert_eq!(s.freed, [A]);
     let usage = s.report().unwrap().targets[&TargetId::new("a")];
     assert_eq!((usage.held, usage.in_flight), (0, 2));
     s.now += Duration::from_secs(60);
-    s.relay.tick(s.now);
+    s.relay.tick(s.now, 1);
     s.run();
     assert_eq!(s.forgotten, [A]);
 }

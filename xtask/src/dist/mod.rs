@@ -85,7 +85,12 @@ fn build(feature: Option<&str>, name: &str) -> anyhow::Result<PathBuf> {
     command.arg("--config").arg(without_paths_of_this_machine());
     check(&mut command).with_context(|| format!("if the target is missing: rustup target add {TRIPLE}"))?;
     let built = target_dir().join(TRIPLE).join("wasm/holdfast.wasm");
-    let built = fs::read(&built).with_context(|| built.display().to_string())?;
+    shipped(&built, name)
+}
+
+/// A module of the SDK's, linked, as it would ship: `target/dist/NAME.wasm`.
+pub(crate) fn shipped(built: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let built = fs::read(built).with_context(|| built.display().to_string())?;
     let linked = module::with_exports(&built, exports::is_kept)?;
     let dist = dist_dir()?;
     let path = dist.join(format!("{name}.wasm"));
