@@ -22,6 +22,7 @@ export class Host {
     this.log = [];
     this.stats = {};
     this.steps = 0;
+    this.tickPeriod = 0;
     this.module = new WebAssembly.Module(readFileSync(path));
     this.instance = new WebAssembly.Instance(this.module, this.#imports());
     this.exports = this.instance.exports;
@@ -38,6 +39,18 @@ export class Host {
       this.exports.proxy_on_tick(ROOT);
     }
     throw new Error(`not within 100 ticks: ${what}; log: ${this.log.join("; ")}`);
+  }
+
+  /** Ticks so often as the module wants to, for so long; gives the number of ticks. */
+  tickFor(seconds) {
+    const end = this.now + BigInt(seconds) * 1_000_000_000n;
+    let ticks = 0;
+    while (this.now < end) {
+      this.now += BigInt(this.tickPeriod) * 1_000_000n;
+      this.exports.proxy_on_tick(ROOT);
+      ticks += 1;
+    }
+    return ticks;
   }
 
   /** Answers a call that the module has sent, as an upstream would. */
@@ -103,7 +116,7 @@ export class Host {
     const env = {
       proxy_log: (level, at, length) => { this.log.push(this.#text(at, length)); return OK; },
       proxy_get_log_level: (at) => { this.#u32(at, 2); return OK; },
-      proxy_set_tick_period_milliseconds: () => OK,
+      proxy_set_tick_period_milliseconds: (period) => { this.tickPeriod = period; return OK; },
       proxy_get_buffer_bytes: (kind, start, max, at, length) =>
         this.#give(kind === 7 ? this.config : this.body, at, length),
       proxy_get_property: (at, length, out, outLength) => {

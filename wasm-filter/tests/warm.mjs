@@ -53,6 +53,17 @@ const tests = {
     assert.equal(grown, 0, "must not take memory");
   },
 
+  a_relay_to_which_nothing_happens_rests() {
+    const host = warm(shipped, 100);
+    assert.ok(host.tickFor(2) >= 15, "must tick ten times a second at first");
+    const ticks = host.tickFor(8);
+    // Heartbeats, one a second here, come between.
+    assert.ok(ticks >= 40 && ticks <= 60, `must tick five times a second at rest: ${ticks} in 8 s`);
+    host.request(1000, byCluster(0));
+    host.tickFor(1);
+    assert.ok(host.tickFor(8) >= 75, "must tick ten times a second while a target has been in use lately");
+  },
+
   a_request_costs_the_same_however_many_targets_there_are() {
     for (const [by, request] of [["cluster", byCluster], ["host", byHost], ["cluster", unknown], ["host", unknown]]) {
       const [one, many] = [1, MANY].map((targets) => steps(targets, by, request));
