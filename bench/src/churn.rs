@@ -6,6 +6,7 @@ use anyhow::ensure;
 use e2e::{Control, Envoy, eventually};
 
 use crate::args::Size;
+use crate::calm::Calm;
 use crate::envoys::{self, Cpu};
 use crate::manual::{self, Person};
 use crate::report::Report;
@@ -32,7 +33,9 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
         // The first changes are on V8's slow path.
         world.change(2 * GROUP).await?;
     }
+    let mut calm = Calm::default();
     for round in 0..size.rounds() {
+        calm.look(size);
         for variant in rounds::order(round, 2) {
             let cpu = worlds[variant].change(changes).await?;
             costs[variant].push(cpu, changes);
@@ -53,6 +56,7 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
         let ratio = report.ratio(of(what), many, few);
         report.at_most(of(what), 1.1, "ratio", ratio.median);
     }
+    calm.report(report);
     report.note(format!(
         "{changes} changes in each round, 100 a second: groups of {GROUP} targets are turned on one by one, then off one by one. \
          The CPU for a change includes the ticks of the time it took."

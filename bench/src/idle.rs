@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use e2e::Envoy;
 
 use crate::args::Size;
+use crate::calm::Calm;
 use crate::envoys::{self, Cpu};
 use crate::report::Report;
-use crate::{manual, rounds};
+use crate::{manual, proc, rounds};
 
 /// How long the relay lets a poll wait, and how often it reports when there is nothing new (the control plane's default).
 const POLL: Duration = Duration::from_secs(25);
@@ -27,18 +28,20 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
     let before = Calls::of(&ours).await;
     let begun = Instant::now();
     let mut shares = [Shares::default(), Shares::default()];
+    let mut calm = Calm::default();
     for round in 0..size.rounds() {
         let envoys = [&ours, &plain];
-        let mut cpu = [None, None];
+        // What the machine is like in this round, before anybody is looked at.
+        calm.look(size);
+        let mut before = [None, None];
         // Both are idle at the same time: what else the machine does, it does to both.
         for variant in rounds::order(round, 2) {
-            cpu[variant] = Some((Cpu::of(envoys[variant]), Instant::now()));
+            before[variant] = Some(Looked::at(envoys[variant]));
         }
         tokio::time::sleep(period).await;
         for variant in rounds::order(round, 2) {
-            let (before, begun) = cpu[variant].take().expect("looked at in the same order");
-            let taken = Cpu::of(envoys[variant]).since(before);
-            shares[variant].push(taken, begun.elapsed());
+            let before = before[variant].take().expect("looked at in the same order");
+            shares[variant].push(&before, &Looked::at(envoys[variant]));
         }
     }
     let after = Calls::of(&ours).await;
@@ -73,25 +76,58 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
         .map(|(ours, plain)| ours - plain)
         .collect();
     report.figure("what Holdfast adds", CORE, &more);
+    report.figure(
+        "Envoy with Holdfast, how often a thread woke up",
+        "wake-ups/s",
+        &ours_share.wakeups,
+    );
+    report.figure(
+        "Envoy without any filter, how often a thread woke up",
+        "wake-ups/s",
+        &plain_share.wakeups,
+    );
+    calm.report(report);
     Ok(())
 }
 
 const CORE: &str = "% of a core";
 
-/// Of each round, in percent of a core.
+/// What an Envoy took up to a moment.
+struct Looked {
+    cpu: Cpu,
+    wakeups: u64,
+    at: Instant,
+}
+
+impl Looked {
+    fn at(envoy: &Envoy) -> Self {
+        Self {
+            cpu: Cpu::of(envoy),
+            wakeups: proc::wakeups(envoy.process().pid()),
+            at: Instant::now(),
+        }
+    }
+}
+
+/// Of each round: in percent of a core, and wake-ups in a second.
 #[derive(Default)]
 struct Shares {
     all: Vec<f64>,
     main: Vec<f64>,
     workers: Vec<f64>,
+    wakeups: Vec<f64>,
 }
 
 impl Shares {
-    fn push(&mut self, cpu: Cpu, of: Duration) {
-        let percent = |cpu: Duration| 100.0 * cpu.as_secs_f64() / of.as_secs_f64();
+    fn push(&mut self, before: &Looked, after: &Looked) {
+        let seconds = (after.at - before.at).as_secs_f64();
+        let percent = |cpu: Duration| 100.0 * cpu.as_secs_f64() / seconds;
+        let cpu = after.cpu.since(before.cpu);
         self.all.push(percent(cpu.all));
         self.main.push(percent(cpu.main));
         self.workers.push(percent(cpu.workers));
+        self.wakeups
+            .push((after.wakeups - before.wakeups) as f64 / seconds);
     }
 }
 

@@ -9,6 +9,7 @@
 mod args;
 mod bodies;
 mod burst;
+mod calm;
 mod churn;
 mod cores;
 mod envoys;

@@ -30,10 +30,23 @@ pub(crate) fn cpu_of_main_thread(pid: i32) -> Duration {
     cpu_of_thread(pid, pid)
 }
 
-fn cpu_of_thread(pid: i32, tid: i32) -> Duration {
+/// How often the kernel let its living threads run: of idle ones, how often they woke up.
+pub(crate) fn wakeups(pid: i32) -> u64 {
+    let of_each = threads(pid).into_iter().map(|tid| schedstat(pid, tid)[2]);
+    of_each.sum()
+}
+
+/// CPU time of one thread.
+pub(crate) fn cpu_of_thread(pid: i32, tid: i32) -> Duration {
+    Duration::from_nanos(schedstat(pid, tid)[0])
+}
+
+/// Nanoseconds on a core, nanoseconds waiting for one, and how often it ran (Linux, Documentation/scheduler/sched-stats).
+fn schedstat(pid: i32, tid: i32) -> [u64; 3] {
     let text = read(&format!("/proc/{pid}/task/{tid}/schedstat"));
-    let nanos = text.split(' ').next().and_then(|text| text.parse().ok());
-    Duration::from_nanos(nanos.expect("schedstat"))
+    let numbers: Option<Vec<u64>> = text.split_whitespace().map(|text| text.parse().ok()).collect();
+    let numbers = numbers.and_then(|numbers| numbers.try_into().ok());
+    numbers.unwrap_or_else(|| panic!("schedstat of {tid}: {text}"))
 }
 
 /// Resident memory, in bytes.
@@ -95,5 +108,13 @@ mod tests {
         assert!(resident(pid) > 100_000, "a process must take memory");
         assert!(resident_peak(pid) >= resident(pid) / 2);
         assert!(cpu_of_threads(pid, "") > Duration::ZERO);
+    }
+
+    #[test]
+    fn counts_wakeups() {
+        let pid = std::process::id().cast_signed();
+        let before = wakeups(pid);
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(wakeups(pid) > before, "who sleeps must wake up");
     }
 }
