@@ -22,6 +22,7 @@ export class Host {
     this.log = [];
     this.stats = {};
     this.steps = 0;
+    this.sharedBytes = 0;
     this.tickPeriod = 0;
     this.module = new WebAssembly.Module(readFileSync(path));
     this.instance = new WebAssembly.Instance(this.module, this.#imports());
@@ -75,8 +76,23 @@ export class Host {
     return { action, ...this.#since(before) };
   }
 
+  /** Answers the open poll with these targets as changed, until the gate has taken them; gives what the module did meanwhile. */
+  change(n, targets) {
+    const open = () => this.sent.findLast(isSync);
+    const polled = open();
+    const before = this.#snapshot();
+    this.answer(polled, 200, JSON.stringify(answer(n, false, targets)));
+    this.tickUntil(() => open() !== polled, "the next poll");
+    return this.#since(before);
+  }
+
   #snapshot() {
-    return { calls: { ...this.calls }, steps: this.steps, memory: this.exports.memory.buffer.byteLength };
+    return {
+      calls: { ...this.calls },
+      steps: this.steps,
+      sharedBytes: this.sharedBytes,
+      memory: this.exports.memory.buffer.byteLength,
+    };
   }
 
   #since(before) {
@@ -87,6 +103,7 @@ export class Host {
     return {
       calls,
       steps: this.steps - before.steps,
+      sharedBytes: this.sharedBytes - before.sharedBytes,
       grown: this.exports.memory.buffer.byteLength - before.memory,
     };
   }
@@ -135,12 +152,14 @@ export class Host {
         const entry = this.shared.get(this.#text(key, keyLength));
         if (!entry) return NOT_FOUND;
         this.#u32(cas, entry.cas);
+        this.sharedBytes += entry.value.length;
         return this.#give(entry.value, out, outLength);
       },
       proxy_set_shared_data: (key, keyLength, at, length, cas) => {
         const name = this.#text(key, keyLength);
         const entry = this.shared.get(name);
         if (entry && cas !== 0 && entry.cas !== cas >>> 0) return CAS_MISMATCH;
+        this.sharedBytes += length;
         this.shared.set(name, { value: Buffer.from(this.#bytes(at, length)), cas: (entry?.cas ?? 0) + 1 });
         return OK;
       },
@@ -200,34 +219,40 @@ export class Host {
   }
 }
 
+const isSync = (call) => call.headers.includes("/v1/sync");
+
 /** A host whose module knows this many targets, ready since the first snapshot, found by cluster or by host. */
 export function warm(path, targets, { by = "cluster", state = "ready" } = {}) {
   const host = new Host(path, { control_plane: { cluster: "holdfast" } });
-  const isSync = (call) => call.headers.includes("/v1/sync");
   host.tickUntil(() => host.sent.some(isSync), "the first sync");
-  const call = host.sent.find(isSync);
-  host.answer(call, 200, JSON.stringify(snapshot(targets, by, state)));
+  const all = Array.from({ length: targets }, (_, n) => target(n, { by, state }));
+  host.answer(host.sent.find(isSync), 200, JSON.stringify(answer(1, true, all)));
   return host;
 }
 
 /** Of a target's cluster, and its host's first label: all of one length, so that hashing them takes the same. */
 export const name = (n) => `web-${String(n).padStart(5, "0")}`;
 
-function snapshot(targets, by, state) {
+/** The n-th target, as the control plane tells of it. */
+export function target(n, { by = "cluster", state = "ready", epoch = 1 } = {}) {
   return {
-    revision: { instance: "test", n: 1 },
-    full: true,
-    targets: Array.from({ length: targets }, (_, n) => ({
-      id: `shop/${name(n)}`,
-      state,
-      epoch: 1,
-      ready_endpoints: 1,
-      clusters: by === "cluster" ? [name(n)] : [],
-      hosts: by === "host" ? [`${name(n)}.example.com`] : [],
-      hold: { timeout_ms: 60000, max_requests: 1000, max_bytes: 67108864, unknown_body: 65536, on_control_plane_loss: "hold" },
-      release: { concurrency_per_endpoint: 100 },
-      confirm: { kind: "http", path: "/", timeout_ms: 1000, give_up_ms: 5000 },
-    })),
+    id: `shop/${name(n)}`,
+    state,
+    epoch,
+    ready_endpoints: 1,
+    clusters: by === "cluster" ? [name(n)] : [],
+    hosts: by === "host" ? [`${name(n)}.example.com`] : [],
+    hold: { timeout_ms: 60000, max_requests: 1000, max_bytes: 67108864, unknown_body: 65536, on_control_plane_loss: "hold" },
+    release: { concurrency_per_endpoint: 100 },
+    confirm: { kind: "http", path: "/", timeout_ms: 1000, give_up_ms: 5000 },
+  };
+}
+
+function answer(n, full, targets) {
+  return {
+    revision: { instance: "test", n },
+    full,
+    targets,
     removed: [],
     heartbeat_ms: 1000,
     forget_after_ms: 600000,
