@@ -47,15 +47,14 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
     let some = [(Way::Http1, None), (Way::Together, Some(SLOW))];
     for (way, rate) in size.pick(all.concat(), some.to_vec()) {
         let mut peaks = Vec::new();
-        for _ in 0..size.rounds().min(3) {
+        for _ in 0..size.rounds() {
             peaks.push(run(way, rate, length, &sums).await?);
         }
         add(report, way, rate, &peaks);
     }
     report.note(
         "Memory is the most that Envoy took, less what it took before the first upload was sent, by ten: resident (the kernel's \
-         peak) or allocated (Envoy's own word, asked for every 10 ms), whichever grew more. Each run is a fresh Envoy. Three runs of \
-         each: memory hardly differs.",
+         peak) or allocated (Envoy's own word, asked for every 10 ms), whichever grew more. Each run is a fresh Envoy.",
     );
     Ok(())
 }

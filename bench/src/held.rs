@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const OWN_SHARE: f64 = 300.0;
 const TO_PAUSING: f64 = 1.1;
 const IDLE: f64 = 1.0;
+/// Rounds in which CPU is measured too, which takes longest.
+const IDLE_ROUNDS: usize = 3;
 
 /// What is held.
 #[derive(Clone, Copy, Debug)]
@@ -68,10 +70,10 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
     let quiet = size.pick(Duration::from_secs(10), Duration::from_millis(500));
     for crowd in crowds {
         let mut runs = [Vec::new(), Vec::new()];
-        for round in 0..rounds(size, crowd) {
+        for round in 0..size.rounds() {
             for which in order(round, 2) {
                 let filter = [Filter::Holdfast, Filter::Pause][which];
-                let quiet = (round == 0).then_some(quiet);
+                let quiet = (round < IDLE_ROUNDS).then_some(quiet);
                 runs[which].push(run(filter, crowd, 1, quiet).await?);
             }
         }
@@ -81,28 +83,23 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
         return Ok(());
     }
     let most = of(Protocol::Http2, *http2.last().expect("some"));
-    let run = run(Filter::Holdfast, most, 2, Some(quiet)).await?;
+    let mut two_workers = Vec::new();
+    for _ in 0..IDLE_ROUNDS {
+        two_workers.push(run(Filter::Holdfast, most, 2, Some(quiet)).await?);
+    }
     idle(
         report,
         &format!("{}, two workers: CPU, Holdfast", most.shown()),
-        run.idle,
+        &two_workers,
     );
     report.note(
-        "Envoy has one worker, but where two are named. Memory hardly differs from run to run, so crowds of more than 1,000 are \
-         measured in three rounds, not seven; CPU at rest is that of one run each.",
+        "Envoy has one worker, but where two are named. CPU at rest is measured in the first three rounds.",
     );
     Ok(())
 }
 
 fn of(protocol: Protocol, requests: u32) -> Crowd {
     Crowd { protocol, requests }
-}
-
-fn rounds(size: Size, crowd: Crowd) -> usize {
-    match crowd.requests {
-        ..=1_000 => size.rounds(),
-        _ => size.rounds().min(3),
-    }
 }
 
 impl Crowd {
@@ -266,13 +263,13 @@ fn add(report: &mut Report, crowd: Crowd, [holdfast, pause]: &[Vec<Run>; 2]) {
         "ratio",
         ratio.median,
     );
-    idle(report, &format!("{what}: CPU, Holdfast"), holdfast[0].idle);
-    let pausing: Vec<f64> = pause[0].idle.into_iter().collect();
+    idle(report, &format!("{what}: CPU, Holdfast"), holdfast);
+    let pausing: Vec<f64> = pause.iter().filter_map(|run| run.idle).collect();
     report.figure(format!("{what}: CPU, only pausing"), "% of a core", &pausing);
 }
 
-fn idle(report: &mut Report, what: &str, percent: Option<f64>) {
-    let percent = percent.expect("measured in the first round");
-    report.figure(what, "% of a core", &[percent]);
-    report.at_most(what, IDLE, "% of a core", percent);
+fn idle(report: &mut Report, what: &str, runs: &[Run]) {
+    let percents: Vec<f64> = runs.iter().filter_map(|run| run.idle).collect();
+    let percent = report.figure(what, "% of a core", &percents);
+    report.at_most(what, IDLE, "% of a core", percent.median);
 }

@@ -38,3 +38,4 @@ mod warm;
 mod report;
 
 pub use args::{Args, Name, Size};
+pub use report::{Figure, Goal, Report};
