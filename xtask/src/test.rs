@@ -141,7 +141,7 @@ fn e2e(filter: Option<&str>) -> anyhow::Result<Outcome> {
     let parts = Parts::build()?;
     let panics = dist::filter_that_panics()?;
     let modules = bench::modules()?;
-    let mut command = cargo(["test", "--release", "--no-fail-fast"]);
+    let mut command = cargo(["test", "--profile", "bench", "--no-fail-fast"]);
     command.args(["--package", "e2e", "--package", "bench"]);
     parts.tell(&mut command);
     command.env("HOLDFAST_WASM_TEST", panics);
