@@ -1,4 +1,5 @@
-//! How many host calls a warm request makes, counted and not timed: by Node, with the host of the filter's own tests.
+//! What the filter asks of its host for a warm request and for a change, counted and not timed: by Node, with the host of the
+//! filter's own tests.
 
 use std::process::Command;
 
@@ -12,10 +13,28 @@ pub(crate) struct HostCalls {
     pub(crate) by_host: f64,
 }
 
-/// Counts.
+/// What a change of one target takes, the relay's part and a gate's together: the mean of many.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct OfAChange {
+    pub(crate) calls: f64,
+    /// Bytes of shared data, read and written.
+    pub(crate) bytes: f64,
+}
+
+/// Counts those of a warm request.
 pub(crate) fn of_a_warm_request() -> anyhow::Result<HostCalls> {
+    count(REQUEST, &[])
+}
+
+/// Counts those of a change, where so many targets are known.
+pub(crate) fn of_a_change(targets: usize) -> anyhow::Result<OfAChange> {
+    count(CHANGE, &[targets])
+}
+
+fn count<T: serde::de::DeserializeOwned>(script: &str, numbers: &[usize]) -> anyhow::Result<T> {
     let mut command = Command::new("node");
-    command.args(["--input-type=module", "--eval", SCRIPT]);
+    command.args(["--input-type=module", "--eval", script, "--"]);
+    command.args(numbers.iter().map(usize::to_string));
     command
         .current_dir(binaries::root())
         .env("MODULE", binaries::wasm());
@@ -25,7 +44,13 @@ pub(crate) fn of_a_warm_request() -> anyhow::Result<HostCalls> {
     serde_json::from_slice(&output.stdout).with_context(|| format!("node: {errors}"))
 }
 
-const SCRIPT: &str = r#"
+const CHANGE: &str = r#"
+    const { costsOfAChange } = await import(`${process.cwd()}/wasm-filter/tests/host.mjs`);
+    const { sharedBytes, calls } = costsOfAChange(process.env.MODULE, Number(process.argv.at(-1)));
+    console.log(JSON.stringify({ calls, bytes: sharedBytes }));
+"#;
+
+const REQUEST: &str = r#"
     const { name, warm } = await import(`${process.cwd()}/wasm-filter/tests/host.mjs`);
     const count = (by, request) => Math.max(...[1, 10_000].map((targets) => {
         const { action, calls } = warm(process.env.MODULE, targets, { by }).request(1000, request(name(targets - 1)));

@@ -105,6 +105,7 @@ fn quoted(name: Name) -> &'static [&'static str] {
         Name::Churn => &[
             "a worker: 10000 targets to 100, pair by pair",
             "the relay: 10000 targets to 100, pair by pair",
+            "shared data of a change: 10000 targets to 100",
         ],
         Name::Size => &["bytes of holdfast.wasm"],
     }

@@ -2,7 +2,7 @@
 // The second is the same module with a call at the beginning of every function and loop.
 
 import assert from "node:assert/strict";
-import { name, target, warm } from "./host.mjs";
+import { costsOfAChange, name, warm } from "./host.mjs";
 
 const [shipped, stepped, filter = ""] = process.argv.slice(2);
 const MANY = 10_000;
@@ -74,7 +74,7 @@ const tests = {
   },
 
   a_change_costs_the_same_however_many_targets_there_are() {
-    const [few, many] = [100, MANY].map(costsOfAChange);
+    const [few, many] = [100, MANY].map((targets) => costsOfAChange(stepped, targets));
     for (const [what, cost] of Object.entries(few)) {
       console.log(`  ${what} of a change: ${cost} of 100 targets, ${many[what]} of ${MANY}`);
       assert.ok(cost > 0, `must be counted: ${what}`);
@@ -82,29 +82,6 @@ const tests = {
     }
   },
 };
-
-/** What relay and gate, here in one VM, do for a change of one target, on average: an answer to a poll, published and read. */
-function costsOfAChange(targets) {
-  const host = warm(stepped, targets);
-  let n = 1;
-  const one = () => {
-    n += 1;
-    const changed = target((n * 7919) % targets, { state: n % 2 ? "ready" : "asleep", epoch: n });
-    return host.change(n, [changed]);
-  };
-  // Until the latest changes, which all gates can read one by one, are as many as are ever kept.
-  for (let left = 500; left > 0; left--) one();
-  const sum = { steps: 0, bytes: 0, calls: 0 };
-  const changes = 300;
-  for (let left = changes; left > 0; left--) {
-    const { steps, sharedBytes, calls } = one();
-    sum.steps += steps;
-    sum.bytes += sharedBytes;
-    sum.calls += Object.values(calls).reduce((a, b) => a + b);
-  }
-  return { steps: sum.steps / changes, "bytes of shared data": sum.bytes / changes, "host calls": sum.calls / changes };
-}
-
 
 /** Functions entered and loops gone round in one request, on average over the targets. */
 function steps(targets, by, request) {
