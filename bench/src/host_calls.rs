@@ -51,11 +51,11 @@ const CHANGE: &str = r#"
 "#;
 
 const REQUEST: &str = r#"
-    const { name, warm } = await import(`${process.cwd()}/wasm-filter/tests/host.mjs`);
+    const { name, total, warm } = await import(`${process.cwd()}/wasm-filter/tests/host.mjs`);
     const count = (by, request) => Math.max(...[1, 10_000].map((targets) => {
         const { action, calls } = warm(process.env.MODULE, targets, { by }).request(1000, request(name(targets - 1)));
         if (action !== 0) throw new Error(`must pass with ${targets} targets, by ${by}`);
-        return Object.values(calls).reduce((sum, n) => sum + n, 0);
+        return total(calls);
     }));
     console.log(JSON.stringify({
         by_cluster: count("cluster", (cluster) => ({ cluster })),

@@ -230,6 +230,9 @@ export function warm(path, targets, { by = "cluster", state = "ready" } = {}) {
   return host;
 }
 
+/** Host calls of all kinds together. */
+export const total = (calls) => Object.values(calls).reduce((sum, n) => sum + n, 0);
+
 /** What relay and gate, here in one VM, do for a change of one target, on average: an answer to a poll, published and read. */
 export function costsOfAChange(path, targets) {
   const host = warm(path, targets);
@@ -247,7 +250,7 @@ export function costsOfAChange(path, targets) {
     const { steps, sharedBytes, calls } = one();
     sum.steps += steps;
     sum.sharedBytes += sharedBytes;
-    sum.calls += Object.values(calls).reduce((a, b) => a + b);
+    sum.calls += total(calls);
   }
   for (const what in sum) sum[what] /= changes;
   return sum;
