@@ -178,13 +178,16 @@ impl File {
     }
 
     fn look(&mut self, target: &Arc<ShownTarget>, seen: Option<&TargetStatus>, wall: Timestamp, now: Time) {
+        let mut under_way = self.under_way.as_ref();
         if self.target.uid != target.uid {
             // Another of the same name.
             self.written = None;
+            under_way = None;
         }
         self.target = Arc::clone(target);
         let known = self.known();
-        let wanted = desired(target, seen, known, wall);
+        // Built on what is being written, so that what has not changed since keeps its times, and is no difference.
+        let wanted = desired(target, seen, under_way.or(known), wall);
         let urgency = wanted.as_ref().and_then(|wanted| compare(wanted, known));
         self.due = match (wanted, urgency) {
             (Some(status), Some(urgency)) if !self.is_settled(&status) => Some(Due {

@@ -117,6 +117,23 @@ fn what_changes_while_it_is_written_is_written_after_it() {
 }
 
 #[test]
+fn a_look_while_it_is_written_is_no_difference() {
+    let mut play = Play::new(&["web"]);
+    play.sees("web", "asleep");
+    let job = play.begin().unwrap();
+    // The time of a condition that is new would be another by now.
+    play.passes(1_000);
+    play.look();
+    play.end(job);
+    play.passes(250);
+    let again = play.desk.poll(play.now);
+    assert!(
+        again.is_none(),
+        "must not be written again before the next look: {again:?}"
+    );
+}
+
+#[test]
 fn urgent_ones_go_first_and_then_the_oldest() {
     let mut play = Play::new(&["a", "b", "c"]);
     for name in ["a", "b", "c"] {
