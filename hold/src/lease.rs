@@ -12,6 +12,10 @@ pub struct Candidate {
     unchanged: u32,
     /// The owner has been seen to beat.
     beaten: bool,
+    /// Of the owner's last beat to the next, in ticks.
+    stride: u32,
+    /// The owner has been rung since its last beat, and so does not rest any more.
+    rung: bool,
 }
 
 /// What to do at this tick.
@@ -27,11 +31,15 @@ pub enum Step {
 
 impl Candidate {
     /// Ticks without a new beat after which the lease is taken: long enough that a worker that is busy for a few ticks
-    /// keeps it, short enough that a held request does not notice.
+    /// keeps it, short enough that a held request does not notice. An owner at rest has two and a half strides if those are more,
+    /// until it is rung.
     pub const PATIENCE: u32 = 5;
 
-    /// Ticks from one beat to the next of an owner at rest: two and a half of them are the others' patience.
-    pub const REST_TICKS: u32 = 2;
+    /// Ticks from one beat to the next of an owner to which nothing happens: two and a half of them are the patience.
+    pub const QUIET_TICKS: u32 = 2;
+
+    /// Ticks from one beat to the next of an owner that nobody needs: no row names a target.
+    pub const REST_TICKS: u32 = 5;
 
     /// `preferred` takes a vacant lease at once: the singleton service, which outlives every listener.
     pub fn new(me: Member, preferred: bool) -> Self {
@@ -41,6 +49,8 @@ impl Candidate {
             seen: None,
             unchanged: 0,
             beaten: false,
+            stride: 1,
+            rung: false,
         }
     }
 
@@ -52,7 +62,15 @@ impl Candidate {
     /// True if the owner has beaten lately. The queue of a dead VM must not be rung: Envoy may deliver the message to
     /// another context of the VM that took its place.
     pub fn owner_is_fresh(&self) -> bool {
-        self.beaten && self.unchanged <= Self::REST_TICKS
+        self.beaten && self.unchanged <= self.stride.max(Self::QUIET_TICKS)
+    }
+
+    /// Somebody here needs the owner and has rung it, when the lease stood so: it beats within a tick, or is dead.
+    pub fn owner_was_rung(&mut self, lease: &Lease) {
+        self.look(Some(lease));
+        if !std::mem::replace(&mut self.rung, true) {
+            self.unchanged = 0;
+        }
     }
 
     /// True if the owner had beaten anew at the last look.
@@ -60,25 +78,22 @@ impl Candidate {
         self.beaten && self.unchanged == 0
     }
 
-    /// Looks at the lease as it stands in shared data.
-    pub fn tick(&mut self, lease: Option<&Lease>) -> Step {
+    /// Looks at the lease as it stands in shared data. `stride` is how many ticks from now this candidate will beat again at the
+    /// latest, should the lease be its own.
+    pub fn tick(&mut self, lease: Option<&Lease>, stride: u32) -> Step {
         if let Some(lease) = lease.filter(|lease| self.owns(lease)) {
             self.unchanged = 0;
             return Step::Beat(Lease {
                 beat: lease.beat + 1,
+                stride,
                 ..lease.clone()
             });
         }
-        let now = Some(lease.map(|lease| (lease.term, lease.beat)));
-        if now == self.seen {
+        if !self.look(lease) {
             self.unchanged = self.unchanged.saturating_add(1);
-        } else {
-            self.beaten = self.seen.is_some();
-            self.seen = now;
-            self.unchanged = 0;
         }
         let vacant = lease.is_none_or(|lease| lease.owner.is_none());
-        if self.unchanged < Self::PATIENCE && !(vacant && self.preferred) {
+        if self.unchanged < self.patience() && !(vacant && self.preferred) {
             return Step::Wait;
         }
         self.unchanged = 0;
@@ -86,7 +101,30 @@ impl Candidate {
             owner: Some(self.me),
             term: lease.map_or(0, |lease| lease.term) + 1,
             beat: 0,
+            stride: 1,
         })
+    }
+
+    /// True if the owner has beaten since the last look.
+    fn look(&mut self, lease: Option<&Lease>) -> bool {
+        let now = Some(lease.map(|lease| (lease.term, lease.beat)));
+        if now == self.seen {
+            return false;
+        }
+        self.beaten = self.seen.is_some();
+        self.seen = now;
+        self.unchanged = 0;
+        self.stride = lease.map_or(1, |lease| lease.stride);
+        self.rung = false;
+        true
+    }
+
+    fn patience(&self) -> u32 {
+        if self.rung {
+            return Self::PATIENCE;
+        }
+        // Two and a half.
+        Self::PATIENCE.max(self.stride.saturating_mul(5) / 2)
     }
 }
 
@@ -111,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_preferred_candidate_takes_a_vacant_lease_at_once() {
-        let Step::Take(lease) = mk(1, true).tick(None) else {
+        let Step::Take(lease) = mk(1, true).tick(None, 1) else {
             panic!("must take")
         };
         assert_eq!(lease.term, 1);
@@ -121,10 +159,10 @@ mod tests {
     fn others_wait_five_ticks() {
         let mut candidate = mk(2, false);
         for _ in 0..Candidate::PATIENCE {
-            assert_eq!(candidate.tick(None), Step::Wait);
+            assert_eq!(candidate.tick(None, 1), Step::Wait);
         }
         assert!(
-            matches!(candidate.tick(None), Step::Take(_)),
+            matches!(candidate.tick(None, 1), Step::Take(_)),
             "must take after five unchanged ticks"
         );
     }
@@ -133,18 +171,18 @@ mod tests {
     fn a_beating_lease_is_left_alone() {
         let mut owner = mk(1, true);
         let mut other = mk(2, true);
-        let Step::Take(mut lease) = owner.tick(None) else {
+        let Step::Take(mut lease) = owner.tick(None, 1) else {
             panic!("must take")
         };
         for _ in 0..20 {
-            assert_eq!(other.tick(Some(&lease)), Step::Wait);
-            let Step::Beat(next) = owner.tick(Some(&lease)) else {
+            assert_eq!(other.tick(Some(&lease), 1), Step::Wait);
+            let Step::Beat(next) = owner.tick(Some(&lease), 1) else {
                 panic!("must beat")
             };
             lease = next;
         }
         let mut waits = 0;
-        while other.tick(Some(&lease)) == Step::Wait {
+        while other.tick(Some(&lease), 1) == Step::Wait {
             waits += 1;
             assert!(waits <= Candidate::PATIENCE, "must take a dead owner's lease");
         }
@@ -152,41 +190,91 @@ mod tests {
 
     #[test]
     fn an_owner_at_rest_keeps_its_lease_and_may_be_rung() {
-        let mut owner = mk(1, true);
-        let mut other = mk(2, false);
-        let Step::Take(mut lease) = owner.tick(None) else {
-            panic!("must take")
-        };
-        // Known to beat once it has been seen to.
-        for tick in 0..Candidate::REST_TICKS * 20 {
-            assert_eq!(other.tick(Some(&lease)), Step::Wait);
-            assert_eq!(
-                other.owner_is_fresh(),
-                tick >= Candidate::REST_TICKS,
-                "at tick {tick}"
-            );
-            if (tick + 1).is_multiple_of(Candidate::REST_TICKS)
-                && let Step::Beat(next) = owner.tick(Some(&lease))
-            {
-                lease = next;
+        for stride in [Candidate::QUIET_TICKS, Candidate::REST_TICKS] {
+            let (mut other, lease) = rested(stride);
+            // One tick may come late.
+            for _ in 0..stride {
+                assert_eq!(other.tick(Some(&lease), 1), Step::Wait);
+                assert!(other.owner_is_fresh());
             }
+            assert_eq!(other.tick(Some(&lease), 1), Step::Wait);
+            assert!(
+                !other.owner_is_fresh(),
+                "must not be rung once it has missed a beat"
+            );
         }
-        // One tick may come late.
-        other.tick(Some(&lease));
-        for _ in 0..Candidate::REST_TICKS {
-            other.tick(Some(&lease));
-            assert!(other.owner_is_fresh());
+    }
+
+    #[test]
+    fn an_owner_that_died_at_rest_loses_its_lease_after_two_and_a_half_strides() {
+        for stride in [Candidate::QUIET_TICKS, Candidate::REST_TICKS] {
+            let (mut other, lease) = rested(stride);
+            let mut waited = 0;
+            while other.tick(Some(&lease), 1) == Step::Wait {
+                waited += 1;
+                assert!(waited < 100, "must take the lease");
+            }
+            assert_eq!(waited + 1, stride * 5 / 2, "with a stride of {stride}");
         }
-        other.tick(Some(&lease));
+    }
+
+    #[test]
+    fn an_owner_that_is_rung_at_rest_has_five_ticks() {
+        let (mut other, lease) = rested(Candidate::REST_TICKS);
+        for _ in 0..3 {
+            assert_eq!(other.tick(Some(&lease), 1), Step::Wait);
+        }
+        other.owner_was_rung(&lease);
+        for tick in 1..Candidate::PATIENCE {
+            assert_eq!(other.tick(Some(&lease), 1), Step::Wait, "at tick {tick}");
+            // Whoever needs it may ring again: it has no more time for that.
+            other.owner_was_rung(&lease);
+        }
         assert!(
-            !other.owner_is_fresh(),
-            "must not be rung once it has missed a beat"
+            matches!(other.tick(Some(&lease), 1), Step::Take(_)),
+            "must take after five ticks"
         );
     }
 
     #[test]
+    fn an_owner_that_beats_when_it_is_rung_rests_again() {
+        let (mut other, mut lease) = rested(Candidate::REST_TICKS);
+        other.owner_was_rung(&lease);
+        lease.beat += 1;
+        for tick in 0..2 * Candidate::REST_TICKS {
+            assert_eq!(other.tick(Some(&lease), 1), Step::Wait, "at tick {tick}");
+        }
+    }
+
+    /// A candidate that has just seen a beat of an owner with such a stride, and the lease.
+    fn rested(stride: u32) -> (Candidate, Lease) {
+        let mut owner = mk(1, true);
+        let mut other = mk(2, false);
+        let Step::Take(mut lease) = owner.tick(None, 1) else {
+            panic!("must take")
+        };
+        other.tick(Some(&lease), 1);
+        for _ in 0..20 {
+            let Step::Beat(next) = owner.tick(Some(&lease), stride) else {
+                panic!("must beat")
+            };
+            lease = next;
+            for tick in 0..stride {
+                assert_eq!(other.tick(Some(&lease), 1), Step::Wait);
+                assert!(other.owner_is_fresh(), "at tick {tick} of {stride}");
+                assert_eq!(other.owner_beats(), tick == 0, "at tick {tick} of {stride}");
+            }
+        }
+        let Step::Beat(last) = owner.tick(Some(&lease), stride) else {
+            panic!("must beat")
+        };
+        assert_eq!(other.tick(Some(&last), 1), Step::Wait);
+        (other, last)
+    }
+
+    #[test]
     fn a_new_user_of_the_owners_id_does_not_own_the_lease() {
-        let Step::Take(lease) = mk(1, true).tick(None) else {
+        let Step::Take(lease) = mk(1, true).tick(None, 1) else {
             panic!("must take")
         };
         let heir = Candidate::new(

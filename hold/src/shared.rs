@@ -51,15 +51,17 @@ pub mod keys {
     }
 }
 
-/// Who runs the relay. Its owner raises `beat` at every tick.
+/// Who runs the relay. Its owner raises `beat` every `stride` ticks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// `None` once the owner has ended well.
     pub owner: Option<Member>,
     /// Raised at every change of owner.
     pub term: u64,
-    /// Raised by the owner at every tick.
+    /// Raised by the owner as long as it lives.
     pub beat: u64,
+    /// Ticks from this beat to the next, at most: 1, and more while the owner rests.
+    pub stride: u32,
 }
 
 /// One root context that has registered.
@@ -159,17 +161,34 @@ pub struct Row {
     pub nonce: u64,
     /// Newest head that the gate has applied.
     pub applied: u64,
-    /// Raised at least every [`Row::BEAT_TICKS`] ticks while the VM lives.
+    /// Raised at least every [`Row::beat_ticks`] ticks while the VM lives.
     pub beat: u64,
     /// Targets with something held, in flight, or an arrival within [`Row::RECENT`].
     pub entries: Vec<RowEntry>,
 }
 
 impl Row {
-    /// A gate writes its row at least this often.
+    /// A gate writes a row that names a target at least this often, in ticks.
     pub const BEAT_TICKS: u32 = 5;
+    /// A gate writes a row that names no target at least this often, in ticks.
+    pub const REST_TICKS: u32 = 10;
     /// How long an arrival is listed: longer than the relay needs to have it acknowledged by the control plane.
     pub const RECENT: std::time::Duration = std::time::Duration::from_secs(60);
+
+    /// Ticks from this beat to the next, at most.
+    pub fn beat_ticks(&self) -> u32 {
+        if self.entries.is_empty() {
+            Self::REST_TICKS
+        } else {
+            Self::BEAT_TICKS
+        }
+    }
+
+    /// True if the two rows say the same, whenever they were written.
+    pub(crate) fn says_the_same_as(&self, other: &Self) -> bool {
+        let ageless = |row: &Self| -> Vec<_> { row.entries.iter().map(RowEntry::without_age).collect() };
+        self.applied == other.applied && ageless(self) == ageless(other)
+    }
 }
 
 /// Use of one target as one gate sees it.
@@ -185,6 +204,15 @@ pub struct RowEntry {
     pub idle_ms: Option<u64>,
     /// The epoch in which this gate has had a yes.
     pub proven: Option<u64>,
+}
+
+impl RowEntry {
+    fn without_age(&self) -> Self {
+        Self {
+            idle_ms: None,
+            ..*self
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hold::{Candidate, Time};
+use hold::{Candidate, Relay, Row, Time};
 
 use crate::host;
 use crate::relaying::Relaying;
@@ -21,9 +21,8 @@ impl Station {
         if now < self.next_beat.get() {
             return;
         }
+        let step = self.ticks_since_beat(now);
         self.next_beat.set(now + self.config.ticks.period);
-        // A tick at rest stands for all those that were left out.
-        let step = self.stride();
         let before = self.ticks.get();
         self.ticks.set(before.wrapping_add(step));
         let passes = |every: u32| before / every != self.ticks.get() / every;
@@ -36,15 +35,30 @@ impl Station {
             self.shown.set(None);
         }
         let changed = self.with_gate(|gate| gate.row_changed()).unwrap_or(false);
-        self.quiet.set(if changed {
+        let news = self.with_relay(Relay::take_news).unwrap_or(false);
+        self.quiet.set(if changed || news {
             0
         } else {
             self.quiet.get().saturating_add(1)
         });
-        if changed || passes(hold::Row::BEAT_TICKS) {
+        if changed || passes(Row::BEAT_TICKS) {
             self.write_row(now);
         }
-        self.beat_lease(now, step);
+        // Promised with the beat of a lease; a gate looks at that first.
+        let promised = self.relaying.borrow().as_ref().map_or(1, |_| self.rest());
+        self.beat_lease(now, step, promised);
+        let relays = self.relaying.borrow().is_some();
+        self.stride.set(if relays { promised } else { self.rest() });
+    }
+
+    /// Ticks since the last beat, those that were left out at rest included. A thread that stood still has no more to count.
+    fn ticks_since_beat(&self, now: Time) -> u32 {
+        let due = self.next_beat.get();
+        let late = now.saturating_sub(due).as_nanos() / self.config.ticks.period.as_nanos().max(1);
+        u32::try_from(late)
+            .unwrap_or(u32::MAX)
+            .saturating_add(1)
+            .min(self.stride.get())
     }
 
     /// A gate that was silent for so long that it was forgotten comes back as a new one.
@@ -71,7 +85,8 @@ impl Station {
             .chain(relay)
             .min()
             .map(|at| at.saturating_sub(now));
-        let longest = self.config.ticks.period * self.stride();
+        // A rest begins with a beat, and may end before the next.
+        let longest = self.config.ticks.period * self.stride.get().min(self.rest());
         let period = due.unwrap_or(longest).clamp(TICK_MIN.min(longest), longest);
         // Coarse steps, so that the period is not set anew at every callback.
         let period = Duration::from_millis((u64::try_from(period.as_millis()).unwrap_or(100) / 5).max(1) * 5);
@@ -80,23 +95,24 @@ impl Station {
         }
     }
 
-    /// Ticks from one beat to the next: 1, and more at rest.
-    fn stride(&self) -> u32 {
-        let is_quiet = self.quiet.get() >= RESTS_AFTER
-            && self.with_gate(|gate| gate.poll_timeout(Time::ZERO).is_none() && !gate.row_changed())
-                != Some(false);
+    /// Ticks from one beat to the next, as things are: 1, and more at rest.
+    fn rest(&self) -> u32 {
+        let is_quiet =
+            self.quiet.get() >= RESTS_AFTER && self.with_gate(|gate| gate.row_changed()) != Some(true);
         if !is_quiet {
             return 1;
         }
         match self.relaying.borrow().as_ref() {
             // The others count its beats.
             Some(relaying) if relaying.is_idle() => Candidate::REST_TICKS,
-            Some(_) => 1,
+            Some(_) => Candidate::QUIET_TICKS,
             // What is published a gate is told by a bell, from a relay that lives.
-            None if self.gate.borrow().is_some()
-                && self.with_candidate(|candidate| candidate.owner_beats()) == Some(true) =>
-            {
-                hold::Row::BEAT_TICKS
+            None if self.with_candidate(|candidate| candidate.owner_beats()) == Some(true) => {
+                match self.with_gate(|gate| gate.is_idle()) {
+                    Some(true) => Row::REST_TICKS,
+                    Some(false) => Row::BEAT_TICKS,
+                    None => 1,
+                }
             }
             None => 1,
         }

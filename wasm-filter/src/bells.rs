@@ -12,6 +12,10 @@ impl Station {
     /// A message has come: takes it, and lets others ring again.
     pub(crate) fn hear(&self) {
         self.rung.set(false);
+        if self.relaying.borrow().is_some() {
+            // Who has rung waits for a beat.
+            self.quiet.set(0);
+        }
         let heard = self
             .place
             .borrow()
@@ -23,14 +27,14 @@ impl Station {
         }
     }
 
-    pub(crate) fn ring_self(&self) {
+    /// True if a message is on its way.
+    pub(crate) fn ring_self(&self) -> bool {
         if self.rung.replace(true) {
-            return;
+            return true;
         }
         let queue = self.place.borrow().as_ref().map(|place| place.queue);
-        if !queue.is_some_and(host::queue_push) {
-            self.rung.set(false);
-        }
+        self.rung.set(queue.is_some_and(host::queue_push));
+        self.rung.get()
     }
 
     pub(crate) fn ring_relay(&self) {
@@ -42,21 +46,21 @@ impl Station {
             return;
         }
         let (lease, _) = shared::get::<Lease>(keys::LEASE);
-        if let Some(owner) = lease.and_then(|lease| lease.owner) {
-            self.ring(owner);
+        let Some(lease) = lease else { return };
+        if lease.owner.is_some_and(|owner| self.ring(owner)) {
+            self.with_candidate(|candidate| candidate.owner_was_rung(&lease));
         }
     }
 
-    /// Rings another member, unless it has not yet heard the last message.
-    pub(crate) fn ring(&self, member: Member) {
+    /// Rings another member, unless it has not yet heard the last message. True if a message is on its way.
+    pub(crate) fn ring(&self, member: Member) -> bool {
         if Some(member) == self.member() {
-            self.ring_self();
-            return;
+            return self.ring_self();
         }
         let bell = keys::bell(member.id);
         let (state, number) = host::shared_get(&bell).unwrap_or((Vec::new(), host::CREATE));
         if !state.is_empty() || !host::shared_cas(&bell, b"!", number) {
-            return;
+            return true;
         }
         let key = (member.id, member.nonce);
         let known = self
@@ -68,15 +72,17 @@ impl Station {
         let queue = known.or_else(|| host::queue_resolve(&self.vm_id, &keys::queue(member.id)));
         let Some(queue) = queue else {
             host::shared_put(&bell, b"");
-            return;
+            return false;
         };
         if known.is_none() {
             let mut queues = self.queues.borrow_mut();
             queues.retain(|((id, _), _)| *id != member.id);
             queues.push((key, queue));
         }
-        if !host::queue_push(queue) {
+        let pushed = host::queue_push(queue);
+        if !pushed {
             host::shared_put(&bell, b"");
         }
+        pushed
     }
 }

@@ -52,10 +52,11 @@ impl Relaying {
 }
 
 impl Station {
-    /// One look at the lease, so many ticks after the last: beats it, takes it, or steps down.
-    pub(crate) fn beat_lease(&self, now: Time, ticks: u32) {
+    /// One look at the lease, so many ticks after the last: beats it, takes it, or steps down. The next is `stride` ticks from now
+    /// at the latest, if it is ours.
+    pub(crate) fn beat_lease(&self, now: Time, ticks: u32, stride: u32) {
         let (lease, number) = shared::get::<Lease>(keys::LEASE);
-        let step = self.with_candidate(|candidate| candidate.tick(lease.as_ref()));
+        let step = self.with_candidate(|candidate| candidate.tick(lease.as_ref(), stride));
         match step {
             Some(LeaseStep::Beat(lease)) if self.relaying.borrow().is_none() => {
                 // Ours, but a write of ours has failed: a new term, so that what is reported in it counts as newer.

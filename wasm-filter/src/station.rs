@@ -58,8 +58,10 @@ pub(crate) struct Station {
     pub(crate) next_beat: Cell<Time>,
     pub(crate) ticks: Cell<u32>,
     pub(crate) tick_period: Cell<Duration>,
-    /// Beats since anything happened to the row.
+    /// Beats since anything happened to the row, or to any row if this is the relay.
     pub(crate) quiet: Cell<u32>,
+    /// Ticks from the last beat to the next, at most, as written into the lease if this is the relay.
+    pub(crate) stride: Cell<u32>,
     ended: Cell<bool>,
 }
 
@@ -98,6 +100,7 @@ impl Station {
             ticks: Cell::new(0),
             tick_period: Cell::new(Duration::ZERO),
             quiet: Cell::new(0),
+            stride: Cell::new(1),
             ended: Cell::new(false),
         }
     }
@@ -272,6 +275,7 @@ impl Station {
 
     fn write_news(&self, now: Time) {
         if self.with_gate(|gate| gate.row_is_urgent()).unwrap_or(false) {
+            self.quiet.set(0);
             self.write_row(now);
             self.ring_relay();
         }

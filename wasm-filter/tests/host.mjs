@@ -12,6 +12,7 @@ export class Host {
     this.config = Buffer.from(JSON.stringify(config));
     this.now = 1_000_000_000n;
     this.shared = new Map();
+    /** Of all VMs: name, messages, and whose it is. */
     this.queues = [];
     this.properties = { plugin_vm_id: "vm", "xds\0node\0id": "node-1" };
     this.headers = {};
@@ -24,6 +25,8 @@ export class Host {
     this.steps = 0;
     this.sharedBytes = 0;
     this.tickPeriod = 0;
+    /** When the next tick is due. */
+    this.due = this.now;
     this.module = new WebAssembly.Module(readFileSync(path));
     this.instance = new WebAssembly.Instance(this.module, this.#imports());
     this.exports = this.instance.exports;
@@ -54,6 +57,21 @@ export class Host {
     return ticks;
   }
 
+  tick() {
+    this.#tickLater();
+    this.exports.proxy_on_tick(ROOT);
+  }
+
+  /** Rings and is rung by another VM of the same Envoy, and shares data with it. */
+  shareWith(other) {
+    this.shared = other.shared;
+    this.queues = other.queues;
+  }
+
+  #tickLater() {
+    this.due = this.now + BigInt(this.tickPeriod) * 1_000_000n;
+  }
+
   /** Answers a call that the module has sent, as an upstream would. */
   answer(call, status, body) {
     this.headers = { ":status": String(status), "x-envoy-upstream-service-time": "1" };
@@ -65,15 +83,40 @@ export class Host {
   /** One request from its first callback to its last; gives what the module did meanwhile. */
   request(id, { cluster, headers = {} }) {
     const before = this.#snapshot();
-    this.properties["xds\0cluster_name"] = cluster;
-    this.headers = headers;
-    this.exports.proxy_on_context_create(id, ROOT);
-    const action = this.exports.proxy_on_request_headers(id, 4, 1);
+    const action = this.begin(id, { cluster, headers });
     this.exports.proxy_on_response_headers?.(id, 2, 0);
     this.exports.proxy_on_done?.(id);
     this.exports.proxy_on_log?.(id);
     this.exports.proxy_on_delete(id);
     return { action, ...this.#since(before) };
+  }
+
+  /** The first callback of a request; gives what the filter wants. */
+  begin(id, { cluster, headers = {} }) {
+    this.properties["xds\0cluster_name"] = cluster;
+    this.headers = headers;
+    this.exports.proxy_on_context_create(id, ROOT);
+    const action = this.exports.proxy_on_request_headers(id, 4, 1);
+    this.headers = {};
+    return action;
+  }
+
+  /** True once the VM has taken the lease. */
+  isRelay() {
+    return this.log.some((line) => line.includes("relay of this Envoy"));
+  }
+
+  /** True once the VM has had the lease and has it no more. */
+  gaveUp() {
+    return this.log.some((line) => line.includes("no longer the relay"));
+  }
+
+  /** Answers every report that has been sent, as a control plane would that takes it. */
+  answerReports() {
+    for (const call of this.sent.filter((call) => isReport(call) && !call.answered)) {
+      call.answered = true;
+      this.answer(call, 204, "");
+    }
   }
 
   /** Answers the open poll with these targets as changed, until the gate has taken them; gives what the module did meanwhile. */
@@ -133,7 +176,11 @@ export class Host {
     const env = {
       proxy_log: (level, at, length) => { this.log.push(this.#text(at, length)); return OK; },
       proxy_get_log_level: (at) => { this.#u32(at, 2); return OK; },
-      proxy_set_tick_period_milliseconds: (period) => { this.tickPeriod = period; return OK; },
+      proxy_set_tick_period_milliseconds: (period) => {
+        this.tickPeriod = period;
+        this.#tickLater();
+        return OK;
+      },
       proxy_get_buffer_bytes: (kind, start, max, at, length) =>
         this.#give(kind === 7 ? this.config : this.body, at, length),
       proxy_get_property: (at, length, out, outLength) => {
@@ -164,16 +211,22 @@ export class Host {
         return OK;
       },
       proxy_register_shared_queue: (at, length, out) => {
-        this.#u32(out, this.queues.push([]));
+        this.#u32(out, this.queues.push({ name: this.#text(at, length), messages: [], owner: this }));
         return OK;
       },
-      proxy_resolve_shared_queue: () => NOT_FOUND,
+      proxy_resolve_shared_queue: (vm, vmLength, at, length, out) => {
+        const name = this.#text(at, length);
+        const found = this.queues.findLastIndex((queue) => queue.name === name);
+        if (found < 0) return NOT_FOUND;
+        this.#u32(out, found + 1);
+        return OK;
+      },
       proxy_enqueue_shared_queue: (queue, at, length) => {
-        this.queues[queue - 1].push(Buffer.from(this.#bytes(at, length)));
+        this.queues[queue - 1].messages.push(Buffer.from(this.#bytes(at, length)));
         return OK;
       },
       proxy_dequeue_shared_queue: (queue, out, outLength) => {
-        const message = this.queues[queue - 1].shift();
+        const message = this.queues[queue - 1].messages.shift();
         return message === undefined ? EMPTY : this.#give(message, out, outLength);
       },
       proxy_define_metric: (kind, at, length, out) => {
@@ -219,6 +272,28 @@ export class Host {
   }
 }
 
+/** Lets time pass in several VMs of one Envoy, at most so many seconds, until `until` says that it is enough: each ticks so often as
+ * it wants to, and hears when it is rung. Gives the number of ticks of each. */
+export function runTogether(hosts, seconds, until = () => false) {
+  const end = hosts[0].now + BigInt(seconds) * 1_000_000_000n;
+  const ticks = hosts.map(() => 0);
+  while (!until()) {
+    for (const [n, { owner, messages }] of hosts[0].queues.entries()) {
+      if (messages.length > 0 && hosts.includes(owner)) owner.exports.proxy_on_queue_ready(ROOT, n + 1);
+    }
+    const next = hosts.reduce((first, host) => (host.due < first.due ? host : first));
+    const at = next.due < end ? next.due : end;
+    for (const host of hosts) host.now = at > host.now ? at : host.now;
+    if (at === end) break;
+    next.tick();
+    next.answerReports();
+    ticks[hosts.indexOf(next)] += 1;
+  }
+  return ticks;
+}
+
+const isReport = (call) => call.headers.includes("/v1/report");
+
 const isSync = (call) => call.headers.includes("/v1/sync");
 
 /** A host whose module knows this many targets, ready since the first snapshot, found by cluster or by host. */
@@ -228,6 +303,18 @@ export function warm(path, targets, { by = "cluster", state = "ready" } = {}) {
   const all = Array.from({ length: targets }, (_, n) => target(n, { by, state }));
   host.answer(host.sent.find(isSync), 200, JSON.stringify(answer(1, true, all)));
   return host;
+}
+
+/** Two VMs of one Envoy, of which one has the relay, with targets as `warm` has them. */
+export function twoVms(path, targets, { state = "ready" } = {}) {
+  const of = (service) => new Host(path, { control_plane: { cluster: "holdfast" }, ...service });
+  const [relay, gate] = [of({ service: true }), of({})];
+  gate.shareWith(relay);
+  const envoy = [relay, gate];
+  runTogether(envoy, 2, () => relay.sent.some(isSync));
+  const all = Array.from({ length: targets }, (_, n) => target(n, { state }));
+  relay.answer(relay.sent.find(isSync), 200, JSON.stringify({ ...answer(1, true, all), heartbeat_ms: 5000 }));
+  return { envoy, relay, gate };
 }
 
 /** Host calls of all kinds together. */

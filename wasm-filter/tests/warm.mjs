@@ -2,7 +2,7 @@
 // The second is the same module with a call at the beginning of every function and loop.
 
 import assert from "node:assert/strict";
-import { costsOfAChange, name, total, warm } from "./host.mjs";
+import { costsOfAChange, name, runTogether, total, twoVms as two, warm } from "./host.mjs";
 
 const [shipped, stepped, filter = ""] = process.argv.slice(2);
 const MANY = 10_000;
@@ -10,6 +10,7 @@ const CONTINUE = 0;
 
 const byCluster = (n) => ({ cluster: name(n) });
 const byHost = (n) => ({ cluster: "shared", headers: { ":authority": `${name(n)}.example.com` } });
+const twoVms = (state) => two(shipped, 1, { state });
 const unknown = () => ({ cluster: "nobody-00", headers: { ":authority": "nobody-00.example.com" } });
 
 const tests = {
@@ -53,15 +54,61 @@ const tests = {
     assert.equal(grown, 0, "must not take memory");
   },
 
-  a_relay_to_which_nothing_happens_rests() {
-    const host = warm(shipped, 100);
-    assert.ok(host.tickFor(2) >= 15, "must tick ten times a second at first");
-    const ticks = host.tickFor(8);
-    // Heartbeats, one a second here, come between.
-    assert.ok(ticks >= 40 && ticks <= 60, `must tick five times a second at rest: ${ticks} in 8 s`);
-    host.request(1000, byCluster(0));
-    host.tickFor(1);
-    assert.ok(host.tickFor(8) >= 75, "must tick ten times a second while a target has been in use lately");
+  an_envoy_to_which_nothing_happens_rests() {
+    const { envoy, relay, gate } = twoVms("ready");
+    const [relayAtFirst, gateAtFirst] = runTogether(envoy, 1);
+    assert.ok(relayAtFirst >= 9 && gateAtFirst >= 9, `must tick ten times a second at first: ${relayAtFirst}, ${gateAtFirst}`);
+    runTogether(envoy, 4);
+    // A heartbeat, one in five seconds, comes between.
+    const [relayTicks, gateTicks] = runTogether(envoy, 20);
+    assert.ok(relayTicks >= 38 && relayTicks <= 46, `the relay must tick twice a second: ${relayTicks} in 20 s`);
+    assert.ok(gateTicks >= 19 && gateTicks <= 22, `a gate must tick once a second: ${gateTicks} in 20 s`);
+    assert.ok(!relay.gaveUp() && !gate.isRelay(), "must keep its lease");
+  },
+
+  an_envoy_that_was_in_use_lately_rests_less() {
+    const { envoy, relay, gate } = twoVms("ready");
+    runTogether(envoy, 5);
+    gate.request(1000, byCluster(0));
+    const [relayAtFirst, gateAtFirst] = runTogether(envoy, 3);
+    assert.ok(relayAtFirst >= 15 && gateAtFirst >= 12, `must wake up: ${relayAtFirst}, ${gateAtFirst} in 3 s`);
+    const [relayTicks, gateTicks] = runTogether(envoy, 20);
+    assert.ok(relayTicks >= 98 && relayTicks <= 106, `the relay must tick five times a second: ${relayTicks} in 20 s`);
+    assert.ok(gateTicks >= 38 && gateTicks <= 43, `a gate must tick twice a second: ${gateTicks} in 20 s`);
+    assert.ok(!relay.gaveUp() && !gate.isRelay(), "must keep its lease");
+  },
+
+  an_envoy_that_holds_and_to_which_nothing_happens_rests_less() {
+    const { envoy, relay, gate } = twoVms("asleep");
+    runTogether(envoy, 5);
+    gate.begin(1000, byCluster(0));
+    runTogether(envoy, 3);
+    assert.ok(relay.sent.some((call) => call.body.includes('"held":1')), "must be reported");
+    const [relayTicks, gateTicks] = runTogether(envoy, 20);
+    assert.ok(relayTicks >= 98 && relayTicks <= 106, `the relay must tick five times a second: ${relayTicks} in 20 s`);
+    assert.ok(gateTicks >= 38 && gateTicks <= 43, `a gate must tick twice a second: ${gateTicks} in 20 s`);
+    assert.deepEqual(gate.replies, [], "must still be held");
+    runTogether(envoy, 40);
+    assert.deepEqual(gate.replies, [504], "must be refused when its time is up");
+    assert.ok(!relay.gaveUp() && !gate.isRelay(), "must keep its lease");
+  },
+
+  a_relay_that_dies_at_rest_is_replaced() {
+    const { envoy, gate } = twoVms("ready");
+    runTogether(envoy, 5);
+    const [ticks] = runTogether([gate], 5, () => gate.isRelay());
+    assert.ok(ticks > 12 && ticks <= 14, `a second of rest, and two and a half beats: ${ticks} ticks`);
+  },
+
+  a_relay_that_dies_at_rest_and_is_needed_is_replaced_after_five_ticks() {
+    const { envoy, gate } = twoVms("asleep");
+    runTogether(envoy, 5);
+    gate.begin(1000, byCluster(0));
+    const since = gate.now;
+    runTogether([gate], 5, () => gate.isRelay());
+    assert.ok(gate.isRelay(), "must take the lease");
+    const waited = Number(gate.now - since) / 1e6;
+    assert.ok(waited >= 400 && waited <= 600, `must wait five ticks of 100 ms: ${waited} ms`);
   },
 
   a_request_costs_the_same_however_many_targets_there_are() {

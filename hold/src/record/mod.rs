@@ -13,7 +13,7 @@ use basic::{byte, put_text};
 use crate::{GateId, Head, Lease, Member, Members, Row, RowEntry, Slot, SlotRecord};
 
 /// The first byte of every record.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 /// Something that lies in shared data.
 pub trait Record: Field {
@@ -81,7 +81,7 @@ macro_rules! names {
 }
 
 fields! {
-    Lease { owner, term, beat }
+    Lease { owner, term, beat, stride }
     Member { id, nonce, gate }
     Members { live }
     Head { term, version, revision, known, lost, slots, floor, changes }

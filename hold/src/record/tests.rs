@@ -38,6 +38,7 @@ fn records_survive() {
         owner: Some(member),
         term: 127,
         beat: 128,
+        stride: 5,
     });
     check(&Members {
         live: vec![member; 3],

@@ -154,6 +154,11 @@ impl Relay {
         self.rows.are_empty()
     }
 
+    /// True if a gate has said something new since the last call.
+    pub fn take_news(&mut self) -> bool {
+        self.rows.take_news()
+    }
+
     /// So many ticks of the relay's own since the last call, by which it counts the silence of others.
     pub fn tick(&mut self, now: Time, ticks: u32) {
         for member in self.rows.tick(now, ticks) {

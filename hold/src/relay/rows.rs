@@ -24,7 +24,8 @@ struct Known {
 
 impl Known {
     fn is_fresh(&self) -> bool {
-        self.quiet_ticks <= 2 * Row::BEAT_TICKS
+        let beat_ticks = self.row.as_ref().map_or(Row::BEAT_TICKS, Row::beat_ticks);
+        self.quiet_ticks <= 2 * beat_ticks
     }
 }
 
@@ -33,6 +34,8 @@ pub(super) struct Rows {
     silent_ticks: u32,
     /// One for each root context of this Envoy: dozens at most.
     known: Vec<Known>,
+    /// A row has said something new since [`Rows::take_news`].
+    news: bool,
 }
 
 /// One gate's part in one target.
@@ -50,6 +53,7 @@ impl Rows {
         Self {
             silent_ticks,
             known: Vec::new(),
+            news: false,
         }
     }
 
@@ -82,8 +86,14 @@ impl Rows {
                 known.silent_since = None;
                 known.read = now;
             }
+            self.news |= known.row.as_ref().is_none_or(|old| !old.says_the_same_as(&row));
             known.row = Some(row);
         }
+    }
+
+    /// True if a row has said something new since the last call.
+    pub(super) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
     }
 
     /// Gates that have beaten lately. The queue of a dead VM must not be rung: Envoy may deliver the message to another
@@ -194,7 +204,7 @@ impl Rows {
                         gate: known.member.id,
                         held: entry.held,
                         proven: entry.proven,
-                        alive: known.quiet_ticks <= 2 * Row::BEAT_TICKS,
+                        alive: known.is_fresh(),
                     });
                 }
             }

@@ -320,6 +320,49 @@ fn the_prober_is_replaced_when_its_vm_has_died() {
 }
 
 #[test]
+fn a_gate_is_rung_until_it_has_missed_a_beat() {
+    for (entries, beat_ticks) in [(vec![held(0, 1)], 5), (vec![], 10)] {
+        let mut s = Scenario::new();
+        s.snapshot(1, vec![target("a", State::Asleep)]);
+        s.row(A, s.head.version, vec![]);
+        s.row(A, s.head.version, entries);
+        for _ in 0..2 * beat_ticks {
+            assert_eq!(
+                s.relay.gates_to_ring(),
+                [A],
+                "with a beat every {beat_ticks} ticks"
+            );
+            s.relay.tick(s.now, 1);
+        }
+        assert_eq!(s.relay.gates_to_ring(), [A], "two beats are its time");
+        s.relay.tick(s.now, 1);
+        assert_eq!(s.relay.gates_to_ring(), [], "a dead VM must not be rung");
+    }
+}
+
+#[test]
+fn only_what_a_row_says_anew_is_news() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Asleep)]);
+    let version = s.head.version;
+    s.row(A, version, vec![held(0, 1)]);
+    assert!(s.relay.take_news());
+    let older = RowEntry {
+        idle_ms: Some(7000),
+        ..held(0, 1)
+    };
+    s.row(A, version, vec![older]);
+    assert!(!s.relay.take_news(), "a beat is no news, nor is an age");
+    s.row(A, version, vec![held(0, 2)]);
+    assert!(s.relay.take_news());
+    s.row(A, version, vec![]);
+    assert!(s.relay.take_news());
+    s.row(A, version + 1, vec![]);
+    assert!(s.relay.take_news());
+    assert!(!s.relay.take_news());
+}
+
+#[test]
 fn a_drain_that_cannot_have_been_seen_confirmed_is_taken_back_when_the_control_plane_is_lost() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Ready)]);
