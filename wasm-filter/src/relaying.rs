@@ -152,6 +152,8 @@ impl Station {
         while let Some(command) = self.with_relay(|relay| relay.poll_command(now)).flatten() {
             match command {
                 RelayCommand::Publish { slots, head } => {
+                    // What the gates say to this is looked for soon.
+                    self.quiet.set(0);
                     if !self.publish(&slots, &head) {
                         // Somebody else has written: this is no longer the relay.
                         self.step_down();
