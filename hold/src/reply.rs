@@ -157,7 +157,7 @@ impl Reply {
             refusal,
             status: refusal.status(),
             grpc_status: grpc.then(|| refusal.grpc_status()),
-            retry_after: retry_after.map_or(1, |after| after.as_millis().div_ceil(1_000).max(1) as u64),
+            retry_after: retry_after.map_or(1, |after| crate::units::millis(after).div_ceil(1_000).max(1)),
             message,
             body: wire::problem(&problem),
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hold::{Candidate, Relay, Row, Time};
 
+use crate::calls;
 use crate::host;
 use crate::relaying::Relaying;
 use crate::shared;
@@ -21,7 +22,8 @@ impl Station {
         if now < self.next_beat.get() {
             return;
         }
-        let step = self.ticks_since_beat(now);
+        // Those that were left out at rest included. A thread that stood still has no more to count.
+        let step = self.ticks_since_beat(now).clamp(1, self.stride.get());
         self.next_beat.set(now + self.config.ticks.period);
         let before = self.ticks.get();
         self.ticks.set(before.wrapping_add(step));
@@ -41,7 +43,7 @@ impl Station {
         } else {
             self.quiet.get().saturating_add(1)
         });
-        if changed || passes(Row::BEAT_TICKS) {
+        if changed || step > 1 || passes(Row::BEAT_TICKS) {
             self.write_row(now);
         }
         // Promised with the beat of a lease; a gate looks at that first.
@@ -51,14 +53,11 @@ impl Station {
         self.stride.set(if relays { promised } else { self.rest() });
     }
 
-    /// Ticks since the last beat, those that were left out at rest included. A thread that stood still has no more to count.
-    fn ticks_since_beat(&self, now: Time) -> u32 {
-        let due = self.next_beat.get();
-        let late = now.saturating_sub(due).as_nanos() / self.config.ticks.period.as_nanos().max(1);
-        u32::try_from(late)
-            .unwrap_or(u32::MAX)
-            .saturating_add(1)
-            .min(self.stride.get())
+    /// Whole ticks since the last beat.
+    pub(crate) fn ticks_since_beat(&self, now: Time) -> u32 {
+        let period = self.config.ticks.period;
+        let since = (now + period).saturating_sub(self.next_beat.get());
+        ticks(since, period)
     }
 
     /// A gate that was silent for so long that it was forgotten comes back as a new one.
@@ -86,10 +85,14 @@ impl Station {
             .min()
             .map(|at| at.saturating_sub(now));
         // A rest begins with a beat, and may end before the next.
-        let longest = self.config.ticks.period * self.stride.get().min(self.rest());
+        let beat_period = self.config.ticks.period;
+        let stride = self.stride.get().min(self.rest());
+        let longest = (self.next_beat.get() + beat_period * (stride - 1))
+            .saturating_sub(now)
+            .max(beat_period);
         let period = due.unwrap_or(longest).clamp(TICK_MIN.min(longest), longest);
         // Coarse steps, so that the period is not set anew at every callback.
-        let period = Duration::from_millis((u64::try_from(period.as_millis()).unwrap_or(100) / 5).max(1) * 5);
+        let period = Duration::from_millis((millis(period) / 5).max(1) * 5);
         if period != self.tick_period.replace(period) {
             host::set_tick_period(period);
         }
@@ -97,8 +100,9 @@ impl Station {
 
     /// Ticks from one beat to the next, as things are: 1, and more at rest.
     fn rest(&self) -> u32 {
-        let is_quiet =
-            self.quiet.get() >= RESTS_AFTER && self.with_gate(|gate| gate.row_changed()) != Some(true);
+        let is_quiet = self.quiet.get() >= RESTS_AFTER
+            && self.with_gate(|gate| gate.row_changed()) != Some(true)
+            && !calls::is_asking(self);
         if !is_quiet {
             return 1;
         }
@@ -117,4 +121,13 @@ impl Station {
             None => 1,
         }
     }
+}
+
+/// Whole ticks in so much time.
+pub(crate) fn ticks(time: Duration, period: Duration) -> u32 {
+    u32::try_from(millis(time) / millis(period).max(1)).unwrap_or(u32::MAX)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

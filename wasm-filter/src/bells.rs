@@ -2,7 +2,7 @@
 //!
 //! They make things fast, never right: every tick looks at shared data anyway.
 
-use hold::{Lease, Member, keys};
+use hold::{Candidate, Lease, Member, Time, keys};
 
 use crate::host;
 use crate::shared;
@@ -11,8 +11,8 @@ use crate::station::Station;
 impl Station {
     /// A message has come: takes it, and lets others ring again.
     pub(crate) fn hear(&self) {
-        self.rung.set(false);
-        if self.relaying.borrow().is_some() {
+        let by_itself = self.rung.replace(false);
+        if !by_itself && self.relaying.borrow().is_some() {
             // Who has rung waits for a beat.
             self.quiet.set(0);
         }
@@ -37,18 +37,18 @@ impl Station {
         self.rung.get()
     }
 
-    pub(crate) fn ring_relay(&self) {
+    /// From a gate that has news for the relay.
+    pub(crate) fn ring_relay(&self, now: Time) {
         if self.relaying.borrow().is_some() {
             self.ring_self();
             return;
         }
-        if self.with_candidate(|candidate| candidate.owner_is_fresh()) != Some(true) {
-            return;
-        }
         let (lease, _) = shared::get::<Lease>(keys::LEASE);
         let Some(lease) = lease else { return };
-        if lease.owner.is_some_and(|owner| self.ring(owner)) {
-            self.with_candidate(|candidate| candidate.owner_was_rung(&lease));
+        let ticks = self.ticks_since_beat(now);
+        let fresh = self.with_candidate(|candidate| candidate.need_owner(&lease, ticks));
+        if fresh == Some(true) && lease.owner.is_some_and(|owner| self.ring(owner)) {
+            self.with_candidate(Candidate::owner_was_rung);
         }
     }
 

@@ -154,6 +154,12 @@ pub(crate) fn answered(station: &Station, now: Time, token: u32, body_size: usiz
     }
 }
 
+/// True while a question is on its way. Envoy's own answer to it arms nothing: the next tick has to come soon.
+pub(crate) fn is_asking(station: &Station) -> bool {
+    let calls = station.calls.borrow();
+    calls.iter().any(|(_, call)| matches!(call, Call::Confirm(_)))
+}
+
 fn take_call(station: &Station, token: u32) -> Option<Call> {
     let mut calls = station.calls.borrow_mut();
     let at = calls.iter().position(|(other, _)| *other == token)?;

@@ -7,6 +7,7 @@ use hold::{
     SlotRecord, Time, keys,
 };
 
+use crate::beat::ticks;
 use crate::calls;
 use crate::host;
 use crate::shared;
@@ -56,7 +57,7 @@ impl Station {
     /// at the latest, if it is ours.
     pub(crate) fn beat_lease(&self, now: Time, ticks: u32, stride: u32) {
         let (lease, number) = shared::get::<Lease>(keys::LEASE);
-        let step = self.with_candidate(|candidate| candidate.tick(lease.as_ref(), stride));
+        let step = self.with_candidate(|candidate| candidate.tick(lease.as_ref(), ticks, stride));
         match step {
             Some(LeaseStep::Beat(lease)) if self.relaying.borrow().is_none() => {
                 // Ours, but a write of ours has failed: a new term, so that what is reported in it counts as newer.
@@ -131,8 +132,7 @@ impl Station {
     }
 
     fn silent_ticks(&self) -> u32 {
-        let ticks = SILENCE.as_millis() / self.config.ticks.period.as_millis().max(1);
-        u32::try_from(ticks).unwrap_or(u32::MAX).max(100)
+        ticks(SILENCE, self.config.ticks.period).max(100)
     }
 
     pub(crate) fn with_relay<T>(&self, f: impl FnOnce(&mut Relay) -> T) -> Option<T> {

@@ -277,7 +277,7 @@ impl Station {
         if self.with_gate(|gate| gate.row_is_urgent()).unwrap_or(false) {
             self.quiet.set(0);
             self.write_row(now);
-            self.ring_relay();
+            self.ring_relay(now);
         }
     }
 

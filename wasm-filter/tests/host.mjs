@@ -45,18 +45,6 @@ export class Host {
     throw new Error(`not within 100 ticks: ${what}; log: ${this.log.join("; ")}`);
   }
 
-  /** Ticks so often as the module wants to, for so long; gives the number of ticks. */
-  tickFor(seconds) {
-    const end = this.now + BigInt(seconds) * 1_000_000_000n;
-    let ticks = 0;
-    while (this.now < end) {
-      this.now += BigInt(this.tickPeriod) * 1_000_000n;
-      this.exports.proxy_on_tick(ROOT);
-      ticks += 1;
-    }
-    return ticks;
-  }
-
   tick() {
     this.#tickLater();
     this.exports.proxy_on_tick(ROOT);

@@ -81,6 +81,7 @@ const tests = {
   an_envoy_that_holds_and_to_which_nothing_happens_rests_less() {
     const { envoy, relay, gate } = twoVms("asleep");
     runTogether(envoy, 5);
+    const since = gate.now;
     gate.begin(1000, byCluster(0));
     runTogether(envoy, 3);
     assert.ok(relay.sent.some((call) => call.body.includes('"held":1')), "must be reported");
@@ -88,8 +89,10 @@ const tests = {
     assert.ok(relayTicks >= 98 && relayTicks <= 106, `the relay must tick five times a second: ${relayTicks} in 20 s`);
     assert.ok(gateTicks >= 38 && gateTicks <= 43, `a gate must tick twice a second: ${gateTicks} in 20 s`);
     assert.deepEqual(gate.replies, [], "must still be held");
-    runTogether(envoy, 40);
+    runTogether(envoy, 60, () => gate.replies.length > 0);
     assert.deepEqual(gate.replies, [504], "must be refused when its time is up");
+    const held = Number(gate.now - since) / 1e6;
+    assert.ok(held >= 60_000 && held < 60_100, `its time is a minute, and no rest longer: ${held} ms`);
     assert.ok(!relay.gaveUp() && !gate.isRelay(), "must keep its lease");
   },
 
