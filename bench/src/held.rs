@@ -18,8 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const OWN_SHARE: f64 = 300.0;
 const TO_PAUSING: f64 = 1.1;
 const IDLE: f64 = 1.0;
-/// Rounds in which CPU is measured too, which takes longest.
-const IDLE_ROUNDS: usize = 3;
 
 /// What is held.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +54,7 @@ struct Run {
     /// What the linear memories of all VMs have grown by, in bytes.
     linear: u64,
     /// CPU while nothing happens, in percent of a core.
-    idle: Option<f64>,
+    idle: f64,
 }
 
 /// Measures.
@@ -73,7 +71,6 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
         for round in 0..size.rounds() {
             for which in order(round, 2) {
                 let filter = [Filter::Holdfast, Filter::Pause][which];
-                let quiet = (round < IDLE_ROUNDS).then_some(quiet);
                 runs[which].push(run(filter, crowd, 1, quiet).await?);
             }
         }
@@ -84,17 +81,15 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
     }
     let most = of(Protocol::Http2, *http2.last().expect("some"));
     let mut two_workers = Vec::new();
-    for _ in 0..IDLE_ROUNDS {
-        two_workers.push(run(Filter::Holdfast, most, 2, Some(quiet)).await?);
+    for _ in 0..size.rounds() {
+        two_workers.push(run(Filter::Holdfast, most, 2, quiet).await?);
     }
     idle(
         report,
         &format!("{}, two workers: CPU, Holdfast", most.shown()),
         &two_workers,
     );
-    report.note(
-        "Envoy has one worker, but where two are named. CPU at rest is measured in the first three rounds.",
-    );
+    report.note("Envoy has one worker, but where two are named.");
     Ok(())
 }
 
@@ -131,7 +126,7 @@ impl Crowd {
 }
 
 /// Memory and CPU of a fresh Envoy, because what it has once taken it seldom gives back.
-async fn run(filter: Filter, crowd: Crowd, workers: u32, quiet: Option<Duration>) -> anyhow::Result<Run> {
+async fn run(filter: Filter, crowd: Crowd, workers: u32, quiet: Duration) -> anyhow::Result<Run> {
     let side = Side::start(filter, crowd, workers).await;
     let envoy = side.envoy();
     let pid = envoy.process().pid();
@@ -144,10 +139,7 @@ async fn run(filter: Filter, crowd: Crowd, workers: u32, quiet: Option<Duration>
     let holding = settled(pid).await;
     let grown = linear_memory::sizes(pid);
     assert_eq!(grown.len(), memories.len(), "no VM may have come or gone");
-    let idle = match quiet {
-        Some(quiet) => Some(idle_cpu(pid, quiet).await),
-        None => None,
-    };
+    let idle = idle_cpu(pid, quiet).await;
     assert!(all_held().await, "all must be held to the end");
     Ok(Run {
         before,
@@ -264,12 +256,12 @@ fn add(report: &mut Report, crowd: Crowd, [holdfast, pause]: &[Vec<Run>; 2]) {
         ratio.median,
     );
     idle(report, &format!("{what}: CPU, Holdfast"), holdfast);
-    let pausing: Vec<f64> = pause.iter().filter_map(|run| run.idle).collect();
+    let pausing: Vec<f64> = pause.iter().map(|run| run.idle).collect();
     report.figure(format!("{what}: CPU, only pausing"), "% of a core", &pausing);
 }
 
 fn idle(report: &mut Report, what: &str, runs: &[Run]) {
-    let percents: Vec<f64> = runs.iter().filter_map(|run| run.idle).collect();
+    let percents: Vec<f64> = runs.iter().map(|run| run.idle).collect();
     let percent = report.figure(what, "% of a core", &percents);
     report.at_most(what, IDLE, "% of a core", percent.median);
 }
