@@ -89,7 +89,8 @@ impl Default for Limits {
 /// Beats of lease and rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticks {
-    /// From one beat to the next. A lease is lost after five without one.
+    /// From one beat to the next while anything happens. A lease is lost after [`crate::Candidate::PATIENCE`] without one, or more
+    /// while its owner rests.
     pub period: Duration,
 }
 

@@ -33,3 +33,4 @@ pub use record::{Field, Record};
 pub use relay::{Command as RelayCommand, Gauges, Relay, RelayStart, SyncFailure};
 pub use reply::{Refusal, Reply};
 pub use shared::{Head, Lease, Member, Members, Row, RowEntry, SlotRecord, keys};
+pub use units::{millis, periods};

@@ -56,8 +56,7 @@ impl Station {
     /// Whole ticks since the last beat.
     pub(crate) fn ticks_since_beat(&self, now: Time) -> u32 {
         let period = self.config.ticks.period;
-        let since = (now + period).saturating_sub(self.next_beat.get());
-        ticks(since, period)
+        hold::periods((now + period).saturating_sub(self.next_beat.get()), period)
     }
 
     /// A gate that was silent for so long that it was forgotten comes back as a new one.
@@ -92,7 +91,7 @@ impl Station {
             .max(beat_period);
         let period = due.unwrap_or(longest).clamp(TICK_MIN.min(longest), longest);
         // Coarse steps, so that the period is not set anew at every callback.
-        let period = Duration::from_millis((millis(period) / 5).max(1) * 5);
+        let period = Duration::from_millis((hold::millis(period) / 5).max(1) * 5);
         if period != self.tick_period.replace(period) {
             host::set_tick_period(period);
         }
@@ -121,13 +120,4 @@ impl Station {
             None => 1,
         }
     }
-}
-
-/// Whole ticks in so much time.
-pub(crate) fn ticks(time: Duration, period: Duration) -> u32 {
-    u32::try_from(millis(time) / millis(period).max(1)).unwrap_or(u32::MAX)
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

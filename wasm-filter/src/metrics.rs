@@ -85,7 +85,7 @@ impl Metrics {
         add(self.confirm_give_up, counts.confirm_give_up);
         if let Some(stat) = self.wait {
             for wait in &counts.waits {
-                host::record(stat, u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+                host::record(stat, hold::millis(*wait));
             }
         }
     }

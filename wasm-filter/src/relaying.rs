@@ -7,7 +7,6 @@ use hold::{
     SlotRecord, Time, keys,
 };
 
-use crate::beat::ticks;
 use crate::calls;
 use crate::host;
 use crate::shared;
@@ -132,7 +131,7 @@ impl Station {
     }
 
     fn silent_ticks(&self) -> u32 {
-        ticks(SILENCE, self.config.ticks.period).max(100)
+        hold::periods(SILENCE, self.config.ticks.period).max(100)
     }
 
     pub(crate) fn with_relay<T>(&self, f: impl FnOnce(&mut Relay) -> T) -> Option<T> {

@@ -288,9 +288,14 @@ const isSync = (call) => call.headers.includes("/v1/sync");
 export function warm(path, targets, { by = "cluster", state = "ready" } = {}) {
   const host = new Host(path, { control_plane: { cluster: "holdfast" } });
   host.tickUntil(() => host.sent.some(isSync), "the first sync");
-  const all = Array.from({ length: targets }, (_, n) => target(n, { by, state }));
-  host.answer(host.sent.find(isSync), 200, JSON.stringify(answer(1, true, all)));
+  tellAll(host, targets, { by, state });
   return host;
+}
+
+/** Answers the first poll with so many targets. */
+function tellAll(host, targets, { by, state, heartbeat_ms }) {
+  const all = Array.from({ length: targets }, (_, n) => target(n, { by, state }));
+  host.answer(host.sent.find(isSync), 200, JSON.stringify(answer(1, true, all, heartbeat_ms)));
 }
 
 /** Two VMs of one Envoy, of which one has the relay, with targets as `warm` has them. */
@@ -300,8 +305,7 @@ export function twoVms(path, targets, { state = "ready" } = {}) {
   gate.shareWith(relay);
   const envoy = [relay, gate];
   runTogether(envoy, 2, () => relay.sent.some(isSync));
-  const all = Array.from({ length: targets }, (_, n) => target(n, { state }));
-  relay.answer(relay.sent.find(isSync), 200, JSON.stringify({ ...answer(1, true, all), heartbeat_ms: 5000 }));
+  tellAll(relay, targets, { state, heartbeat_ms: 5000 });
   return { envoy, relay, gate };
 }
 
@@ -349,13 +353,13 @@ export function target(n, { by = "cluster", state = "ready", epoch = 1 } = {}) {
   };
 }
 
-function answer(n, full, targets) {
+function answer(n, full, targets, heartbeat_ms = 1000) {
   return {
     revision: { instance: "test", n },
     full,
     targets,
     removed: [],
-    heartbeat_ms: 1000,
+    heartbeat_ms,
     forget_after_ms: 600000,
   };
 }
