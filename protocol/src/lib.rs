@@ -12,7 +12,7 @@ mod target;
 
 pub use identity::{Incarnation, Proxy, Revision, TargetId};
 pub use problem::Problem;
-pub use report::{Report, Reporter, Usage};
+pub use report::{Report, Reporter, Unreached, Usage};
 pub use sync::{SyncRequest, SyncResponse};
 pub use target::{Confirm, Hold, Ignore, LossPolicy, Release, State, Target};
 

@@ -17,9 +17,31 @@ pub struct Report {
     /// Every target with something held, in flight, or a recent arrival. Absent means nothing held and nothing in flight.
     #[serde(default)]
     pub targets: BTreeMap<TargetId, Usage>,
+    /// Clusters of targets that are ready for the control plane and that this Envoy cannot reach. At most
+    /// [`Report::MAX_UNREACHED`], those that have waited longest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreached: Vec<Unreached>,
     /// True in the last report of a proxy that ends well: it blocks nothing any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
+}
+
+impl Report {
+    /// Longest list of [`Report::unreached`]: enough to tell a person where to look, whatever the number of targets.
+    pub const MAX_UNREACHED: usize = 64;
+}
+
+/// One cluster that a confirm has not reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreached {
+    /// Whose cluster it is.
+    pub target: TargetId,
+    /// Envoy's name of the cluster.
+    pub cluster: String,
+    /// What this Envoy saw last, for people: `no endpoint`, `refused`, `no answer in 1 s`, `NOT_SERVING`.
+    pub saw: String,
+    /// Since the first such answer in this epoch, in ms.
+    pub for_ms: u64,
 }
 
 /// Who reports. For one `(id, incarnation)`, a report with a lower `(term, seq)` than one seen before is ignored.

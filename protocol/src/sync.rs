@@ -13,6 +13,9 @@ pub struct SyncRequest {
     /// Longest time to wait for something new, in ms. The control plane may answer sooner.
     #[serde(default)]
     pub wait_ms: u64,
+    /// Version of the module that asks, such as `0.1.0`. Absent: older than this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<String>,
 }
 
 /// Answer of `POST /v1/sync`.

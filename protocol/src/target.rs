@@ -12,6 +12,10 @@ pub struct Target {
     /// Why it failed, for people. Set while `state` is [`State::Failed`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Why it failed, as one of a closed set of classes that give nothing away, such as `image` or `crash`: what clients
+    /// may be told. Set while `state` is [`State::Failed`]; absent: an older control plane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_class: Option<String>,
     /// When a refused client should come back. Set while `state` is [`State::Failed`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
@@ -100,6 +104,9 @@ pub enum Confirm {
     Http {
         /// Path and query of the request.
         path: String,
+        /// `:authority` of the question. Absent: that of the first held request.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        authority: Option<String>,
         /// Of one attempt, in ms.
         timeout_ms: u64,
         /// How long "not there" is believed of 502, 503, 504, in ms, and after which a silent cluster is reported.
@@ -107,6 +114,9 @@ pub enum Confirm {
     },
     /// `grpc.health.v1.Health/Check` through the request's own cluster; UNIMPLEMENTED is a yes.
     Grpc {
+        /// As for `Http`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        authority: Option<String>,
         /// Of one attempt, in ms.
         timeout_ms: u64,
         /// As for `Http`.

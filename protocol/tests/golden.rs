@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use protocol::{
     Confirm, Hold, Ignore, Incarnation, LossPolicy, Problem, Proxy, Release, Report, Reporter, Revision,
-    State, SyncRequest, SyncResponse, Target, TargetId, Usage,
+    State, SyncRequest, SyncResponse, Target, TargetId, Unreached, Usage,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,6 +22,7 @@ fn sync_request_of_a_proxy_that_has_nothing() {
             proxy: mk_proxy(),
             since: None,
             wait_ms: 0,
+            module: None,
         },
     );
 }
@@ -34,6 +35,7 @@ fn sync_request_that_waits() {
             proxy: mk_proxy(),
             since: Some(mk_revision(7)),
             wait_ms: 30_000,
+            module: Some("0.1.0".to_owned()),
         },
     );
 }
@@ -62,6 +64,7 @@ fn sync_response_with_many_targets_and_removals() {
     let mut grpc = mk_target("shop/grpc", State::Waking);
     grpc.hold.on_control_plane_loss = LossPolicy::Refuse;
     grpc.confirm = Confirm::Grpc {
+        authority: Some("grpc.internal".to_owned()),
         timeout_ms: 1_000,
         give_up_ms: 5_000,
     };
@@ -134,6 +137,20 @@ fn report_of_many_targets() {
         ),
     ]);
     report.applied = Some(mk_revision(12));
+    report.unreached = vec![
+        Unreached {
+            target: TargetId::new("shop/web"),
+            cluster: "outbound|80||web.shop.svc.cluster.local".to_owned(),
+            saw: "refused".to_owned(),
+            for_ms: 2_500,
+        },
+        Unreached {
+            target: TargetId::new("shop/grpc"),
+            cluster: "grpc".to_owned(),
+            saw: "no answer in 1 s".to_owned(),
+            for_ms: 900,
+        },
+    ];
     check("report-many", &report);
 }
 
@@ -176,6 +193,7 @@ fn unknown_fields_are_ignored() {
             proxy: mk_proxy(),
             since: Some(mk_revision(7)),
             wait_ms: 5,
+            module: None,
         },
     );
     check_reads(
@@ -210,6 +228,7 @@ fn absent_fields_have_their_defaults() {
             proxy,
             since: None,
             wait_ms: 0,
+            module: None,
         },
     );
     let mut target = mk_target("shop/web", State::Asleep);
@@ -260,6 +279,7 @@ fn mk_target(id: &str, state: State) -> Target {
         id: TargetId::new(id),
         state,
         reason: failed.then(|| "exited with status 3: no disk".to_owned()),
+        reason_class: failed.then(|| "crash".to_owned()),
         retry_after_ms: failed.then_some(2_000),
         epoch: 4,
         ready_endpoints: u32::from(matches!(state, State::Ready | State::Draining)),
@@ -277,6 +297,7 @@ fn mk_target(id: &str, state: State) -> Target {
         },
         confirm: Confirm::Http {
             path: "/".to_owned(),
+            authority: None,
             timeout_ms: 1_000,
             give_up_ms: 5_000,
         },
@@ -306,6 +327,7 @@ fn mk_report<const N: usize>(targets: [(&str, Usage); N]) -> Report {
         },
         applied: Some(mk_revision(7)),
         targets,
+        unreached: vec![],
         leaving: false,
     }
 }

@@ -182,6 +182,7 @@ async fn report(
             },
             applied: Some(applied),
             targets: BTreeMap::new(),
+            unreached: Vec::new(),
             leaving: false,
         };
         let answer = line.post(REPORT_PATH, serde_json::to_vec(&report)?).await?;
@@ -208,6 +209,7 @@ async fn ask(line: &mut Line, number: usize, since: Option<Revision>) -> anyhow:
         },
         since,
         wait_ms: WAIT.as_millis().try_into()?,
+        module: None,
     };
     let answer = line.post(SYNC_PATH, serde_json::to_vec(&request)?).await?;
     ensure!(answer.status() == 200, "a sync: {}", answer.status());

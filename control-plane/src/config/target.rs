@@ -259,6 +259,7 @@ fn confirm(text: spec::Confirm) -> Result<protocol::Confirm, Refused> {
     if !text.grpc {
         return Ok(protocol::Confirm::Http {
             path: text.path.into(),
+            authority: None,
             timeout_ms,
             give_up_ms,
         });
@@ -270,6 +271,7 @@ fn confirm(text: spec::Confirm) -> Result<protocol::Confirm, Refused> {
         ));
     }
     Ok(protocol::Confirm::Grpc {
+        authority: None,
         timeout_ms,
         give_up_ms,
     })

@@ -55,6 +55,7 @@ fn fills_in_defaults() {
         target.confirm,
         protocol::Confirm::Http {
             path: "/".to_owned(),
+            authority: None,
             timeout_ms: 1_000,
             give_up_ms: 5_000
         },
@@ -69,6 +70,7 @@ fn reads_each_kind_of_confirm() {
     assert_eq!(
         with("{grpc: true}"),
         protocol::Confirm::Grpc {
+            authority: None,
             timeout_ms,
             give_up_ms
         },

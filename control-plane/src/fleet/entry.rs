@@ -128,6 +128,7 @@ impl Entry {
             id: _,
             state,
             reason,
+            reason_class,
             retry_after_ms,
             epoch,
             ready_endpoints,
@@ -142,6 +143,7 @@ impl Entry {
         let (why, retry) = failure(life);
         let told = *state == life.phase.on_the_wire()
             && reason.as_deref() == why
+            && reason_class.is_none()
             && *retry_after_ms == retry
             && *epoch == life.epoch
             && *ready_endpoints == endpoints(life)
@@ -181,6 +183,7 @@ fn wire(spec: &ScaleTarget, keys: &MatchKeys, life: &Life) -> Target {
         id: spec.id.clone(),
         state: life.phase.on_the_wire(),
         reason: reason.map(str::to_owned),
+        reason_class: None,
         retry_after_ms,
         epoch: life.epoch,
         ready_endpoints: endpoints(life),

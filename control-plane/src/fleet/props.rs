@@ -241,6 +241,7 @@ impl Play {
                 n,
             }),
             targets: [(id("web"), usage)].into(),
+            unreached: Vec::new(),
             leaving,
         };
         self.world.say(&report)

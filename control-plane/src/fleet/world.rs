@@ -264,6 +264,7 @@ pub(crate) fn mk_report(proxy: &str, seq: u64, usage: &[(&str, u32, u32, Option<
         proxy,
         applied: None,
         targets: usage.collect(),
+        unreached: Vec::new(),
         leaving: false,
     }
 }
@@ -289,6 +290,7 @@ pub(crate) fn mk_wire_target(id: &str) -> Target {
         id: TargetId::new(id),
         state: State::Asleep,
         reason: None,
+        reason_class: None,
         retry_after_ms: None,
         epoch: 0,
         ready_endpoints: 0,

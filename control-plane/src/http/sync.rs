@@ -41,6 +41,7 @@ pub(super) async fn sync(
         proxy,
         since,
         wait_ms,
+        module: _,
     } = parse(&body?)?;
     check_name(&proxy.id, proxy.incarnation.as_str())?;
     let until = Instant::now() + Duration::from_millis(wait_ms).min(MAX_WAIT);

@@ -166,6 +166,7 @@ mod tests {
 
     const HTTP: Confirm = Confirm::Http {
         path: String::new(),
+        authority: None,
         timeout_ms: 1_000,
         give_up_ms: 5_000,
     };

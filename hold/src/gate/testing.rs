@@ -8,6 +8,7 @@ pub(crate) fn mk_target(id: &str) -> Target {
         id: TargetId::new(id),
         state: State::Asleep,
         reason: None,
+        reason_class: None,
         retry_after_ms: None,
         epoch: 0,
         ready_endpoints: 0,
@@ -25,6 +26,7 @@ pub(crate) fn mk_target(id: &str) -> Target {
         },
         confirm: Confirm::Http {
             path: "/".to_owned(),
+            authority: None,
             timeout_ms: 1_000,
             give_up_ms: 5_000,
         },

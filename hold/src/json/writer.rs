@@ -17,6 +17,18 @@ impl Writer {
         self
     }
 
+    /// `[`: each element puts its own comma before it.
+    pub(crate) fn open_list(&mut self) -> &mut Self {
+        self.separate();
+        self.out.push(b'[');
+        self
+    }
+
+    pub(crate) fn close_list(&mut self) -> &mut Self {
+        self.out.push(b']');
+        self
+    }
+
     pub(crate) fn key(&mut self, name: &str) -> &mut Self {
         self.string(name);
         self.out.push(b':');
@@ -70,7 +82,7 @@ impl Writer {
     }
 
     fn separate(&mut self) {
-        if !matches!(self.out.last(), None | Some(b'{' | b':')) {
+        if !matches!(self.out.last(), None | Some(b'{' | b'[' | b':')) {
             self.out.push(b',');
         }
     }

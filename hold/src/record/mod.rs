@@ -13,7 +13,7 @@ use basic::{byte, put_text};
 use crate::{GateId, Head, Lease, Member, Members, Row, RowEntry, Slot, SlotRecord};
 
 /// The first byte of every record.
-const FORMAT: u8 = 3;
+const FORMAT: u8 = 4;
 
 /// Something that lies in shared data.
 pub trait Record: Field {
@@ -90,7 +90,7 @@ fields! {
     RowEntry { slot, held, in_flight, idle_ms, proven }
     Revision { instance, n }
     Target {
-        id, state, reason, retry_after_ms, epoch, ready_endpoints, hosts, clusters, hold, release, confirm, ignore
+        id, state, reason, reason_class, retry_after_ms, epoch, ready_endpoints, hosts, clusters, hold, release, confirm, ignore
     }
     Hold { timeout_ms, max_requests, max_bytes, unknown_body, on_control_plane_loss }
     Release { concurrency_per_endpoint }
@@ -107,19 +107,23 @@ impl Field for Confirm {
         match self {
             Self::Http {
                 path,
+                authority,
                 timeout_ms,
                 give_up_ms,
             } => {
                 out.push(0);
                 path.put(out);
+                authority.put(out);
                 timeout_ms.put(out);
                 give_up_ms.put(out);
             }
             Self::Grpc {
+                authority,
                 timeout_ms,
                 give_up_ms,
             } => {
                 out.push(1);
+                authority.put(out);
                 timeout_ms.put(out);
                 give_up_ms.put(out);
             }
@@ -134,10 +138,12 @@ impl Field for Confirm {
         Some(match byte(rest)? {
             0 => Self::Http {
                 path: Field::take(rest)?,
+                authority: Field::take(rest)?,
                 timeout_ms: Field::take(rest)?,
                 give_up_ms: Field::take(rest)?,
             },
             1 => Self::Grpc {
+                authority: Field::take(rest)?,
                 timeout_ms: Field::take(rest)?,
                 give_up_ms: Field::take(rest)?,
             },

@@ -75,11 +75,13 @@ fn targets_survive_in_every_shape() {
     let confirms = [
         Confirm::Off { settle_ms: 1 },
         Confirm::Grpc {
+            authority: Some("grpc.internal".to_owned()),
             timeout_ms: 2,
             give_up_ms: 3,
         },
         Confirm::Http {
             path: "/".to_owned(),
+            authority: None,
             timeout_ms: 4,
             give_up_ms: 5,
         },
@@ -103,6 +105,7 @@ fn targets_survive_in_every_shape() {
             target.confirm = confirm.clone();
             target.hold.on_control_plane_loss = policy;
             target.reason = Some("why".to_owned());
+            target.reason_class = Some("crash".to_owned());
             target.ignore.paths.push("/healthz".to_owned());
             check(&SlotRecord {
                 target: Some(target),

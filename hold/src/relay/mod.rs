@@ -242,6 +242,7 @@ impl Relay {
             proxy: self.proxy.clone(),
             since: self.asked.clone(),
             wait_ms,
+            module: Some(env!("CARGO_PKG_VERSION").to_owned()),
         };
         Some(Command::Sync { request })
     }
@@ -266,6 +267,7 @@ impl Relay {
             },
             applied,
             targets,
+            unreached: Vec::new(),
             leaving: false,
         })
     }

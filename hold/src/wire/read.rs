@@ -62,7 +62,7 @@ fn revision(reader: &mut Reader<'_>) -> Result<Revision, Error> {
 
 pub(super) fn target(reader: &mut Reader<'_>) -> Result<Target, Error> {
     let (mut id, mut state, mut hold, mut release, mut confirm) = (None, None, None, None, None);
-    let (mut reason, mut retry_after_ms) = (None, None);
+    let (mut reason, mut reason_class, mut retry_after_ms) = (None, None, None);
     let (mut epoch, mut ready_endpoints) = (0, 0);
     let (mut hosts, mut clusters) = (Vec::new(), Vec::new());
     let mut ignore = Ignore::default();
@@ -71,8 +71,9 @@ pub(super) fn target(reader: &mut Reader<'_>) -> Result<Target, Error> {
             "id" => id = Some(reader.string()?),
             "state" => state = Some(self::state(reader)?),
             "reason" if !reader.null() => reason = Some(reader.string()?),
+            "reason_class" if !reader.null() => reason_class = Some(reader.string()?),
             "retry_after_ms" if !reader.null() => retry_after_ms = Some(reader.u64()?),
-            "reason" | "retry_after_ms" => {}
+            "reason" | "reason_class" | "retry_after_ms" => {}
             "epoch" => epoch = reader.u64()?,
             "ready_endpoints" => ready_endpoints = reader.u32()?,
             "hosts" => hosts = reader.strings()?,
@@ -89,6 +90,7 @@ pub(super) fn target(reader: &mut Reader<'_>) -> Result<Target, Error> {
         id: TargetId::new(id.ok_or_else(|| missing("id"))?),
         state: state.ok_or_else(|| missing("state"))?,
         reason,
+        reason_class,
         retry_after_ms,
         epoch,
         ready_endpoints,
@@ -158,12 +160,14 @@ fn release(reader: &mut Reader<'_>) -> Result<Release, Error> {
 }
 
 fn confirm(reader: &mut Reader<'_>) -> Result<Confirm, Error> {
-    let (mut kind, mut path) = (None, None);
+    let (mut kind, mut path, mut authority) = (None, None, None);
     let (mut timeout_ms, mut give_up_ms, mut settle_ms) = (None, None, None);
     reader.object(&mut |reader, name| {
         match name {
             "kind" => kind = Some(reader.string()?),
             "path" => path = Some(reader.string()?),
+            "authority" if !reader.null() => authority = Some(reader.string()?),
+            "authority" => {}
             "timeout_ms" => timeout_ms = Some(reader.u64()?),
             "give_up_ms" => give_up_ms = Some(reader.u64()?),
             "settle_ms" => settle_ms = Some(reader.u64()?),
@@ -176,10 +180,12 @@ fn confirm(reader: &mut Reader<'_>) -> Result<Confirm, Error> {
     Ok(match kind.as_deref() {
         Some("http") => Confirm::Http {
             path: path.ok_or_else(|| missing("path"))?,
+            authority,
             timeout_ms: timeout_ms?,
             give_up_ms: give_up_ms?,
         },
         Some("grpc") => Confirm::Grpc {
+            authority,
             timeout_ms: timeout_ms?,
             give_up_ms: give_up_ms?,
         },

@@ -15,6 +15,9 @@ pub fn sync_request(request: &SyncRequest) -> Vec<u8> {
         write_revision(out.key("since"), since);
     }
     out.key("wait_ms").number(request.wait_ms);
+    if let Some(module) = &request.module {
+        out.key("module").string(module);
+    }
     out.close().finish()
 }
 
@@ -42,6 +45,18 @@ pub fn report(report: &Report) -> Vec<u8> {
         out.close();
     }
     out.close();
+    if !report.unreached.is_empty() {
+        out.key("unreached").open_list();
+        for unreached in &report.unreached {
+            out.open();
+            out.key("target").string(unreached.target.as_str());
+            out.key("cluster").string(&unreached.cluster);
+            out.key("saw").string(&unreached.saw);
+            out.key("for_ms").number(unreached.for_ms);
+            out.close();
+        }
+        out.close_list();
+    }
     if report.leaving {
         out.key("leaving").bool(true);
     }
