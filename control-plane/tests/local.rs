@@ -72,6 +72,30 @@ fn what_cannot_start_fails_with_its_last_words() {
 }
 
 #[test]
+fn what_clients_may_be_told_is_a_class_and_the_text_is_for_people() {
+    let leaky = format!(
+        "{{command: [sh, -c, 'echo FATAL: postgres://app:s3cret@db/prod >&2; exit 7'], ready: {{tcp: {{port: {}}}}}}}",
+        free_port()
+    );
+    let plane = ControlPlane::start(&document("web", &leaky, ""), &[]);
+    plane.report(1, &Value::Null, WANTED);
+    let told = plane.line("failed");
+    // It is tried again and again while somebody waits.
+    let wire = until("the proxies must be told", || {
+        Some(plane.sync(&Value::Null, 0)["targets"][0].clone()).filter(|wire| wire["state"] == "failed")
+    });
+    let shown = plane.until_state("web", "failed");
+    for (who, class) in [("log", &told), ("proxies", &wire), ("people", &shown)] {
+        assert_eq!(class["reason_class"], "crash", "the {who} must have the class");
+        let reason = class["reason"].as_str().unwrap();
+        assert!(
+            reason.contains("s3cret"),
+            "the {who} must have the text: {reason}"
+        );
+    }
+}
+
+#[test]
 fn a_program_that_is_not_there_is_named() {
     let missing = format!(
         "{{command: [/no/such/program], ready: {{tcp: {{port: {}}}}}}}",
@@ -79,11 +103,13 @@ fn a_program_that_is_not_there_is_named() {
     );
     let plane = ControlPlane::start(&document("web", &missing, ""), &[]);
     plane.report(1, &Value::Null, WANTED);
-    let reason = plane.event("failed", "reason");
+    let failed = plane.line("failed");
+    let reason = failed["reason"].as_str().unwrap();
     assert!(
         reason.contains("cannot be started: /no/such/program: No such file"),
         "must name it: {reason}"
     );
+    assert_eq!(failed["reason_class"], "command", "must say of which class it is");
 }
 
 #[test]
@@ -95,11 +121,15 @@ fn what_is_not_ready_in_time_fails_and_is_killed() {
     let plane = ControlPlane::start(&document("web", &slow, ""), &[]);
     plane.report(1, &Value::Null, WANTED);
     let pid: i32 = plane.event("started", "pid").parse().unwrap();
-    let reason = plane.event("failed", "reason");
+    let failed = plane.line("failed");
     assert_eq!(
-        reason,
+        failed["reason"],
         format!("not ready within 100ms (tcp 127.0.0.1:{port})"),
         "must say what it waited for"
+    );
+    assert_eq!(
+        failed["reason_class"], "start_timeout",
+        "must say of which class it is"
     );
     until("it must be killed", || (!runs(pid)).then_some(()));
 }
@@ -110,12 +140,13 @@ fn a_port_that_another_process_has_is_named() {
     let port = taken.local_addr().unwrap().port();
     let plane = ControlPlane::start(&document("web", &listener(port, ""), ""), &[]);
     plane.report(1, &Value::Null, WANTED);
-    let reason = plane.event("failed", "reason");
+    let failed = plane.line("failed");
     assert_eq!(
-        reason,
+        failed["reason"],
         format!("127.0.0.1:{port} is already taken by another process"),
         "must not take it for ready"
     );
+    assert_eq!(failed["reason_class"], "config", "must say of which class it is");
 }
 
 #[test]

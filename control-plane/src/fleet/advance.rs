@@ -5,7 +5,7 @@ use protocol::TargetId;
 use super::wakes::Told;
 use super::{Effect, Fleet, Note};
 use crate::backend::Command;
-use crate::life::{self, Event, Phase, deadline, step};
+use crate::life::{self, Event, Failure, Phase, deadline, step};
 use crate::time::{Time, millis};
 use crate::view::Publication;
 
@@ -141,8 +141,8 @@ fn moved(
     now: Time,
     told: Told,
 ) -> Note {
-    let reason = match &after.phase {
-        Phase::Failed { reason, .. } => Some(reason.clone()),
+    let failure = match &after.phase {
+        Phase::Failed { class, reason, .. } => Some(Failure::new(*class, reason.as_str())),
         _ => None,
     };
     let Told { woke_in, by } = told;
@@ -154,6 +154,6 @@ fn moved(
         after: now.since(before.since),
         woke_in,
         by,
-        reason,
+        failure,
     }
 }

@@ -6,7 +6,7 @@ use protocol::{State, TargetId};
 use super::WokenBy;
 use super::proxies::{PollId, ProxyKey};
 use crate::backend::Command;
-use crate::life::{Refusal, Why};
+use crate::life::{Failure, Refusal, Why};
 use crate::view::Publication;
 
 /// What a [`super::Fleet`] wants done, in order.
@@ -42,7 +42,7 @@ pub enum Note {
         /// Who or what woke it, on entering waking and, after a wake, ready.
         by: Option<WokenBy>,
         /// Why it failed.
-        reason: Option<String>,
+        failure: Option<Failure>,
     },
     /// A person's wish was not carried out.
     Refused {

@@ -140,10 +140,10 @@ impl Entry {
             ignore,
         } = &*self.published;
         let Self { spec, keys, life, .. } = self;
-        let (why, retry) = failure(life);
+        let (class, why, retry) = failure(life);
         let told = *state == life.phase.on_the_wire()
             && reason.as_deref() == why
-            && reason_class.is_none()
+            && reason_class.as_deref() == class
             && *retry_after_ms == retry
             && *epoch == life.epoch
             && *ready_endpoints == endpoints(life)
@@ -178,12 +178,12 @@ impl Entry {
 }
 
 fn wire(spec: &ScaleTarget, keys: &MatchKeys, life: &Life) -> Target {
-    let (reason, retry_after_ms) = failure(life);
+    let (class, reason, retry_after_ms) = failure(life);
     Target {
         id: spec.id.clone(),
         state: life.phase.on_the_wire(),
         reason: reason.map(str::to_owned),
-        reason_class: None,
+        reason_class: class.map(str::to_owned),
         retry_after_ms,
         epoch: life.epoch,
         ready_endpoints: endpoints(life),
@@ -196,13 +196,20 @@ fn wire(spec: &ScaleTarget, keys: &MatchKeys, life: &Life) -> Target {
     }
 }
 
-/// Why it cannot start, and when to come back.
-fn failure(life: &Life) -> (Option<&str>, Option<u64>) {
+/// Why it cannot start, in a word and in a sentence, and when to come back.
+fn failure(life: &Life) -> (Option<&'static str>, Option<&str>, Option<u64>) {
     match &life.phase {
         Phase::Failed {
-            reason, retry_after, ..
-        } => (Some(reason), Some(crate::time::millis(*retry_after))),
-        _ => (None, None),
+            class,
+            reason,
+            retry_after,
+            ..
+        } => (
+            Some(class.name()),
+            Some(reason),
+            Some(crate::time::millis(*retry_after)),
+        ),
+        _ => (None, None, None),
     }
 }
 

@@ -18,12 +18,14 @@ pub(super) fn tell(note: &Note, metrics: &Metrics) {
             after,
             woke_in,
             by,
-            reason,
+            failure,
         } => {
             let after_ms = millis(*after);
             let woke_ms = woke_in.map(millis);
             let by = by.as_ref().map(ToString::to_string);
-            info!(event = *to, %target, from, to, why = why.name(), after_ms, woke_ms, by, reason, unix_ms, "{from} -> {to}");
+            let reason_class = failure.as_ref().map(|failure| failure.class.name());
+            let reason = failure.as_ref().map(|failure| failure.reason.as_str());
+            info!(event = *to, %target, from, to, why = why.name(), after_ms, woke_ms, by, reason_class, reason, unix_ms, "{from} -> {to}");
             metrics.moved(from, to, *why, *woke_in);
         }
         Note::Refused { target, refusal } => {

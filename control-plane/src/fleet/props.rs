@@ -9,7 +9,7 @@ use protocol::{Incarnation, Proxy, Report, Reporter, Revision, State, Usage};
 use super::proxies::PollId;
 use super::world::{World, id};
 use crate::backend::Command;
-use crate::life::Observed;
+use crate::life::{Failure, FailureClass, Observed};
 use crate::time::{Time, millis};
 
 /// As in [`World`].
@@ -295,7 +295,7 @@ impl Play {
         if self.replicas == 0 {
             return Vec::new();
         }
-        let failure = Some("it died".to_owned());
+        let failure = Some(Failure::new(FailureClass::Crash, "it died"));
         self.see(Observed {
             command: self.command,
             replicas: self.replicas,

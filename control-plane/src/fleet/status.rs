@@ -26,6 +26,9 @@ pub struct TargetStatus {
     pub state: &'static str,
     /// How long it has been in it, in ms.
     pub since_ms: u64,
+    /// Why it failed, in one word: a name of [`FailureClass`](crate::life::FailureClass).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason_class: Option<&'static str>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -115,11 +118,18 @@ impl Fleet {
     pub fn status(&self, now: Time) -> Status {
         let targets = self.targets.iter().map(|(id, entry)| {
             let (held, in_flight) = self.proxies.usage(id);
-            let (reason, retry_in_ms) = match &entry.life.phase {
-                Phase::Failed { reason, retry_at, .. } => {
-                    (Some(reason.clone()), Some(millis(retry_at.since(now))))
-                }
-                _ => (None, None),
+            let (reason_class, reason, retry_in_ms) = match &entry.life.phase {
+                Phase::Failed {
+                    class,
+                    reason,
+                    retry_at,
+                    ..
+                } => (
+                    Some(class.name()),
+                    Some(reason.clone()),
+                    Some(millis(retry_at.since(now))),
+                ),
+                _ => (None, None, None),
             };
             let never_matched = !entry.matched && entry.life.phase == Phase::Ready;
             let conditions = [(never_matched, NEVER_MATCHED), (entry.life.retiring, RETIRING)];
@@ -127,6 +137,7 @@ impl Fleet {
                 id: id.clone(),
                 state: entry.life.phase.name(),
                 since_ms: millis(now.since(entry.life.since)),
+                reason_class,
                 reason,
                 retry_in_ms,
                 epoch: entry.life.epoch,

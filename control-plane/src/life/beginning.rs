@@ -15,10 +15,11 @@ impl Life {
             _ if seen.replicas == 0 && seen.left > 0 => Phase::Stopping,
             _ if seen.replicas == 0 => Phase::Asleep,
             _ if ready => Phase::Ready,
-            Some(reason) => {
+            Some(failure) => {
                 let retry_after = backoff(&facts.policy, 1, facts.jitter);
                 Phase::Failed {
-                    reason: reason.clone(),
+                    class: failure.class,
+                    reason: failure.reason.clone(),
                     retry_at: facts.now + retry_after,
                     retry_after,
                 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Failure;
 use crate::time::Time;
 
 /// The world at one moment, as far as it concerns one target.
@@ -74,8 +75,8 @@ pub struct Observed {
     /// There is no workload, or none that can be scaled: `replicas` says nothing, and `failure` says why. Its endpoints
     /// may be up all the same, whoever runs them.
     pub absent: bool,
-    /// Why it cannot start, for people.
-    pub failure: Option<String>,
+    /// Why it cannot start.
+    pub failure: Option<Failure>,
     /// Who set the replicas last, if it was not us and is known.
     pub set_by: Option<String>,
 }

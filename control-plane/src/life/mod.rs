@@ -8,6 +8,7 @@ mod beginning;
 mod contention;
 mod deadline;
 mod facts;
+mod failure;
 mod sleep;
 mod step;
 
@@ -25,6 +26,7 @@ pub use backoff::backoff;
 pub use contention::Undone;
 pub use deadline::deadline;
 pub use facts::{Facts, Observed, Policy, Quorum};
+pub use failure::{Failure, FailureClass};
 pub use sleep::{Refusal, may_sleep};
 pub use step::step;
 
@@ -107,6 +109,8 @@ pub enum Phase {
     Stopping,
     /// Could not start.
     Failed {
+        /// Why, in one word.
+        class: FailureClass,
         /// Why, for people.
         reason: String,
         /// When it is tried again, if anybody comes.

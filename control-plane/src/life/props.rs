@@ -209,7 +209,7 @@ impl Turn {
                     ready: ready.min(left),
                     left,
                     absent,
-                    failure: failed.then(|| "it broke".to_owned()),
+                    failure: failed.then(|| Failure::new(FailureClass::Crash, "it broke")),
                     set_by: None,
                 })
             }

@@ -1,5 +1,5 @@
 use super::sleep::{idle, may_sleep, may_stop};
-use super::{Cause, Effect, Event, Facts, Life, Phase, Step, Why, backoff};
+use super::{Cause, Effect, Event, Facts, Failure, Life, Phase, Step, Why, backoff};
 use crate::time::Time;
 
 /// One step of a life: the event is taken in, then at most one change of phase is made.
@@ -112,9 +112,9 @@ impl Turn<'_> {
             return self.enter_ready(Why::Endpoints);
         }
         if self.life.obeyed()
-            && let Some(reason) = self.life.seen.failure.clone()
+            && let Some(failure) = self.life.seen.failure.clone()
         {
-            return self.fail(reason);
+            return self.fail(failure);
         }
         if self.set_to_zero() {
             return self.undone();
@@ -327,7 +327,7 @@ impl Turn<'_> {
         );
     }
 
-    fn fail(&mut self, reason: String) {
+    fn fail(&mut self, failure: Failure) {
         if self.life.seen.absent {
             // Nothing was started, so nobody undoes it by what is found there later.
             self.life.started = None;
@@ -337,7 +337,8 @@ impl Turn<'_> {
         let retry_at = self.facts.now + retry_after;
         self.enter(
             Phase::Failed {
-                reason,
+                class: failure.class,
+                reason: failure.reason,
                 retry_at,
                 retry_after,
             },

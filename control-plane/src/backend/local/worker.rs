@@ -12,7 +12,7 @@ use super::{Delays, probe};
 use crate::backend::Sighting;
 use crate::config::Process;
 use crate::fleet::FleetHandle;
-use crate::life::Observed;
+use crate::life::{Failure, FailureClass, Observed};
 use crate::supervise::Report;
 use crate::time::unix_ms;
 
@@ -44,7 +44,7 @@ pub(super) struct Worker {
 /// Why a process is no longer watched.
 enum End {
     /// It ended by itself, or never began, for this reason.
-    Failed(String),
+    Failed(Failure),
     /// It was stopped on command.
     Stopped,
     /// The control plane is shutting down, or nobody is interested any more.
@@ -82,7 +82,7 @@ impl Worker {
                 continue;
             }
             match self.live(&wanted.process).await {
-                End::Failed(reason) => self.tell(1, 0, 0, Some(reason)).await,
+                End::Failed(failure) => self.tell(1, 0, 0, Some(failure)).await,
                 End::Stopped => self.tell(0, 0, 0, None).await,
                 End::Shutdown => return,
             }
@@ -104,11 +104,12 @@ impl Worker {
     async fn live(&mut self, process: &Process) -> End {
         if probe::is_taken(process.ready.address()).await {
             let address = process.ready.address();
-            return End::Failed(format!("{address} is already taken by another process"));
+            let reason = format!("{address} is already taken by another process");
+            return End::Failed(Failure::new(FailureClass::Config, reason));
         }
         let mut child = match Supervised::start(&self.supervisor, process) {
             Ok(child) => child,
-            Err(e) => return End::Failed(format!("{e:#}")),
+            Err(e) => return End::Failed(Failure::new(FailureClass::Other, format!("{e:#}"))),
         };
         self.tell(1, 0, 1, None).await;
         let end = self.watch(&mut child, process).await;
@@ -140,8 +141,8 @@ impl Worker {
                     return End::Shutdown;
                 }
                 report = child.next() => {
-                    if let Some(reason) = self.hear(report, is_ready, &mut last_words) {
-                        return End::Failed(reason);
+                    if let Some(failure) = self.hear(report, is_ready, &mut last_words) {
+                        return End::Failed(failure);
                     }
                 }
                 wanted = self.next_command() => match wanted {
@@ -164,10 +165,11 @@ impl Worker {
                 () = &mut too_late, if !is_ready => {
                     let reason = format!("not ready within {:?} ({})", process.start_timeout, process.ready);
                     let reason = with_last_words(reason, last_words.as_deref());
+                    let failure = Failure::new(FailureClass::StartTimeout, reason);
                     // Those who wait should know at once, not when it has died.
-                    self.tell(1, 0, 1, Some(reason.clone())).await;
+                    self.tell(1, 0, 1, Some(failure.clone())).await;
                     self.end(child, process).await;
-                    return End::Failed(reason);
+                    return End::Failed(failure);
                 }
             }
         }
@@ -192,8 +194,8 @@ impl Worker {
         }
     }
 
-    /// Takes in a report of the supervisor; returns the reason if the process has ended.
-    fn hear(&self, report: Report, was_ready: bool, last_words: &mut Option<String>) -> Option<String> {
+    /// Takes in a report of the supervisor; returns why the process has ended, if it has.
+    fn hear(&self, report: Report, was_ready: bool, last_words: &mut Option<String>) -> Option<Failure> {
         match report {
             Report::Started { pid } => {
                 info!(event = "started", target = %self.id, pid, unix_ms = unix_ms(), "process started");
@@ -210,7 +212,10 @@ impl Worker {
                 }
                 None
             }
-            Report::NotStarted { error } => Some(format!("cannot be started: {error}")),
+            Report::NotStarted { error } => Some(Failure::new(
+                FailureClass::Command,
+                format!("cannot be started: {error}"),
+            )),
             Report::Gone { code, signal } => {
                 let how = match (code, signal) {
                     (Some(code), _) => format!("exited with status {code}"),
@@ -220,12 +225,12 @@ impl Worker {
                 let when = if was_ready { "" } else { " before it was ready" };
                 let reason = with_last_words(format!("{how}{when}"), last_words.as_deref());
                 info!(event = "exited", target = %self.id, code, signal, reason, unix_ms = unix_ms(), "process ended by itself");
-                Some(reason)
+                Some(Failure::new(FailureClass::Crash, reason))
             }
         }
     }
 
-    async fn tell(&self, replicas: u32, ready: u32, left: u32, failure: Option<String>) {
+    async fn tell(&self, replicas: u32, ready: u32, left: u32, failure: Option<Failure>) {
         let seen = Observed {
             command: self.done.1,
             replicas,

@@ -3,13 +3,13 @@ use protocol::State;
 use super::super::world::{World, id, mk_spec};
 use super::super::*;
 use crate::backend::Command;
-use crate::life::Observed;
+use crate::life::{Failure, FailureClass, Observed};
 use crate::view::Publication;
 
 #[test]
 fn the_first_publication_is_where_it_is() {
     let failed = Observed {
-        failure: Some("no image".to_owned()),
+        failure: Some(Failure::new(FailureClass::Image, "no image")),
         ..mk_seen(1, 0)
     };
     let cases = [

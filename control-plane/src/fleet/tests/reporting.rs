@@ -2,7 +2,7 @@ use protocol::{Proxy, State};
 
 use super::super::proxies::PollId;
 use super::super::world::{World, id, mk_proxy, start};
-use crate::life::{Cause, Observed, Quorum};
+use crate::life::{Cause, Failure, FailureClass, Observed, Quorum};
 
 #[test]
 fn a_report_wakes_at_once() {
@@ -121,22 +121,35 @@ fn a_confirm_from_before_a_silence_is_none() {
 }
 
 #[test]
-fn a_failed_target_tells_the_reason_and_when_to_come_back() {
+fn a_failed_target_tells_class_and_reason_and_when_to_come_back() {
     let mut world = World::new(&["web"]);
     world.report("a", 1, &[("web", 1, 0, Some(0))]);
     let failure = Observed {
         command: 1,
         replicas: 1,
-        failure: Some("no disk".to_owned()),
+        failure: Some(Failure::new(FailureClass::Config, "no disk")),
         ..Observed::default()
     };
     world.fleet.observe(&id("web"), failure, world.now);
     world.settle();
     let target = world.target("web");
     assert_eq!(
-        (target.state, target.reason.as_deref()),
-        (State::Failed, Some("no disk")),
-        "must say why"
+        (
+            target.state,
+            target.reason_class.as_deref(),
+            target.reason.as_deref()
+        ),
+        (State::Failed, Some("config"), Some("no disk")),
+        "must say why, in a word and in a sentence"
+    );
+    let status = world.fleet.status(world.now);
+    assert_eq!(
+        (
+            status.targets[0].reason_class,
+            status.targets[0].reason.as_deref()
+        ),
+        (Some("config"), Some("no disk")),
+        "must say the same to people"
     );
     let wait = target.retry_after_ms.unwrap();
     assert!((800..=1200).contains(&wait), "must say when to come back: {wait}");

@@ -5,7 +5,7 @@ use super::super::actor;
 use super::super::world::{World, id, mk_settings, mk_spec};
 use super::super::*;
 use crate::backend::manual::Manual;
-use crate::life::Why;
+use crate::life::{Failure, FailureClass, Why};
 use crate::metrics::Metrics;
 use crate::time::Clock;
 
@@ -174,7 +174,7 @@ fn fail(world: &mut World, command: u64) {
     let failure = Observed {
         command,
         replicas: 1,
-        failure: Some("no disk".to_owned()),
+        failure: Some(Failure::new(FailureClass::Config, "no disk")),
         ..Observed::default()
     };
     world.fleet.observe(&id("web"), failure, world.now);

@@ -6,7 +6,7 @@ use protocol::TargetId;
 use super::limits::Limits;
 use super::told::{History, Told};
 use crate::fleet::{Note, WokenBy};
-use crate::life::{Refusal, Why};
+use crate::life::{Failure, FailureClass, Refusal, Why};
 use crate::time::Time;
 
 #[test]
@@ -196,7 +196,7 @@ fn mk_end(
         after: Duration::ZERO,
         woke_in,
         by,
-        reason,
+        failure: reason.map(|reason| Failure::new(FailureClass::Other, reason)),
     }
 }
 

@@ -44,7 +44,7 @@ impl History {
                 why,
                 woke_in,
                 by,
-                reason,
+                failure,
                 ..
             } => match (from, to) {
                 (_, "draining") => {
@@ -68,7 +68,7 @@ impl History {
                 }
                 (_, "failed") => {
                     self.going.remove(&target);
-                    let text = reason.unwrap_or_else(|| "it cannot start".to_owned());
+                    let text = failure.map_or_else(|| "it cannot start".to_owned(), |failure| failure.reason);
                     Some(Told::warning(target, "Failed", "Wake", text))
                 }
                 (_, "ready") => {

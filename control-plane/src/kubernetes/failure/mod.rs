@@ -1,6 +1,6 @@
 //! Why a workload cannot start, in people's words: read from conditions of the workload and of its Pods. Pure.
 //!
-//! What it says reaches clients, so it is one line of bounded length, and repeats nothing that a container has said.
+//! What it says may reach clients, so it is one line of bounded length, and repeats nothing that a container has said.
 //! A Pod that is terminating, has finished, or was made from another template than the newest one, does not count.
 //! While one Pod that counts may still come up, those that cannot do not make the workload fail.
 //!
@@ -16,6 +16,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::observe::{PodFacts, Workload};
+use crate::life::{self, FailureClass};
 
 pub(super) use conditions::of_conditions;
 pub(super) use pods::{of_containers, of_scheduling};
@@ -36,6 +37,11 @@ impl Failure {
             kind,
             reason: words::one_line(text),
         }
+    }
+
+    /// As a life is told.
+    pub fn for_life(&self) -> life::Failure {
+        life::Failure::new(self.kind.class(), self.reason.as_str())
     }
 }
 
@@ -66,6 +72,21 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// What clients may be told of it.
+    pub fn class(self) -> FailureClass {
+        match self {
+            Self::KindNotScalable | Self::WorkloadNotFound => FailureClass::NotFound,
+            Self::Refused => FailureClass::ScaleRefused,
+            Self::Unreachable => FailureClass::Unreachable,
+            Self::NoPods => FailureClass::Quota,
+            Self::Image => FailureClass::Image,
+            Self::Create => FailureClass::Config,
+            Self::CrashLoop => FailureClass::Crash,
+            Self::Unschedulable => FailureClass::Unschedulable,
+            Self::Deadline => FailureClass::Progress,
+        }
+    }
+
     /// Its name in Events and logs.
     pub fn name(self) -> &'static str {
         match self {

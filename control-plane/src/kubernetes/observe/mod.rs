@@ -83,7 +83,7 @@ pub fn observed<'a>(
             ready: known.endpoints.ready,
             left,
             absent: known.workload.is_none(),
-            failure: failure.as_ref().map(|failure| failure.reason.clone()),
+            failure: failure.as_ref().map(Failure::for_life),
             set_by,
         },
         failure,
@@ -139,16 +139,16 @@ mod tests {
         assert_eq!(look(&workload, |_| {}).failure, None, "must not fail at zero");
         workload.replicas = Some(1);
         assert_eq!(
-            look(&workload, |_| {}).failure.as_deref(),
-            Some("late"),
+            reason(look(&workload, |_| {})),
+            Some("late".to_owned()),
             "must fail above zero"
         );
         let trouble = Failure::new(Kind::Refused, "forbidden");
         workload.replicas = Some(0);
         let seen = look(&workload, |known| known.trouble = Some(&trouble));
         assert_eq!(
-            seen.failure.as_deref(),
-            Some("forbidden"),
+            reason(seen),
+            Some("forbidden".to_owned()),
             "must fail if it cannot be written"
         );
     }
@@ -164,7 +164,7 @@ mod tests {
         let seen = observed(known, [], Timestamp::UNIX_EPOCH, Duration::ZERO).observed;
         assert!(seen.absent, "must be absent");
         assert_eq!(seen.replicas, 0, "must want nothing");
-        assert_eq!(seen.failure, Some(gone.reason), "must say that it is missing");
+        assert_eq!(seen.failure, Some(gone.for_life()), "must say that it is missing");
     }
 
     #[test]
@@ -188,6 +188,10 @@ mod tests {
             Duration::ZERO,
         );
         assert_eq!(seen.observed.left, 3, "must count Pods that have not ended");
+    }
+
+    fn reason(seen: Observed) -> Option<String> {
+        seen.failure.map(|failure| failure.reason)
     }
 
     fn look<'a>(workload: &'a Workload, change: impl FnOnce(&mut Known<'a>)) -> Observed {

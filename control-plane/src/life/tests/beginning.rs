@@ -23,10 +23,11 @@ fn what_is_found_begins_where_it_is() {
 #[test]
 fn what_is_found_failed_begins_failed_with_the_first_wait() {
     let broken = |ready| Observed {
-        failure: Some("no image".to_owned()),
+        failure: Some(Failure::new(FailureClass::Image, "no image")),
         ..seen(0, 2, ready, 2)
     };
     let expected = Phase::Failed {
+        class: FailureClass::Image,
         reason: "no image".to_owned(),
         retry_at: at(101),
         retry_after: Duration::from_secs(1),

@@ -139,6 +139,7 @@ fn what_others_have_raised_and_lowered_undoes_nothing() {
 #[test]
 fn a_failed_workload_that_is_set_to_zero_sleeps() {
     let failed = Phase::Failed {
+        class: FailureClass::Other,
         reason: "x".to_owned(),
         retry_at: at(90),
         retry_after: Duration::ZERO,
@@ -152,7 +153,10 @@ fn a_failed_workload_that_is_set_to_zero_sleeps() {
         Some(Why::SetByOthers),
     );
     let missing = Event::Observed(Observed {
-        failure: Some("there is no such Deployment".to_owned()),
+        failure: Some(Failure::new(
+            FailureClass::NotFound,
+            "there is no such Deployment",
+        )),
         ..seen(0, 0, 0, 0)
     });
     check(failed, missing, mk_facts(60), "failed", None);

@@ -117,7 +117,7 @@ fn what_comes_back_is_no_longer_dropped() {
 fn what_is_removed_together_with_its_workload_is_dropped() {
     let gone = Observed {
         absent: true,
-        failure: Some("there is none".to_owned()),
+        failure: Some(Failure::new(FailureClass::NotFound, "there is none")),
         ..seen(0, 0, 0, 0)
     };
     let asleep = Life {
@@ -150,7 +150,7 @@ fn what_is_removed_together_with_its_workload_is_dropped() {
 fn what_is_up_without_its_workload_stays_up() {
     let up = Observed {
         absent: true,
-        failure: Some("there is none".to_owned()),
+        failure: Some(Failure::new(FailureClass::NotFound, "there is none")),
         ..seen(0, 0, 1, 1)
     };
     let found = Life::found(up.clone(), &mk_facts(50));
@@ -189,7 +189,7 @@ fn what_is_up_without_its_workload_stays_up() {
 fn a_workload_that_appears_at_zero_undoes_nothing() {
     let missing = Observed {
         absent: true,
-        failure: Some("there is none".to_owned()),
+        failure: Some(Failure::new(FailureClass::NotFound, "there is none")),
         ..seen(1, 0, 0, 0)
     };
     let wanted = Facts {

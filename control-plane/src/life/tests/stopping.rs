@@ -168,6 +168,7 @@ fn nobody_waits_for_a_wake_any_more_so_it_stops() {
 #[test]
 fn nobody_comes_back_to_what_failed_so_it_stops() {
     let failed = Phase::Failed {
+        class: FailureClass::Other,
         reason: "x".to_owned(),
         retry_at: at(60),
         retry_after: Duration::ZERO,

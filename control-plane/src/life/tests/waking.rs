@@ -88,7 +88,7 @@ fn what_was_seen_before_the_last_command_is_ignored() {
 fn a_failure_while_waking_is_told_with_its_reason() {
     let life = mk_life(Phase::Waking { start_at: None });
     let failure = Observed {
-        failure: Some("exited with status 3".to_owned()),
+        failure: Some(Failure::new(FailureClass::Crash, "exited with status 3")),
         ..seen(0, 1, 0, 0)
     };
     let step = check_life(
@@ -99,6 +99,7 @@ fn a_failure_while_waking_is_told_with_its_reason() {
         Some(Why::CannotStart),
     );
     let expected = Phase::Failed {
+        class: FailureClass::Crash,
         reason: "exited with status 3".to_owned(),
         retry_at: at(101),
         retry_after: Duration::from_secs(1),
@@ -112,6 +113,7 @@ fn a_failure_while_waking_is_told_with_its_reason() {
 #[test]
 fn failed_is_retried_only_when_due_and_somebody_came() {
     let failed = || Phase::Failed {
+        class: FailureClass::Other,
         reason: "x".to_owned(),
         retry_at: at(90),
         retry_after: Duration::ZERO,
@@ -132,7 +134,7 @@ fn each_failure_waits_longer() {
     let mut waits = Vec::new();
     for _ in 0..3 {
         let failure = Observed {
-            failure: Some("x".to_owned()),
+            failure: Some(Failure::new(FailureClass::Other, "x")),
             ..seen(life.command, 1, 0, 0)
         };
         life = step(&life, Event::Observed(failure), &mk_facts(100)).life;
@@ -148,6 +150,7 @@ fn each_failure_waits_longer() {
 #[test]
 fn endpoints_of_a_failed_target_make_it_ready() {
     let failed = Phase::Failed {
+        class: FailureClass::Other,
         reason: "x".to_owned(),
         retry_at: at(90),
         retry_after: Duration::ZERO,
@@ -190,7 +193,7 @@ fn a_drain_of_what_has_died_turns_back_to_waking() {
 #[test]
 fn what_dies_while_ready_is_waited_for_and_started_again() {
     let died = Observed {
-        failure: Some("killed".to_owned()),
+        failure: Some(Failure::new(FailureClass::Crash, "killed")),
         ..seen(0, 1, 0, 0)
     };
     let first = check_life(
@@ -256,6 +259,7 @@ fn what_dies_again_and_again_is_started_later_and_later() {
 #[test]
 fn what_is_removed_after_it_failed_is_retried_without_anybody_coming() {
     let failed = Phase::Failed {
+        class: FailureClass::Other,
         reason: "x".to_owned(),
         retry_at: at(90),
         retry_after: Duration::ZERO,

@@ -39,6 +39,7 @@ fn mk_seen(name: &str, state: &'static str) -> TargetStatus {
         id: TargetId::new(format!("shop/{name}")),
         state,
         since_ms: 0,
+        reason_class: None,
         reason: None,
         retry_in_ms: None,
         epoch: 1,
