@@ -18,3 +18,4 @@ pub use file::{FileError, Needs, TargetsFile};
 pub use keys::{ClusterKey, HostKey, MatchKeys};
 pub use target::{Probe, Process, ScaleTarget, Workload};
 pub use units::{Size, Span};
+pub use words::Authority;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{ClusterKey, HostKey};
 use super::units::{PositiveSpan, Size, Span};
-use super::words::{AgentPrefix, GroupVersion, Name, ObjectKind, UrlPath};
+use super::words::{AgentPrefix, Authority, GroupVersion, Name, ObjectKind, UrlPath};
 
 /// One document.
 #[derive(Clone, Debug, Deserialize)]
@@ -285,6 +285,11 @@ pub struct Confirm {
     pub grpc: bool,
     /// Path and query to ask.
     pub path: UrlPath,
+    /// What the question says in `:authority`, for a workload that does not answer to the hosts of its clients because
+    /// its route rewrites them. If absent, and in a cluster: the `hostname` of the `URLRewrite` filters on the way to
+    /// its Service, if they have one; else that of the first held request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authority: Option<Authority>,
     /// Time that one attempt may take.
     pub timeout: PositiveSpan,
     /// How long an answer of 502, 503, 504 or grpc-status 14 is believed to mean that nobody is there yet.
@@ -299,6 +304,7 @@ impl Default for Confirm {
             enabled: true,
             grpc: false,
             path: UrlPath::default(),
+            authority: None,
             timeout: PositiveSpan::from_secs(1),
             give_up: Span::from_secs(5),
             settle: Span::from_secs(2),

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::keys::MatchKeys;
 use super::spec::{self, Document};
+use super::words::Authority;
 
 /// One target, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,27 @@ pub struct ScaleTarget {
     pub ignore: protocol::Ignore,
     /// Leave the workload alone and let everything pass.
     pub suspend: bool,
+}
+
+impl ScaleTarget {
+    /// True if the confirm asks, and the user has not said under which name.
+    pub fn lacks_authority(&self) -> bool {
+        match &self.confirm {
+            protocol::Confirm::Http { authority, .. } | protocol::Confirm::Grpc { authority, .. } => {
+                authority.is_none()
+            }
+            protocol::Confirm::Off { .. } => false,
+        }
+    }
+
+    /// What the confirm says in `:authority`, unless the user has said something else.
+    pub fn derive_authority(&mut self, derived: Authority) {
+        if let protocol::Confirm::Http { authority, .. } | protocol::Confirm::Grpc { authority, .. } =
+            &mut self.confirm
+        {
+            authority.get_or_insert_with(|| derived.into());
+        }
+    }
 }
 
 /// What is scaled.
@@ -256,10 +278,11 @@ fn confirm(text: spec::Confirm) -> Result<protocol::Confirm, Refused> {
         ));
     }
     let (timeout_ms, give_up_ms) = (text.timeout.as_millis(), text.give_up.as_millis());
+    let authority = text.authority.map(String::from);
     if !text.grpc {
         return Ok(protocol::Confirm::Http {
             path: text.path.into(),
-            authority: None,
+            authority,
             timeout_ms,
             give_up_ms,
         });
@@ -271,7 +294,7 @@ fn confirm(text: spec::Confirm) -> Result<protocol::Confirm, Refused> {
         ));
     }
     Ok(protocol::Confirm::Grpc {
-        authority: None,
+        authority,
         timeout_ms,
         give_up_ms,
     })

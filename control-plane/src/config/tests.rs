@@ -14,7 +14,7 @@ spec:
   idle: {after: 5m}
   hold: {timeout: 10s, maxRequests: 5, maxBytes: 1Mi, unknownBody: 1Ki, onControlPlaneLoss: refuse}
   release: {concurrencyPerEndpoint: 7}
-  confirm: {path: /x, timeout: 2s, giveUp: 3s}
+  confirm: {path: /x, authority: 'web.internal:8443', timeout: 2s, giveUp: 3s}
   ignore: {paths: [/healthz], userAgents: [kube-probe]}
   suspend: true",
     );
@@ -26,6 +26,16 @@ spec:
     assert_eq!(target.hold.max_bytes, 1 << 20, "must read sizes");
     assert_eq!(target.keys.hosts.len(), 2, "must keep both hosts");
     assert!(target.suspend, "must be suspended");
+    assert_eq!(
+        target.confirm,
+        protocol::Confirm::Http {
+            path: "/x".to_owned(),
+            authority: Some("web.internal:8443".to_owned()),
+            timeout_ms: 2_000,
+            give_up_ms: 3_000
+        },
+        "must ask as it is told to"
+    );
     let Workload::Process(process) = target.workload else {
         panic!("must be a process")
     };
@@ -75,6 +85,15 @@ fn reads_each_kind_of_confirm() {
             give_up_ms
         },
         "must ask grpc"
+    );
+    assert_eq!(
+        with("{grpc: true, authority: '[::1]:50051'}"),
+        protocol::Confirm::Grpc {
+            authority: Some("[::1]:50051".to_owned()),
+            timeout_ms,
+            give_up_ms
+        },
+        "must ask grpc under this name"
     );
     assert_eq!(
         with("{enabled: false}"),
@@ -134,6 +153,14 @@ fn names_file_document_field_and_reason() {
     check_refused(
         &body("confirm: {path: x}"),
         "document 1: spec.confirm.path: \"x\" is no path",
+    );
+    check_refused(
+        &body("confirm: {authority: \"web\\nx: y\"}"),
+        "document 1: spec.confirm.authority: \"web\\nx: y\" is no authority",
+    );
+    check_refused(
+        &body(&format!("confirm: {{authority: {}}}", "w".repeat(256))),
+        "document 1: spec.confirm.authority: is longer than 255 bytes",
     );
     check_refused(
         &body("confirm: {enabled: false, path: /x}"),

@@ -4,6 +4,7 @@
 //! two together.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use schemars::JsonSchema;
@@ -103,6 +104,42 @@ impl FromStr for UrlPath {
     }
 }
 
+/// What a request says in `:authority`: a host, and perhaps a port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[schemars(extend(
+    "pattern" = "^([A-Za-z0-9_.-]+|\\[[0-9A-Fa-f:.]+\\])(:[1-9][0-9]{0,4})?$",
+    "maxLength" = 255,
+))]
+pub struct Authority(String);
+
+impl FromStr for Authority {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refuse = || format!("{text:?} is no authority: write web.example.com or web.example.com:8443");
+        if text.len() > 255 {
+            return Err("is longer than 255 bytes".to_owned());
+        }
+        let (host, port) = match text.rsplit_once(':') {
+            // The last colon of an address stands within its brackets.
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            _ => (text, None),
+        };
+        let good = |c: u8| c.is_ascii_alphanumeric() || b"-_.".contains(&c);
+        let is_host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+            None => !host.is_empty() && host.bytes().all(good),
+        };
+        let is_port = port.is_none_or(|port| {
+            port.starts_with(|first: char| matches!(first, '1'..='9')) && port.parse::<u16>().is_ok()
+        });
+        if !is_host || !is_port {
+            return Err(refuse());
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
 /// Beginning of a `user-agent`; not empty, or it would stand for all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(extend("pattern" = "^[ -~]+$", "maxLength" = 256))]
@@ -157,5 +194,6 @@ text! {
     GroupVersion: "an API version: apps/v1",
     ObjectKind: "a kind: Deployment",
     UrlPath: "a path: /healthz",
+    Authority: "an authority: web.example.com",
     AgentPrefix: "the beginning of a user agent",
 }

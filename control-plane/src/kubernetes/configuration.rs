@@ -51,6 +51,9 @@ pub async fn derive(
                     let mut conditions: Vec<Condition> = invalid.map(is_invalid).into_iter().collect();
                     if let Some(found) = derived.targets.get(&spec.id) {
                         spec.keys = found.keys.clone();
+                        if let Some(authority) = &found.authority {
+                            spec.derive_authority(authority.clone());
+                        }
                         conditions.extend(found.conditions.iter().cloned());
                     }
                     (spec, conditions)

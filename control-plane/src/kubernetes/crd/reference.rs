@@ -13,7 +13,7 @@ use super::schema;
 use super::status::CONDITIONS;
 use crate::config::spec::Process;
 use crate::config::units::PositiveSpan;
-use crate::config::words::{AgentPrefix, GroupVersion, Name, ObjectKind, UrlPath};
+use crate::config::words::{AgentPrefix, Authority, GroupVersion, Name, ObjectKind, UrlPath};
 use crate::config::{ClusterKey, HostKey, Size, Span};
 
 const HEAD: &str = "\
@@ -169,6 +169,10 @@ fn forms() -> Vec<Form> {
         form::<UrlPath>(
             "path",
             "Begins with `/`; printable ASCII without white space. At most 2048 bytes.",
+        ),
+        form::<Authority>(
+            "authority",
+            "A host or an IP address, IPv6 in brackets, and perhaps `:` and a port: `web.example.com`, `web:8443`. At most 255 bytes.",
         ),
         form::<AgentPrefix>("prefix", "Printable ASCII, not empty. At most 256 bytes."),
         form::<Name>(

@@ -19,6 +19,10 @@ pub const CONDITIONS: &[(&str, &str)] = &[
         "A host of its routes leads to other Services as well, so it is not taken as a key. Write it into `spec.match.hosts` if you mean it.",
     ),
     (
+        "AmbiguousAuthority",
+        "Its routes rewrite the host to different names on the way to its Service, so the confirm asks with the client's. Write one of them into `spec.confirm.authority` if the workload does not answer to that.",
+    ),
+    (
         "KeyConflict",
         "An older target has one of its hosts or clusters, and keeps it.",
     ),

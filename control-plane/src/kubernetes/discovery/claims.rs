@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use protocol::TargetId;
 
-use super::derive::{Ambiguous, Derived, Key, MOST_KEYS, Source};
-use super::facts::Target;
+use super::derive::{Ambiguous, Derived, Key, MOST_KEYS, Rewritten, Source};
+use super::facts::{RouteId, Target};
 use super::leads::{Leads, Place};
-use crate::config::HostKey;
+use crate::config::{Authority, HostKey};
 use crate::fleet::Condition;
 
 /// What one target has.
@@ -21,6 +21,8 @@ pub(super) struct Settled {
     pub(super) lost: BTreeMap<Key, TargetId>,
     /// There were more than [`MOST_KEYS`].
     pub(super) over: bool,
+    /// What its routes rewrite the host to, if it lacks a name for its confirm.
+    pub(super) authority: Option<Authority>,
     pub(super) conditions: Vec<Condition>,
 }
 
@@ -96,6 +98,13 @@ pub(super) fn settle(mut claimants: Vec<Claimant<'_>>, leads: &Leads<'_>) -> BTr
         let mut conditions = Vec::new();
         conditions.extend(missing(target, leads));
         conditions.extend(ambiguous(target, &derived));
+        if target.lacks_authority {
+            match derived.rewritten {
+                Rewritten::No => {}
+                Rewritten::To(authority, _) => one.authority = Some(authority.clone()),
+                Rewritten::Differently(two) => conditions.push(differently(two)),
+            }
+        }
         for (key, source) in derived.keys {
             match owners.get(&key) {
                 Some(owner) => {
@@ -141,6 +150,13 @@ fn ambiguous(target: &Target, derived: &Derived<'_>) -> Option<Condition> {
         "host \"{host}\" is left out{more}: {also}; requests that are found by their cluster are not touched by this, and a host in spec.match.hosts is taken as it stands"
     );
     Some(condition("AmbiguousHost", message))
+}
+
+fn differently([(one, first), (other, second)]: [(&Authority, &RouteId); 2]) -> Condition {
+    let message = format!(
+        "{first} rewrites the host to \"{one}\", {second} to \"{other}\": the confirm asks with the client's, unless spec.confirm.authority says which"
+    );
+    condition("AmbiguousAuthority", message)
 }
 
 fn describe(place: &Place<'_>, target: &Target) -> String {

@@ -6,8 +6,8 @@ use std::fmt;
 use std::num::NonZeroU16;
 
 use super::facts::{ObjectId, RouteId, Target};
-use super::leads::{Leads, Place, Places};
-use crate::config::{ClusterKey, HostKey};
+use super::leads::{Leads, Place, Places, Use};
+use crate::config::{Authority, ClusterKey, HostKey};
 
 /// Most keys of one target; more are left out, with a condition. A target is one value in the filter's shared data and
 /// one object in every answer that carries it: 1,000 keys of 60 bytes make 60 KB. The largest route that the Gateway
@@ -63,11 +63,26 @@ pub(super) struct Ambiguous<'a> {
     pub(super) place: Place<'a>,
 }
 
+/// What the host is rewritten to on all ways to one Service. A way that leaves the client's host alone says nothing: the
+/// Service answers to any name that some way gives it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Rewritten<'a> {
+    /// To nothing.
+    #[default]
+    No,
+    /// To one name, first by this route.
+    To(&'a Authority, &'a RouteId),
+    /// To several, such as these two.
+    Differently([(&'a Authority, &'a RouteId); 2]),
+}
+
 /// What one target claims.
 #[derive(Debug, Default)]
 pub(super) struct Derived<'a> {
     pub(super) keys: BTreeMap<Key, Source>,
     pub(super) ambiguous: BTreeSet<Ambiguous<'a>>,
+    /// What its routes rewrite the host to.
+    pub(super) rewritten: Rewritten<'a>,
     /// There were more than [`MOST_KEYS`].
     pub(super) over: bool,
     /// Hosts, references and keys looked at.
@@ -132,6 +147,7 @@ impl<'a> Derived<'a> {
             if port.is_some() && one.port != port {
                 continue;
             }
+            self.take_rewrite(one);
             // Envoy Gateway 1.9: irRouteDestinationName in internal/gatewayapi/helpers.go. One cluster for each rule,
             // whatever listeners and hostnames it is attached to ...
             let id = &one.route.id;
@@ -148,6 +164,20 @@ impl<'a> Derived<'a> {
         for host in hosts {
             let routes = leads.hosts.get(host).into_iter();
             self.claim_host(host.clone(), routes, service, port, ROUTE);
+        }
+    }
+
+    fn take_rewrite(&mut self, one: &Use<'a>) {
+        let Some(authority) = one.rewrite else {
+            return;
+        };
+        let route = &one.route.id;
+        match self.rewritten {
+            Rewritten::No => self.rewritten = Rewritten::To(authority, route),
+            Rewritten::To(other, first) if !is_same_name(other, authority) => {
+                self.rewritten = Rewritten::Differently([(other, first), (authority, route)]);
+            }
+            Rewritten::To(..) | Rewritten::Differently(_) => {}
         }
     }
 
@@ -199,6 +229,10 @@ impl<'a> Derived<'a> {
             self.over = true;
         }
     }
+}
+
+fn is_same_name(one: &Authority, other: &Authority) -> bool {
+    one.as_str().eq_ignore_ascii_case(other.as_str())
 }
 
 fn is_meant(place: &Place<'_>, service: &ObjectId, port: Option<NonZeroU16>) -> bool {

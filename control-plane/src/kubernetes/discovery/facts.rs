@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 
 use protocol::TargetId;
 
-use crate::config::{HostKey, MatchKeys, ScaleTarget};
+use crate::config::{Authority, HostKey, MatchKeys, ScaleTarget};
 // A key is a match key here.
 pub use crate::kubernetes::names::Key as ObjectId;
 
@@ -85,6 +85,8 @@ pub struct Backend {
     pub port: Option<NonZeroU16>,
     /// Its share of the requests; 0: none.
     pub weight: u32,
+    /// What the host of requests is rewritten to on the way there.
+    pub rewrite: Option<Authority>,
 }
 
 impl Backend {
@@ -136,6 +138,8 @@ pub struct Target {
     pub service: Option<(ObjectId, Option<NonZeroU16>)>,
     /// The user's own keys.
     pub own: MatchKeys,
+    /// The confirm asks, and the user has not said under which name.
+    pub lacks_authority: bool,
 }
 
 impl Target {
@@ -152,6 +156,7 @@ impl Target {
             created,
             service,
             own: spec.keys.clone(),
+            lacks_authority: spec.lacks_authority(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 
 use super::Input;
 use super::facts::{Backend, ObjectId, Route, RouteId, RouteKind, ServiceFacts};
-use crate::config::HostKey;
+use crate::config::{Authority, HostKey};
 
 /// What a backendRef leads to. Ordered so that the ports of one Service lie side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +44,8 @@ pub(super) struct Use<'a> {
     /// Index in the rule.
     pub(super) backend: usize,
     pub(super) port: Option<NonZeroU16>,
+    /// What the host is rewritten to on the way.
+    pub(super) rewrite: Option<&'a Authority>,
     /// Index in [`Leads::rules`].
     at: usize,
 }
@@ -121,6 +123,7 @@ impl<'a> Leads<'a> {
                         rule,
                         backend,
                         port: text.port,
+                        rewrite: text.rewrite.as_ref(),
                         at: self.rules.len(),
                     });
                 }

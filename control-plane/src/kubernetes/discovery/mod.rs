@@ -27,7 +27,7 @@ use facts::{Grant, Route, ServiceFacts, Target};
 use leads::Leads;
 pub use parse::Unreadable;
 
-use crate::config::MatchKeys;
+use crate::config::{Authority, MatchKeys};
 use crate::fleet::Condition;
 use crate::time::Time;
 
@@ -53,7 +53,10 @@ pub struct Input<'a> {
 pub struct Found {
     /// Its keys: those it owns, and those that linger.
     pub keys: MatchKeys,
-    /// At most one of each kind, in fixed order: ServiceNotFound, AmbiguousHost, KeyConflict, TooManyKeys.
+    /// What its routes rewrite the host to, if its confirm asks and the user has not said under which name.
+    pub authority: Option<Authority>,
+    /// At most one of each kind, in fixed order: ServiceNotFound, AmbiguousHost, AmbiguousAuthority, KeyConflict,
+    /// TooManyKeys.
     pub conditions: Vec<Condition>,
 }
 
@@ -176,6 +179,7 @@ impl Entry {
         }
         Found {
             keys: MatchKeys::new(hosts, clusters),
+            authority: self.settled.authority.clone(),
             conditions: self.settled.conditions.clone(),
         }
     }

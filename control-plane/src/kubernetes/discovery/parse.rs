@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use super::facts::{Backend, Grant, Granted, ObjectId, Route, RouteId, RouteKind, Rule, ServiceFacts};
-use crate::config::HostKey;
+use crate::config::{Authority, HostKey};
 
 const GATEWAY: &str = "gateway.networking.k8s.io";
 
@@ -47,9 +47,16 @@ impl Route {
             id: ObjectId::new(here(text.namespace), text.name),
             port: text.port,
             weight: text.weight,
+            rewrite: rewrite(text.filters),
         };
-        let rule = |text: RuleSpec| Rule {
-            backends: text.backend_refs.into_iter().map(backend).collect(),
+        let rule = |text: RuleSpec| {
+            let of_rule = rewrite(text.filters);
+            let mut backends: Vec<_> = text.backend_refs.into_iter().map(backend).collect();
+            for backend in &mut backends {
+                // A reference's own filters come after its rule's.
+                backend.rewrite = backend.rewrite.take().or_else(|| of_rule.clone());
+            }
+            Rule { backends }
         };
         Ok(Self {
             mesh,
@@ -180,7 +187,29 @@ impl ParentRef {
 #[serde(rename_all = "camelCase")]
 struct RuleSpec {
     #[serde(default)]
+    filters: Vec<Filter>,
+    #[serde(default)]
     backend_refs: Vec<BackendRef>,
+}
+
+/// Of all filters only the one that rewrites the host matters.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Filter {
+    #[serde(default)]
+    url_rewrite: Option<UrlRewrite>,
+}
+
+#[derive(Deserialize)]
+struct UrlRewrite {
+    #[serde(default)]
+    hostname: Option<Authority>,
+}
+
+fn rewrite(filters: Vec<Filter>) -> Option<Authority> {
+    filters
+        .into_iter()
+        .find_map(|filter| filter.url_rewrite?.hostname)
 }
 
 #[derive(Deserialize)]
@@ -196,6 +225,8 @@ struct BackendRef {
     port: Option<NonZeroU16>,
     #[serde(default = "one")]
     weight: u32,
+    #[serde(default)]
+    filters: Vec<Filter>,
 }
 
 #[derive(Deserialize)]

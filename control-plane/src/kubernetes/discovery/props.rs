@@ -274,6 +274,7 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
                 id: ObjectId::new(namespace, name),
                 port: port.try_into().ok(),
                 weight: u32::from(weighs),
+                rewrite: None,
             }
         });
     let rule = prop::collection::vec(backend, 0..3).prop_map(|backends| Rule { backends });

@@ -1,5 +1,6 @@
 //! Facts about what is found, on small clusters written in a line or two.
 
+mod authority;
 mod conditions;
 mod overlap;
 mod parsing;
@@ -110,6 +111,7 @@ pub(super) fn mk_target(id: &str, created: i64, service: &str) -> Target {
         created,
         service: Some((ObjectId::new(namespace, name), port)),
         own: MatchKeys::default(),
+        lacks_authority: true,
     }
 }
 
@@ -136,6 +138,7 @@ fn mk_backend(namespace: &str, text: &str) -> Backend {
         id: object(namespace, name),
         port: Some(port.parse().unwrap()),
         weight: weight.parse().unwrap(),
+        rewrite: None,
     }
 }
 
