@@ -4,6 +4,9 @@
 //! no clock and do no I/O. What they decide is done by [`backend`], told by [`http`] and counted by [`metrics`].
 //! It never routes, and never holds a request: that is the proxies' part.
 
+// Where stdout or stderr cannot be written, these panic.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod args;
 pub mod backend;
 pub mod config;

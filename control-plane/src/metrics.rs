@@ -46,6 +46,8 @@ pub struct Metrics {
     pub history_truncations: Counter,
     /// Requests without the right token.
     pub unauthorized: Counter,
+    /// Lines of the log that could not be written.
+    pub log_lines_lost: Counter,
     scale_orders: Family<[(&'static str, &'static str); 1], Counter>,
     scale_writes: Family<[(&'static str, &'static str); 1], Counter>,
     /// Further attempts to carry an order to scale out.
@@ -88,6 +90,7 @@ impl Metrics {
             reports_ignored: Counter::default(),
             history_truncations: Counter::default(),
             unauthorized: Counter::default(),
+            log_lines_lost: Counter::default(),
             scale_orders: Family::default(),
             scale_writes: Family::default(),
             scale_retries: Counter::default(),
@@ -159,6 +162,11 @@ impl Metrics {
             "unauthorized",
             "Requests without the right token",
             new.unauthorized.clone(),
+        );
+        registry.register(
+            "log_lines_lost",
+            "Lines of the log that could not be written",
+            new.log_lines_lost.clone(),
         );
         registry.register(
             "scale_orders",

@@ -5,6 +5,9 @@
 //! earlier request, and is never part of a product's path: no authentication, no TLS.
 //! [`echo`] holds the generated gRPC client for tests.
 
+// Where stdout or stderr cannot be written, these panic.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod admit;
 mod app;
 mod grpc;

@@ -1,6 +1,11 @@
 //! One life of the backend: start, delay, perhaps a crash, serve, drain, close. Wires only; what it notes is in the journal.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use anyhow::Context;
 use axum::{Router, extract::State, routing::get};
@@ -122,7 +127,8 @@ impl Life {
             }
         }
         if self.crash.is_due() {
-            eprintln!("{}", self.crash.message);
+            // Where stderr cannot be written, a panic would be another crash than the one asked for.
+            let _ = writeln!(std::io::stderr(), "{}", self.crash.message);
             return Ok(self.crash.code);
         }
         let (http, http_address) = bind(self.ports.http, "--http").await?;

@@ -76,23 +76,29 @@ pub(crate) fn answer(listener: TcpListener, app: App) -> JoinHandle<()> {
 
 /// Serves until SIGTERM or SIGINT.
 pub(crate) fn run(args: ServeArgs) -> ExitCode {
-    if let Err(refusal) = logs::start(args.log_format, &args.log) {
-        complain(&refusal);
-        return ExitCode::from(2);
-    }
+    let metrics = Metrics::new();
+    let log = match logs::start(args.log_format, &args.log, metrics.log_lines_lost.clone()) {
+        Ok(log) => log,
+        Err(refusal) => {
+            complain(&refusal);
+            return ExitCode::from(2);
+        }
+    };
     let served = tokio::runtime::Runtime::new()
         .context("no runtime")
-        .and_then(|runtime| runtime.block_on(serve(args)));
-    match served {
+        .and_then(|runtime| runtime.block_on(serve(args, metrics)));
+    let code = match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            complain(&format!("{e:#}"));
+            log.complain(&format!("{e:#}"));
             ExitCode::FAILURE
         }
-    }
+    };
+    log.finish();
+    code
 }
 
-async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+async fn serve(args: ServeArgs, metrics: Metrics) -> anyhow::Result<()> {
     let ServeArgs {
         backend,
         targets,
@@ -129,7 +135,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         anyhow::Ok(Stage {
             app: App {
                 sight,
-                metrics: Metrics::new(),
+                metrics,
                 token,
                 heartbeat: limits.heartbeat,
                 forget_after: limits.forget_after,

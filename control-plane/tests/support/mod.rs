@@ -16,7 +16,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -50,35 +50,45 @@ pub fn run(args: &[&str]) -> Output {
 impl ControlPlane {
     /// Serves `targets` on a free port.
     pub fn start(targets: &str, args: &[&str]) -> Self {
+        let (mut new, stderr) = Self::spawn(targets, "127.0.0.1:0", args, Stdio::piped());
+        let (sender, log) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr.unwrap()).lines().map_while(Result::ok) {
+                let _ = sender.send(serde_json::from_str(&line).unwrap_or(Value::String(line)));
+            }
+        });
+        new.log = log;
+        new.address = new.event("listening", "address");
+        new
+    }
+
+    /// As [`Self::start`], with a log that nobody reads here. Returns once it answers.
+    pub fn start_with_log(targets: &str, args: &[&str], log: Stdio) -> Self {
+        let address = format!("127.0.0.1:{}", free_port());
+        let (new, _) = Self::spawn(targets, &address, args, log);
+        until("it must listen", || TcpStream::connect(&new.address).ok());
+        new
+    }
+
+    fn spawn(targets: &str, listen: &str, args: &[&str], log: Stdio) -> (Self, Option<ChildStderr>) {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("targets.yaml");
         std::fs::write(&file, targets).unwrap();
         let mut command = binary();
-        command.arg("serve").arg("--targets").arg(&file).args([
-            "--listen",
-            "127.0.0.1:0",
-            "--log-format",
-            "json",
-        ]);
         command
+            .args(["serve", "--listen", listen, "--log-format", "json", "--targets"])
+            .arg(&file)
             .args(["--lease-duration", "10ms", "--retry-initial", "50ms"])
             .args(args);
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = child.stderr.take().unwrap();
-        let (sender, log) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let _ = sender.send(serde_json::from_str(&line).unwrap_or(Value::String(line)));
-            }
-        });
-        let mut new = Self {
+        let mut child = command.stderr(log).spawn().unwrap();
+        let stderr = child.stderr.take();
+        let new = Self {
             child,
-            log,
-            address: String::new(),
+            log: mpsc::channel().1,
+            address: listen.to_owned(),
             directory,
         };
-        new.address = new.event("listening", "address");
-        new
+        (new, stderr)
     }
 
     pub fn directory(&self) -> &Path {
