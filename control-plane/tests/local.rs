@@ -326,18 +326,71 @@ fn one_that_is_removed_while_it_runs_goes_on_and_is_known_again() {
 }
 
 #[test]
-fn one_that_is_removed_while_asleep_is_woken_first() {
+fn one_that_is_removed_while_asleep_is_let_go_and_not_started() {
     let web = document("web", &listener(free_port(), ""), "");
     let other = document("other", &listener(free_port(), ""), "");
     let plane = ControlPlane::start(&format!("{web}---\n{other}"), &[]);
     std::fs::write(plane.targets_file(), &other).unwrap();
-    assert_eq!(plane.line("waking")["why"], "retired", "must be woken");
-    plane.line("ready");
     assert_eq!(
         plane.line("dropped")["target"],
         "default/web",
-        "must be let go once it is up"
+        "must be let go at once"
     );
+    assert_eq!(plane.get("/v1/targets/default/web").0, 404, "must be gone");
+}
+
+#[test]
+fn one_that_is_removed_after_it_failed_is_let_go() {
+    let broken = format!(
+        "{{command: [sh, -c, 'exit 3'], ready: {{tcp: {{port: {}}}}}}}",
+        free_port()
+    );
+    let other = document("other", &listener(free_port(), ""), "");
+    let plane = ControlPlane::start(&format!("{}---\n{other}", document("web", &broken, "")), &[]);
+    plane.report(1, &Value::Null, WANTED);
+    plane.line("failed");
+    // They were refused.
+    plane.report(2, &Value::Null, "{}");
+    std::fs::write(plane.targets_file(), &other).unwrap();
+    assert_eq!(
+        plane.line("dropped")["target"],
+        "default/web",
+        "must not be tried for ever"
+    );
+}
+
+/// Clients give up sooner than it starts, and then nobody comes for longer than `idle.after`.
+#[test]
+fn a_start_that_takes_longer_than_anybody_waits_ends_in_ready() {
+    let directory = tempfile::tempdir().unwrap();
+    let go = directory.path().join("go");
+    let prelude = format!("while not os.path.exists({go:?}): time.sleep(0.01)");
+    let slow = document("web", &listener(free_port(), &prelude), "idle: {after: 100ms}");
+    let quick = document("other", &listener(free_port(), ""), "idle: {after: 400ms}");
+    let plane = ControlPlane::start(&format!("{slow}---\n{quick}"), &[]);
+    let first = plane.sync(&Value::Null, 0);
+    plane.report(1, &first["revision"], WANTED);
+    let pid: i32 = plane.event("started", "pid").parse().unwrap();
+    plane.report(
+        2,
+        &first["revision"],
+        r#"{"default/other":{"held":1,"idle_ms":0}}"#,
+    );
+    plane.until_state("other", "ready");
+    // Nobody waits any more, and everybody has confirmed whatever there is to confirm.
+    let mut seq = 3;
+    until("the other must have been idle for four times as long", || {
+        let now = plane.sync(&Value::Null, 0);
+        plane.report(seq, &now["revision"], "{}");
+        seq += 1;
+        (plane.target("other")["state"] == "asleep").then_some(())
+    });
+    assert_eq!(plane.target("web")["state"], "waking", "must go on starting");
+    std::fs::write(&go, "").unwrap();
+    let ready = until("it must be up in the end", || {
+        Some(plane.line("ready")).filter(|line| line["target"] == "default/web")
+    });
+    assert!(runs(pid), "must be the process that was started first: {ready}");
 }
 
 #[test]

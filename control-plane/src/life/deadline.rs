@@ -14,7 +14,10 @@ pub fn deadline(life: &Life, facts: &Facts) -> Option<Time> {
             life.held_until(facts).filter(|_| wanted)
         }
         Phase::Ready => earliest(&[idle_at(life, facts), forgives_at]),
-        Phase::Waking { start_at } => earliest(&[start_at, idle_at(life, facts), forgives_at]),
+        Phase::Waking { start_at } => {
+            let let_go_at = life.overdue_at(facts).filter(|_| life.retiring);
+            earliest(&[start_at, idle_at(life, facts), forgives_at, let_go_at])
+        }
         Phase::Draining { .. } => {
             let pause_over = life.since + facts.policy.drain_pause;
             let paused = facts.quorum == Quorum::Confirmed && facts.now < pause_over;
@@ -25,7 +28,7 @@ pub fn deadline(life: &Life, facts: &Facts) -> Option<Time> {
             ])
         }
         Phase::Failed { retry_at, .. } => {
-            let wanted = life.retiring || facts.demand(life.since);
+            let wanted = facts.demand(life.since);
             earliest(&[wanted.then_some(retry_at), idle_at(life, facts)])
         }
     }

@@ -96,6 +96,11 @@ pub struct Policy {
     pub stable: Duration,
     /// Others who set zero this soon after a start undo it; and so soon after another, they insist.
     pub undone_within: Duration,
+    /// A start that is neither ready nor failed after this has failed, once nobody waits for it any more. `None` where
+    /// the backend itself says when a start has taken too long.
+    pub start_limit: Option<Duration>,
+    /// A removed target that is asleep is woken before it is let go: its workload is not ours to leave at zero.
+    pub leaves_awake: bool,
 }
 
 impl Default for Policy {
@@ -107,6 +112,9 @@ impl Default for Policy {
             retry_max: Duration::from_secs(60),
             stable: Duration::from_secs(10),
             undone_within: Duration::from_secs(60),
+            // As long as a Deployment or a Knative revision may take to make progress, if nothing else is said.
+            start_limit: Some(Duration::from_secs(600)),
+            leaves_awake: true,
         }
     }
 }

@@ -87,6 +87,14 @@ fn check(before: &Life, event: &Event, facts: &Facts, taken: &Step) -> Result<()
                     "must be stopping before zero is written"
                 );
                 prop_assert!(!before.phase.passes(), "must not stop what requests pass into");
+                let now = Life {
+                    seen: after.seen.clone(),
+                    ..before.clone()
+                };
+                prop_assert!(
+                    *event == Event::Sleep || !now.start_has_begun(),
+                    "must not cancel a start that has begun"
+                );
                 prop_assert!(
                     facts.matched || asked(before, event),
                     "must not stop what was never matched"
@@ -99,7 +107,14 @@ fn check(before: &Life, event: &Event, facts: &Facts, taken: &Step) -> Result<()
                 );
                 prop_assert!(before.phase != Phase::Stopping, "must not turn a stop back");
             }
-            Effect::Drop => prop_assert!(after.retiring, "must not be dropped unless removed"),
+            Effect::Drop => {
+                prop_assert!(after.retiring, "must not be dropped unless removed");
+                let overdue = after.overdue_at(facts).is_some_and(|at| facts.now >= at);
+                prop_assert!(
+                    facts.held == 0 || after.phase.passes() || after.seen.absent || overdue,
+                    "must not be dropped while somebody waits for it"
+                );
+            }
         }
     }
     let (from, to) = (before.phase.name(), after.phase.name());

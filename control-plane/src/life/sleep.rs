@@ -5,6 +5,20 @@ use thiserror::Error;
 use super::{Facts, Life, Phase, Quorum};
 use crate::time::Time;
 
+impl Life {
+    /// True while the backend is about a start: the workload has its replicas, or its process, and is on its way up. It ends
+    /// in ready or failed, whoever still waits: one that takes longer than clients wait would never be up otherwise.
+    pub(super) fn start_has_begun(&self) -> bool {
+        matches!(self.phase, Phase::Waking { start_at: None }) && self.obeyed() && self.seen.replicas > 0
+    }
+
+    /// When a start that has begun has taken too long for a workload that tells of no failure by itself.
+    pub(super) fn overdue_at(&self, facts: &Facts) -> Option<Time> {
+        let limit = facts.policy.start_limit.filter(|_| self.start_has_begun())?;
+        Some(self.since + limit)
+    }
+}
+
 /// Why a target may not be put to sleep now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
@@ -86,7 +100,8 @@ pub(super) fn may_stop(facts: &Facts) -> Result<(), Refusal> {
     }
 }
 
-/// When it will have been idle for long enough, if nothing but time is missing.
+/// When it will have been idle for long enough, if nothing but time is missing. A start that has begun is not idle before it is
+/// overdue.
 pub(super) fn idle_at(life: &Life, facts: &Facts) -> Option<Time> {
     if !facts.sleeps_when_idle || !facts.matched || life.retiring || life.seen.absent {
         return None;
@@ -96,7 +111,12 @@ pub(super) fn idle_at(life: &Life, facts: &Facts) -> Option<Time> {
         may_stop(facts).ok()?;
     }
     let quiet_since = facts.last_use.map_or(life.since, |used| used.max(life.since));
-    Some((quiet_since + facts.idle_after).max(facts.may_drain_at))
+    let idle_at = (quiet_since + facts.idle_after).max(facts.may_drain_at);
+    if life.start_has_begun() {
+        // The time without use counts from ready.
+        return Some(idle_at.max(life.overdue_at(facts)?));
+    }
+    Some(idle_at)
 }
 
 /// True if it has been idle for long enough and nothing stands in the way of a sleep.

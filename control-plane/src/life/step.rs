@@ -1,5 +1,5 @@
 use super::sleep::{idle, may_sleep, may_stop};
-use super::{Cause, Effect, Event, Facts, Failure, Life, Phase, Step, Why, backoff};
+use super::{Cause, Effect, Event, Facts, Failure, FailureClass, Life, Phase, Step, Why, backoff};
 use crate::time::Time;
 
 /// One step of a life: the event is taken in, then at most one change of phase is made.
@@ -94,7 +94,7 @@ impl Turn<'_> {
     fn settle_asleep(&mut self) {
         if self.set_to_some() {
             self.enter(Phase::Waking { start_at: None }, Why::SetByOthers);
-        } else if self.nothing_to_leave_awake() {
+        } else if self.is_let_go_asleep() {
             self.effects.push(Effect::Drop);
         } else if self.life.wake_asked {
             self.start(Cause::Person, Why::Asked);
@@ -119,8 +119,10 @@ impl Turn<'_> {
         if self.set_to_zero() {
             return self.undone();
         }
-        if idle(&self.life, self.facts) {
-            self.stop(self.life.seen.replicas, Why::Idle);
+        if self.is_let_go_waking() {
+            self.effects.push(Effect::Drop);
+        } else if idle(&self.life, self.facts) {
+            self.give_a_start_up();
         } else if start_at.is_some_and(|at| self.facts.now >= at) {
             self.life.phase = Phase::Waking { start_at: None };
             self.command_start(Cause::Lost);
@@ -180,10 +182,12 @@ impl Turn<'_> {
     }
 
     fn settle_failed(&mut self, retry_at: Time) {
-        let wanted = self.life.retiring || self.facts.demand(self.life.since);
+        let wanted = self.facts.demand(self.life.since);
+        let let_go = self.life.retiring && (self.life.seen.absent || self.facts.held == 0);
         if self.is_up() {
             self.enter_ready(Why::Endpoints);
-        } else if self.nothing_to_leave_awake() {
+        } else if let_go {
+            // Tried again for nobody it would go on refusing what is no longer its own.
             self.effects.push(Effect::Drop);
         } else if self.set_to_zero() && self.life.seen.failure.is_none() {
             self.undone();
@@ -219,9 +223,34 @@ impl Turn<'_> {
         self.life.obeyed() && self.life.seen.replicas > 0
     }
 
-    /// It was removed, and so was its workload.
-    fn nothing_to_leave_awake(&self) -> bool {
-        self.life.retiring && self.life.seen.absent
+    /// It was removed while it is at zero, and is not woken for that: its workload was removed as well, or nobody waits and
+    /// it is not to be left awake, or others who set zero again have said so.
+    fn is_let_go_asleep(&self) -> bool {
+        let unwanted = !self.facts.policy.leaves_awake || self.life.undone.is_some();
+        self.life.retiring && (self.life.seen.absent || (self.facts.held == 0 && unwanted))
+    }
+
+    /// It was removed while it is on its way up, and that need not be waited for: nobody waits and there is no start under
+    /// way, or it has taken too long.
+    fn is_let_go_waking(&self) -> bool {
+        let pending = matches!(self.life.phase, Phase::Waking { start_at: Some(_) })
+            || (!self.facts.policy.leaves_awake && !self.life.start_has_begun());
+        let overdue = self
+            .life
+            .overdue_at(self.facts)
+            .is_some_and(|at| self.facts.now >= at);
+        self.life.retiring && (overdue || (pending && self.facts.held == 0))
+    }
+
+    /// Nobody waits for it any more: what has not begun is not begun, and what has begun has taken too long.
+    fn give_a_start_up(&mut self) {
+        match self.facts.policy.start_limit {
+            Some(limit) if self.life.start_has_begun() => self.fail(Failure::new(
+                FailureClass::StartTimeout,
+                format!("not ready within {limit:?}"),
+            )),
+            _ => self.stop(self.life.seen.replicas, Why::Idle),
+        }
     }
 
     fn enter(&mut self, phase: Phase, why: Why) {

@@ -116,10 +116,14 @@ async fn serve(args: ServeArgs, metrics: Metrics) -> anyhow::Result<()> {
         log: _,
         test_delay,
     } = args;
+    // Elsewhere workloads end with the control plane, and a start has a time limit of its own.
+    let is_cluster = backend == BackendKind::Kubernetes;
     let policy = Policy {
         drain_pause: test_delay.draining,
         retry_initial: retry_initial.get(),
         retry_max: retry_max.get(),
+        start_limit: Policy::default().start_limit.filter(|_| is_cluster),
+        leaves_awake: is_cluster,
         ..Policy::default()
     };
     let limits = Limits {

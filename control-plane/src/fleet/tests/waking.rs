@@ -64,9 +64,8 @@ fn each_way_to_be_woken_has_its_name() {
     world.see_all("web", 1, 0, 0, 0);
     world.fleet.wake(&id("web"), world.now).unwrap();
     assert_eq!(woken_by(&world), "a person");
-    world.see_all("web", 2, 0, 0, 0);
-    world.configure(&[("other", "other.example.com")], "");
-    assert_eq!(woken_by(&world), "removal");
+    world.configure(&[("web", "web.example.com")], "");
+    assert_eq!(wake_of(&world, "other").unwrap().by.to_string(), "removal");
 }
 
 #[test]
@@ -182,9 +181,13 @@ fn fail(world: &mut World, command: u64) {
 }
 
 fn last_wake(world: &World) -> Option<LastWake> {
+    wake_of(world, "web")
+}
+
+fn wake_of(world: &World, name: &str) -> Option<LastWake> {
     let status = world.fleet.status(world.now);
-    let web = status.targets.into_iter().find(|target| target.id == id("web"));
-    web.unwrap().last_wake
+    let target = status.targets.into_iter().find(|target| target.id == id(name));
+    target.unwrap().last_wake
 }
 
 fn woken_by(world: &World) -> String {

@@ -29,18 +29,6 @@ fn undone_twice_the_next_start_waits_and_doubles() {
 fn while_it_is_held_back_nothing_starts_it_but_a_person() {
     let life = contended(100);
     check_life(&life, Event::Tick, &wanted(100), "asleep", None);
-    let retiring = Life {
-        retiring: true,
-        ..life.clone()
-    };
-    check_life(&retiring, Event::Tick, &mk_facts(100), "asleep", None);
-    check_life(
-        &retiring,
-        Event::Tick,
-        &mk_facts(101),
-        "waking",
-        Some(Why::Retired),
-    );
     check_life(&life, Event::Wake, &mk_facts(100), "waking", Some(Why::Asked));
     check_life(&life, Event::Tick, &wanted(101), "waking", Some(Why::Demand));
     assert_eq!(

@@ -140,22 +140,21 @@ fn a_wake_asked_for_while_stopping_is_kept() {
 }
 
 #[test]
-fn nobody_waits_for_a_wake_any_more_so_it_stops() {
-    let life = mk_life(Phase::Waking { start_at: None });
-    check_life(
-        &life,
-        Event::Tick,
-        &Facts {
-            held: 1,
-            ..mk_facts(500)
-        },
-        "waking",
-        None,
-    );
+fn nobody_waits_for_a_wake_that_has_not_begun_so_it_stops() {
+    let life = Life {
+        command: 1,
+        seen: seen(0, 0, 0, 0),
+        ..mk_life(Phase::Waking { start_at: None })
+    };
+    let held = Facts {
+        held: 1,
+        ..mk_facts(500)
+    };
+    check_life(&life, Event::Tick, &held, "waking", None);
     let step = check_life(&life, Event::Tick, &mk_facts(110), "stopping", Some(Why::Idle));
     assert_eq!(
         step.effects,
-        [Effect::Stop { command: 1, from: 1 }],
+        [Effect::Stop { command: 2, from: 0 }],
         "must stop it"
     );
     let unconfirmed = Facts {

@@ -257,18 +257,80 @@ fn what_dies_again_and_again_is_started_later_and_later() {
 }
 
 #[test]
-fn what_is_removed_after_it_failed_is_retried_without_anybody_coming() {
-    let failed = Phase::Failed {
-        class: FailureClass::Other,
-        reason: "x".to_owned(),
-        retry_at: at(90),
-        retry_after: Duration::ZERO,
+fn a_start_that_has_begun_is_not_cancelled_by_idleness() {
+    let starting = Life {
+        command: 1,
+        seen: seen(1, 1, 0, 1),
+        ..mk_life(Phase::Waking { start_at: None })
     };
-    let life = Life {
-        retiring: true,
-        ..mk_life(failed)
+    check_life(&starting, Event::Tick, &mk_facts(649), "waking", None);
+    assert_eq!(
+        deadline(&starting, &mk_facts(200)),
+        Some(at(650)),
+        "must wait for ready or for the limit"
+    );
+    let up = Event::Observed(seen(1, 1, 1, 1));
+    let ready = check_life(&starting, up, &mk_facts(600), "ready", Some(Why::Endpoints));
+    assert_eq!(
+        deadline(&ready.life, &mk_facts(600)),
+        Some(at(660)),
+        "must count the time without use from ready"
+    );
+}
+
+#[test]
+fn a_start_that_has_not_begun_is_cancelled_once_nobody_waits() {
+    let started = |seen| Life {
+        command: 1,
+        seen,
+        ..mk_life(Phase::Waking { start_at: None })
     };
-    check_life(&life, Event::Tick, &mk_facts(89), "failed", None);
-    check_life(&life, Event::Tick, &mk_facts(90), "waking", Some(Why::Retry));
-    check_life(&life, Event::Tick, &mk_facts(5000), "waking", Some(Why::Retry));
+    let backing_off = Life {
+        phase: Phase::Waking {
+            start_at: Some(at(500)),
+        },
+        ..started(seen(1, 1, 0, 0))
+    };
+    for life in [started(seen(0, 0, 0, 0)), backing_off] {
+        check_life(&life, Event::Tick, &mk_facts(109), life.phase.name(), None);
+        let step = check_life(&life, Event::Tick, &mk_facts(110), "stopping", Some(Why::Idle));
+        assert_eq!(step.life.command, 2, "must take the start back");
+    }
+}
+
+#[test]
+fn a_start_that_takes_too_long_fails_once_nobody_waits_and_then_sleeps() {
+    let starting = mk_life(Phase::Waking { start_at: None });
+    let held = Facts {
+        held: 1,
+        ..mk_facts(700)
+    };
+    check_life(&starting, Event::Tick, &held, "waking", None);
+    let failed = check_life(
+        &starting,
+        Event::Tick,
+        &mk_facts(700),
+        "failed",
+        Some(Why::CannotStart),
+    );
+    let Phase::Failed { class, .. } = failed.life.phase else {
+        panic!("must have failed")
+    };
+    assert_eq!(class, FailureClass::StartTimeout, "must say why");
+    check_life(
+        &failed.life,
+        Event::Tick,
+        &mk_facts(760),
+        "stopping",
+        Some(Why::Idle),
+    );
+
+    let mut unlimited = mk_facts(1_000_000);
+    unlimited.policy.start_limit = None;
+    check_life(&starting, Event::Tick, &unlimited, "waking", None);
+    assert_eq!(
+        deadline(&starting, &unlimited),
+        None,
+        "must leave it to the backend"
+    );
 }
