@@ -33,9 +33,9 @@ impl Gate {
             return Some(call);
         }
         let me = self.me.id;
-        let token = ConfirmToken(self.next_token);
         for (_, ix) in self.waiting.iter() {
             let ix = TargetIx(ix);
+            let token = ConfirmToken::new(self.next_token, ix);
             let Some(entry) = self.entries.get_mut(ix.0 as usize).and_then(Option::as_mut) else {
                 continue;
             };
@@ -56,7 +56,7 @@ impl Gate {
     /// requests of a target that is ready. One question at a time for each route, so at most as many as there are routes.
     pub(super) fn ask_for_denied(&mut self, now: Time, ix: TargetIx, cluster: &[u8], authority: &[u8]) {
         let me = self.me.id;
-        let token = ConfirmToken(self.next_token);
+        let token = ConfirmToken::new(self.next_token, ix);
         let Some(entry) = self.entry_mut(ix) else { return };
         if !entry.may_ask(now, me) {
             return;
@@ -81,21 +81,14 @@ impl Gate {
             Outcome::Unreachable => self.counts.confirm_unreachable += 1,
             Outcome::Answered { .. } => {}
         }
-        let found =
-            self.waiting
-                .iter()
-                .map(|(_, ix)| TargetIx(ix))
-                .chain(self.active.iter().copied())
-                .find_map(|ix| {
-                    let entry = self.entry(ix)?;
-                    entry
-                .routes
-                .iter()
-                .position(|route| matches!(route.check, Check::Asking { token: asked, .. } if asked == token))
-                .map(|at| (ix, at))
-                });
-        let Some((ix, at)) = found else { return };
+        // By its own target, whether that holds anything by now or not: an answer may come long after whoever waited has left.
+        let ix = token.target();
         let Some(entry) = self.entry_mut(ix) else { return };
+        let is_asked =
+            |route: &Route| matches!(route.check, Check::Asking { token: asked, .. } if asked == token);
+        let Some(at) = entry.routes.iter().position(is_asked) else {
+            return;
+        };
         let epoch = entry.target.epoch;
         let confirm = entry.target.confirm.clone();
         let id = entry.target.id.clone();
@@ -182,16 +175,56 @@ mod tests {
 
     #[test]
     fn a_worker_without_a_place_left_asks_all_the_same() {
+        let (mut gate, ix) = mk_ready();
+        for stream in 1..100 {
+            let claim = claim(&mut gate, Time::ZERO, stream, ix);
+            gate.deny(Time::ZERO, &claim, Bound::Requests, true);
+        }
+
+        assert!(gate.wants_root(Time::ZERO), "must have a question to send");
+        let call = gate.poll_confirm(Time::ZERO).expect("must ask");
+        assert_eq!(gate.poll_confirm(Time::ZERO), None, "once for all of them");
+        gate.confirmed(Time::ZERO, call.token, YES);
+        assert!(gate.pass(ix, b"web").is_some(), "must pass from now on");
+    }
+
+    #[test]
+    fn an_answer_finds_its_cluster_however_late_it_comes() {
+        for outcome in [YES, Outcome::Unreachable] {
+            let (mut gate, ix) = mk_ready();
+            let claim_first = claim(&mut gate, Time::ZERO, 1, ix);
+            let ticket = gate.hold(Time::ZERO, StreamId(1), claim_first).unwrap();
+            let call = gate.poll_confirm(Time::ZERO).expect("must ask");
+            gate.ended(Time::ZERO, StreamId(1), ticket);
+            // Long enough for the row to name the target no more.
+            let late = crate::Row::RECENT * 2;
+            assert!(gate.row(late).entries.is_empty(), "must be at rest");
+            gate.confirmed(late, call.token, outcome);
+            if outcome == YES {
+                assert!(gate.pass(ix, b"web").is_some(), "must pass from now on");
+                continue;
+            }
+            let later = late + Duration::from_secs(60);
+            let claim_second = claim(&mut gate, later, 2, ix);
+            gate.hold(later, StreamId(2), claim_second).unwrap();
+            assert!(gate.poll_confirm(later).is_some(), "must ask anew");
+        }
+    }
+
+    const YES: Outcome = Outcome::Answered {
+        status: 200,
+        grpc_status: None,
+    };
+
+    /// A gate with one target that is ready and may be asked, and was not.
+    fn mk_ready() -> (Gate, TargetIx) {
         let me = Member {
             id: GateId(1),
             nonce: 7,
             gate: true,
         };
-        let mut gate = Gate::new(
-            Config::parse(br#"{"control_plane":{"cluster":"cp"}}"#).unwrap(),
-            me,
-            Time::ZERO,
-        );
+        let config = Config::parse(br#"{"control_plane":{"cluster":"cp"}}"#).unwrap();
+        let mut gate = Gate::new(config, me, Time::ZERO);
         let mut target = mk_target("web");
         target.state = State::Ready;
         target.epoch = 1;
@@ -206,41 +239,27 @@ mod tests {
             slots: 1,
             ..Head::default()
         };
-        gate.apply(
-            Time::ZERO,
-            Update {
-                head,
-                full: true,
-                slots: vec![(Slot(0), record)],
-            },
-        );
+        let update = Update {
+            head,
+            full: true,
+            slots: vec![(Slot(0), record)],
+        };
+        gate.apply(Time::ZERO, update);
         let Found::Target(ix) = gate.find_cluster(b"web") else {
             panic!("must be found")
         };
+        (gate, ix)
+    }
+
+    fn claim(gate: &mut Gate, now: Time, stream: u32, ix: TargetIx) -> crate::Claim {
         let request = Request {
             cluster: b"web",
             authority: b"a",
             ..Request::default()
         };
-
-        for stream in 1..100 {
-            let Verdict::Hold(claim) = gate.arrive(Time::ZERO, StreamId(stream), Some(ix), &request) else {
-                panic!("must want to hold it")
-            };
-            gate.deny(Time::ZERO, &claim, Bound::Requests, true);
-        }
-
-        assert!(gate.wants_root(Time::ZERO), "must have a question to send");
-        let call = gate.poll_confirm(Time::ZERO).expect("must ask");
-        assert_eq!(gate.poll_confirm(Time::ZERO), None, "once for all of them");
-        gate.confirmed(
-            Time::ZERO,
-            call.token,
-            Outcome::Answered {
-                status: 200,
-                grpc_status: None,
-            },
-        );
-        assert!(gate.pass(ix, b"web").is_some(), "must pass from now on");
+        let Verdict::Hold(claim) = gate.arrive(now, StreamId(stream), Some(ix), &request) else {
+            panic!("must want to hold it")
+        };
+        claim
     }
 }

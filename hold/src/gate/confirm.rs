@@ -6,6 +6,7 @@ use std::time::Duration;
 use protocol::Confirm;
 
 use crate::Time;
+use crate::gate::TargetIx;
 
 /// What a gate knows of one cluster in this epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +41,22 @@ impl Tries {
     }
 }
 
-/// Names one question, so that a late answer is known for what it is.
+/// Names one question and the target that it was asked for, so that a late answer is known for what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConfirmToken(pub u64);
+pub struct ConfirmToken {
+    n: u64,
+    target: TargetIx,
+}
+
+impl ConfirmToken {
+    pub(super) fn new(n: u64, target: TargetIx) -> Self {
+        Self { n, target }
+    }
+
+    pub(super) fn target(self) -> TargetIx {
+        self.target
+    }
+}
 
 /// A question to send through a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
