@@ -1,8 +1,8 @@
 //! Credits: how many requests, and how many bytes of them, are held, by gate. One ledger for each target slot and one
-//! for the whole Envoy lie in shared data; whoever changes one does so by compare-and-swap, so the bounds are exact over
-//! all workers. Kept by gate, so that the credits of a gate that died can be told apart and freed.
+//! for the whole Envoy lie in shared data; whoever changes one does so by compare-and-swap ([`crate::Credits`]), so the bounds are
+//! exact over all workers. Kept by member, so that the account of a gate that died can be told apart and closed.
 
-use crate::GateId;
+use crate::{GateId, Member};
 
 /// Which bound was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,14 +13,30 @@ pub enum Bound {
     Bytes,
 }
 
+/// Requests, and bytes of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Credit {
+    /// How many.
+    pub requests: u32,
+    /// Of all of them together.
+    pub bytes: u64,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Account {
     gate: GateId,
-    requests: u32,
-    bytes: u64,
+    /// Of the member: a later user of the same id has an account of its own.
+    nonce: u64,
+    credit: Credit,
 }
 
-/// One ledger. In shared data it is a run of 16-byte accounts: gate, requests, bytes, each little-endian.
+impl Account {
+    fn is_of(&self, member: Member) -> bool {
+        self.gate == member.id && self.nonce == member.nonce
+    }
+}
+
+/// One ledger. In shared data it is a run of 24-byte accounts: gate, nonce, requests, bytes, each little-endian.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     accounts: Vec<Account>,
@@ -29,82 +45,107 @@ pub struct Ledger {
 impl Ledger {
     /// Reads what [`Ledger::encode`] wrote. Trailing bytes that make no account are left out.
     pub fn decode(bytes: &[u8]) -> Self {
-        let (accounts, _rest) = bytes.as_chunks::<16>();
-        let accounts = accounts
-            .iter()
-            .map(
-                |&[g0, g1, g2, g3, r0, r1, r2, r3, b0, b1, b2, b3, b4, b5, b6, b7]| Account {
-                    gate: GateId(u32::from_le_bytes([g0, g1, g2, g3])),
-                    requests: u32::from_le_bytes([r0, r1, r2, r3]),
-                    bytes: u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]),
-                },
-            )
-            .collect();
-        Self { accounts }
+        let (accounts, _rest) = bytes.as_chunks::<24>();
+        Self {
+            accounts: accounts.iter().filter_map(|bytes| read(bytes)).collect(),
+        }
     }
 
     /// As it stands in shared data.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.accounts.len() * 16);
+        let mut out = Vec::with_capacity(self.accounts.len() * 24);
         for account in &self.accounts {
             out.extend_from_slice(&account.gate.0.to_le_bytes());
-            out.extend_from_slice(&account.requests.to_le_bytes());
-            out.extend_from_slice(&account.bytes.to_le_bytes());
+            out.extend_from_slice(&account.nonce.to_le_bytes());
+            out.extend_from_slice(&account.credit.requests.to_le_bytes());
+            out.extend_from_slice(&account.credit.bytes.to_le_bytes());
         }
         out
     }
 
-    /// Requests and bytes of all gates together.
+    /// Requests and bytes of all members together.
     pub fn total(&self) -> (u64, u64) {
-        self.accounts.iter().fold((0, 0), |(requests, bytes), account| {
-            (
-                requests + u64::from(account.requests),
-                bytes.saturating_add(account.bytes),
-            )
-        })
+        sum(self.accounts.iter())
     }
 
-    /// Takes one request of `bytes` for `gate`.
+    /// Whose accounts there are.
+    pub fn members(&self) -> Vec<Member> {
+        let member = |account: &Account| Member {
+            id: account.gate,
+            nonce: account.nonce,
+            gate: true,
+        };
+        self.accounts.iter().map(member).collect()
+    }
+
+    /// Takes one request of `bytes` for `member`, who has `own` already, whatever the ledger says of that.
     ///
     /// # Errors
     /// The bound that it would exceed; the ledger is unchanged.
-    pub fn take(&mut self, gate: GateId, bytes: u64, max_requests: u32, max_bytes: u64) -> Result<(), Bound> {
-        let (requests, total_bytes) = self.total();
-        if requests >= u64::from(max_requests) {
+    pub fn take(
+        &mut self,
+        member: Member,
+        own: Credit,
+        bytes: u64,
+        max_requests: u32,
+        max_bytes: u64,
+    ) -> Result<(), Bound> {
+        let (requests, total_bytes) = sum(self.accounts.iter().filter(|account| !account.is_of(member)));
+        if requests + u64::from(own.requests) >= u64::from(max_requests) {
             return Err(Bound::Requests);
         }
-        if total_bytes.saturating_add(bytes) > max_bytes {
+        let next = Credit {
+            requests: own.requests + 1,
+            bytes: own.bytes.saturating_add(bytes),
+        };
+        if total_bytes.saturating_add(next.bytes) > max_bytes {
             return Err(Bound::Bytes);
         }
-        match self.accounts.iter_mut().find(|account| account.gate == gate) {
-            Some(account) => {
-                account.requests += 1;
-                account.bytes += bytes;
-            }
-            None => self.accounts.push(Account {
-                gate,
-                requests: 1,
-                bytes,
-            }),
-        }
+        self.set(member, next);
         Ok(())
     }
 
-    /// Gives credits of `gate` back. Never goes below zero: the relay may have freed them already.
-    pub fn give_back(&mut self, gate: GateId, requests: u32, bytes: u64) {
-        if let Some(account) = self.accounts.iter_mut().find(|account| account.gate == gate) {
-            account.requests = account.requests.saturating_sub(requests);
-            account.bytes = account.bytes.saturating_sub(bytes);
+    /// What `member` has, in all: an account that has no requests is closed.
+    pub fn set(&mut self, member: Member, credit: Credit) {
+        let (gate, nonce) = (member.id, member.nonce);
+        let known = self.accounts.iter().position(|account| account.is_of(member));
+        match known {
+            Some(at) if credit.requests == 0 => {
+                self.accounts.remove(at);
+            }
+            Some(at) => {
+                if let Some(account) = self.accounts.get_mut(at) {
+                    account.credit = credit;
+                }
+            }
+            None if credit.requests == 0 => {}
+            None => self.accounts.push(Account { gate, nonce, credit }),
         }
-        self.accounts.retain(|account| account.requests > 0);
     }
+}
 
-    /// Frees all credits of a gate that is no more. True if it had any.
-    pub fn reap(&mut self, gate: GateId) -> bool {
-        let before = self.accounts.len();
-        self.accounts.retain(|account| account.gate != gate);
-        self.accounts.len() != before
-    }
+fn sum<'a>(accounts: impl Iterator<Item = &'a Account>) -> (u64, u64) {
+    accounts.fold((0, 0), |(requests, bytes), account| {
+        (
+            requests + u64::from(account.credit.requests),
+            bytes.saturating_add(account.credit.bytes),
+        )
+    })
+}
+
+fn read(account: &[u8]) -> Option<Account> {
+    let (gate, rest) = account.split_first_chunk()?;
+    let (nonce, rest) = rest.split_first_chunk()?;
+    let (requests, rest) = rest.split_first_chunk()?;
+    let bytes = rest.first_chunk()?;
+    Some(Account {
+        gate: GateId(u32::from_le_bytes(*gate)),
+        nonce: u64::from_le_bytes(*nonce),
+        credit: Credit {
+            requests: u32::from_le_bytes(*requests),
+            bytes: u64::from_le_bytes(*bytes),
+        },
+    })
 }
 
 #[cfg(test)]
@@ -114,39 +155,66 @@ mod tests {
 
     use super::*;
 
-    const A: GateId = GateId(1);
-    const B: GateId = GateId(2);
+    const A: Member = member(1, 11);
+    const B: Member = member(2, 12);
+    /// Who has A's id after it.
+    const HEIR: Member = member(1, 13);
+    const NONE: Credit = credit(0, 0);
+
+    const fn member(id: u32, nonce: u64) -> Member {
+        Member {
+            id: GateId(id),
+            nonce,
+            gate: true,
+        }
+    }
+
+    const fn credit(requests: u32, bytes: u64) -> Credit {
+        Credit { requests, bytes }
+    }
 
     #[test]
     fn bounds_are_exact_over_all_gates() {
         let mut ledger = Ledger::default();
-        assert_eq!(ledger.take(A, 10, 3, 100), Ok(()));
-        assert_eq!(ledger.take(B, 10, 3, 100), Ok(()));
-        assert_eq!(ledger.take(A, 80, 3, 100), Ok(()));
-        assert_eq!(ledger.take(B, 0, 3, 100), Err(Bound::Requests));
-        ledger.give_back(A, 1, 10);
-        assert_eq!(ledger.take(B, 11, 3, 100), Err(Bound::Bytes));
-        assert_eq!(ledger.take(B, 10, 3, 100), Ok(()));
+        assert_eq!(ledger.take(A, NONE, 10, 3, 100), Ok(()));
+        assert_eq!(ledger.take(B, NONE, 10, 3, 100), Ok(()));
+        assert_eq!(ledger.take(A, credit(1, 10), 80, 3, 100), Ok(()));
+        assert_eq!(ledger.take(B, credit(1, 10), 0, 3, 100), Err(Bound::Requests));
+        ledger.set(A, credit(1, 80));
+        assert_eq!(ledger.take(B, credit(1, 10), 11, 3, 100), Err(Bound::Bytes));
+        assert_eq!(ledger.take(B, credit(1, 10), 10, 3, 100), Ok(()));
         assert_eq!(ledger.total(), (3, 100));
     }
 
     #[test]
     fn survives_its_encoding() {
         let mut ledger = Ledger::default();
-        ledger.take(A, 7, 9, 99).unwrap();
-        ledger.take(B, 1 << 40, 9, u64::MAX).unwrap();
-        assert_eq!(Ledger::decode(&ledger.encode()), ledger);
+        ledger.set(A, credit(7, 9));
+        ledger.set(B, credit(u32::MAX, u64::MAX));
+        let bytes = ledger.encode();
+        assert_eq!(bytes.len(), 48);
+        assert_eq!(Ledger::decode(&bytes), ledger);
         assert_eq!(Ledger::decode(&[1, 2, 3]), Ledger::default());
     }
 
     #[test]
-    fn a_dead_gates_credits_are_freed() {
+    fn a_members_account_is_its_own() {
         let mut ledger = Ledger::default();
-        ledger.take(A, 7, 9, 99).unwrap();
-        ledger.take(B, 7, 9, 99).unwrap();
-        assert!(ledger.reap(A));
-        assert!(!ledger.reap(A), "must free them once");
-        ledger.give_back(A, 1, 7);
-        assert_eq!(ledger.total(), (1, 7));
+        ledger.set(A, credit(1, 7));
+        ledger.set(HEIR, credit(2, 5));
+        ledger.set(A, NONE);
+        assert_eq!(
+            ledger.total(),
+            (2, 5),
+            "the next user of the id must keep its own"
+        );
+        assert_eq!(
+            ledger.take(A, credit(1, 7), 1, 9, 99),
+            Ok(()),
+            "one whose account was closed goes by its own book"
+        );
+        assert_eq!(ledger.total(), (4, 13));
+        ledger.set(B, NONE);
+        assert_eq!(ledger.total(), (4, 13), "what has no requests has no account");
     }
 }

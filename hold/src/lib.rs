@@ -8,6 +8,7 @@
 //! `now` is a [`Time`]: the age of the VM on a monotonic clock. No time is ever shared between VMs.
 
 mod config;
+mod credits;
 mod gate;
 mod ids;
 mod json;
@@ -22,13 +23,14 @@ mod units;
 pub mod wire;
 
 pub use config::{Config, ConfigError, ControlPlane, Limits, Startup, StartupThen, Ticks};
+pub use credits::{Cells, Credits, close_accounts, strangers};
 pub use gate::{
     Answered, Claim, Command as GateCommand, ConfirmCall, ConfirmToken, Counts, Found, Gate, GiveBack,
     Outcome, Request, TargetIx, Ticket, Update, Verdict, Wants,
 };
 pub use ids::{GateId, Slot, StreamId, Time};
 pub use lease::{Candidate, Step as LeaseStep};
-pub use ledger::{Bound, Ledger};
+pub use ledger::{Bound, Credit, Ledger};
 pub use record::{Field, Record};
 pub use relay::{Command as RelayCommand, Gauges, Relay, RelayStart, SyncFailure};
 pub use reply::{Refusal, Reply};

@@ -16,12 +16,16 @@ const RESTS_AFTER: u32 = 10;
 /// Shortest tick period: how exactly a confirm is repeated.
 const TICK_MIN: Duration = Duration::from_millis(5);
 
+/// More ticks than the longest rest: a thread that beats no sooner has stood still.
+const STOPPED: u32 = 2 * Row::REST_TICKS;
+
 impl Station {
     /// A beat of row and lease, if one is due.
     pub(crate) fn beat(&self, now: Time) {
         if now < self.next_beat.get() {
             return;
         }
+        self.rejoin_after_a_stop(now);
         // Those that were left out at rest included. A thread that stood still has no more to count.
         let step = self.ticks_since_beat(now).clamp(1, self.stride.get());
         self.next_beat.set(now + self.config.ticks.period);
@@ -30,6 +34,8 @@ impl Station {
         let passes = |every: u32| before / every != self.ticks.get() / every;
         if passes(10) {
             self.rejoin_if_forgotten(now);
+            self.check_credits();
+            self.close_strangers();
             // The level may be changed while Envoy runs.
             let verbose = host::logs_debug();
             self.with_gate(|gate| gate.set_verbose(verbose));
@@ -43,6 +49,7 @@ impl Station {
         } else {
             self.quiet.get().saturating_add(1)
         });
+        self.settle_credits();
         if changed || step > 1 || passes(Row::BEAT_TICKS) {
             self.write_row(now);
         }
@@ -59,19 +66,30 @@ impl Station {
         hold::periods((now + period).saturating_sub(self.next_beat.get()), period)
     }
 
+    /// Whoever stood still for so long may have been taken for dead and forgotten: its accounts were closed then, and its id, and with
+    /// it the key of its row, may be another's.
+    pub(crate) fn rejoin_after_a_stop(&self, now: Time) {
+        if self.next_beat.get() > Time::ZERO && self.ticks_since_beat(now) > STOPPED {
+            self.rejoin_if_forgotten(now);
+            self.check_credits();
+        }
+    }
+
     /// A gate that was silent for so long that it was forgotten comes back as a new one.
     fn rejoin_if_forgotten(&self, now: Time) {
-        let Some(member) = self.place.borrow().as_ref().map(|place| place.member) else {
-            return;
-        };
-        if shared::members().contains(member) {
+        let Some(former) = self.member() else { return };
+        // Until what it holds stands under no name, it keeps this one.
+        if shared::members().contains(former) || !self.disown_credits(former) {
             return;
         }
         host::warn("holdfast: this gate was forgotten; it registers again");
         self.relaying.replace(None);
         let Some(member) = self.take_place() else { return };
         self.with_gate(|gate| gate.rename(member));
+        self.settle_credits();
         self.write_row(now);
+        // Under its new name it has followed nothing yet.
+        self.look(now);
     }
 
     /// Sets the tick period to what is due next, between the shortest and the beat.

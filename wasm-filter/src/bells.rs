@@ -23,7 +23,7 @@ impl Station {
             .map(|place| (place.member.id, place.queue));
         if let Some((id, queue)) = heard {
             host::shared_put(&keys::bell(id), b"");
-            host::queue_drain(queue);
+            queue.into_iter().for_each(host::queue_drain);
         }
     }
 
@@ -32,7 +32,7 @@ impl Station {
         if self.rung.replace(true) {
             return true;
         }
-        let queue = self.place.borrow().as_ref().map(|place| place.queue);
+        let queue = self.place.borrow().as_ref().and_then(|place| place.queue);
         self.rung.set(queue.is_some_and(host::queue_push));
         self.rung.get()
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hold::{
-    GateId, Gauges, Head, Lease, LeaseStep, Members, Record as _, Relay, RelayCommand, RelayStart, Row, Slot,
-    SlotRecord, Time, keys,
+    GateId, Gauges, Head, Lease, LeaseStep, Member, Members, Record as _, Relay, RelayCommand, RelayStart,
+    Row, Slot, SlotRecord, Time, keys,
 };
 
 use crate::calls;
@@ -28,6 +28,8 @@ pub(crate) struct Relaying {
     /// One for each gate: dozens at most.
     rows: Vec<(GateId, u32)>,
     members: Option<(u32, Members)>,
+    /// Members that are no more and whose accounts have to be closed, and whether they are to be forgotten then.
+    buried: Vec<(Member, bool)>,
 }
 
 impl Relaying {
@@ -127,6 +129,7 @@ impl Station {
             slots: numbers,
             rows: Vec::new(),
             members: None,
+            buried: Vec::new(),
         }));
     }
 
@@ -165,15 +168,11 @@ impl Station {
                 }
                 RelayCommand::Sync { request } => calls::sync(self, now, &request),
                 RelayCommand::ForgetSync => calls::forget_sync(self),
-                RelayCommand::Free(member) => {
-                    let slots = shared::head().map_or(0, |head| head.slots);
-                    shared::free_credits(member.id, slots);
-                }
-                RelayCommand::Forget(member) => {
-                    shared::leave(member);
-                }
+                RelayCommand::Free(member) => self.owe(member, false),
+                RelayCommand::Forget(member) => self.owe(member, true),
             }
         }
+        self.bury();
         if let Some(report) = self.with_relay(|relay| relay.poll_report(now)).flatten() {
             calls::report(self, now, &report);
         }
@@ -182,6 +181,39 @@ impl Station {
         }
         while let Some(warning) = self.with_relay(Relay::poll_warning).flatten() {
             host::warn(&format!("holdfast: {warning}"));
+        }
+    }
+
+    /// Notes that the accounts of a member have to be closed, and whether it is to be taken off the list then.
+    fn owe(&self, member: Member, forget: bool) {
+        if let Some(relaying) = self.relaying.borrow_mut().as_mut() {
+            relaying.buried.retain(|(other, _)| *other != member);
+            relaying.buried.push((member, forget));
+        }
+    }
+
+    /// Closes the accounts of members that are no more. One that could not be closed keeps its member on the list, and is tried again
+    /// at the next tick: the list is what tells another relay of it.
+    fn bury(&self) {
+        let dead = match self.relaying.borrow_mut().as_mut() {
+            Some(relaying) if !relaying.buried.is_empty() => std::mem::take(&mut relaying.buried),
+            _ => return,
+        };
+        let slots = shared::head().map_or(0, |head| head.slots);
+        for (member, forget) in dead {
+            let closed = hold::close_accounts(&shared::Ledgers, member, slots);
+            if !closed || (forget && !shared::leave(member)) {
+                self.owe(member, forget);
+            }
+        }
+    }
+
+    /// Accounts of whoever is not listed are nobody's.
+    pub(crate) fn close_strangers(&self) {
+        if self.relaying.borrow().is_some() {
+            for stranger in hold::strangers(&shared::Ledgers, shared::members) {
+                self.owe(stranger, false);
+            }
         }
     }
 

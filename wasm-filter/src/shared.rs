@@ -1,6 +1,6 @@
 //! Shared data in our own types: records in, records out, compare-and-swap in between.
 
-use hold::{Bound, GateId, GiveBack, Head, Ledger, Member, Members, Record, Row, Slot, SlotRecord, keys};
+use hold::{Cells, GateId, Head, Member, Members, Record, Row, Slot, SlotRecord, keys};
 use protocol::Incarnation;
 
 use crate::host;
@@ -51,10 +51,15 @@ pub(crate) fn join(gate: bool) -> Option<Member> {
     change_members(|members| (true, members.join(nonce, gate)))
 }
 
-/// Takes a root context off the list.
-pub(crate) fn leave(member: Member) {
-    change_members(|members| (members.leave(member), ()));
-    host::shared_put(&keys::row(member.id), b"");
+/// Takes a root context off the list, and its row away: that first, while the id is not yet somebody else's. False if others were
+/// faster at every try.
+pub(crate) fn leave(member: Member) -> bool {
+    let key = keys::row(member.id);
+    let (row, number) = get::<Row>(&key);
+    if row.is_some_and(|row| row.nonce == member.nonce) {
+        host::shared_cas(&key, b"", number);
+    }
+    change_members(|members| (members.leave(member), ())).is_some()
 }
 
 pub(crate) fn members() -> Members {
@@ -98,62 +103,15 @@ pub(crate) fn put_row(gate: GateId, row: &Row) {
     host::shared_put(&keys::row(gate), &row.encode());
 }
 
-fn change_ledger<T>(key: &str, mut change: impl FnMut(&mut Ledger) -> Result<T, Bound>) -> Result<T, Bound> {
-    for _ in 0..TRIES {
-        let (mut ledger, number) = match host::shared_get(key) {
-            Some((bytes, number)) => (Ledger::decode(&bytes), number),
-            None => (Ledger::default(), host::CREATE),
-        };
-        let before = ledger.clone();
-        let out = change(&mut ledger)?;
-        if ledger == before || host::shared_cas(key, &ledger.encode(), number) {
-            return Ok(out);
-        }
+/// The ledgers.
+pub(crate) struct Ledgers;
+
+impl Cells for Ledgers {
+    fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+        host::shared_get(key)
     }
-    Err(Bound::Requests)
-}
 
-/// Takes one request of `bytes` from the ledger under `key`.
-pub(crate) fn take_credit(
-    key: &str,
-    gate: GateId,
-    bytes: u64,
-    requests: u32,
-    max_bytes: u64,
-) -> Result<(), Bound> {
-    change_ledger(key, |ledger| ledger.take(gate, bytes, requests, max_bytes))
-}
-
-/// Gives credits back to the targets' ledgers, and their sum to the Envoy's.
-pub(crate) fn give_back(gate: GateId, credits: &[GiveBack]) {
-    let mut sum = (0, 0);
-    for credit in credits {
-        sum.0 += credit.requests;
-        sum.1 += credit.bytes;
-        if let Some(slot) = credit.slot {
-            give_back_to(&keys::ledger(slot), gate, credit.requests, credit.bytes);
-        }
-    }
-    if sum != (0, 0) {
-        give_back_to(keys::ENVOY_LEDGER, gate, sum.0, sum.1);
-    }
-}
-
-pub(crate) fn give_back_to(key: &str, gate: GateId, requests: u32, bytes: u64) {
-    let _ = change_ledger(key, |ledger| {
-        ledger.give_back(gate, requests, bytes);
-        Ok(())
-    });
-}
-
-/// Frees every credit of a gate that is no more.
-pub(crate) fn free_credits(gate: GateId, slots: u32) {
-    let reap = |ledger: &mut Ledger| {
-        ledger.reap(gate);
-        Ok(())
-    };
-    let _ = change_ledger(keys::ENVOY_LEDGER, reap);
-    for slot in 0..slots {
-        let _ = change_ledger(&keys::ledger(Slot(slot)), reap);
+    fn swap(&self, key: &str, value: &[u8], number: Option<u32>) -> bool {
+        host::shared_cas(key, value, number.unwrap_or(host::CREATE))
     }
 }

@@ -8,7 +8,10 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use hold::{Candidate, Config, Gate, GateCommand, GateId, Gauges, Member, Time, Update, Wants, keys};
+use hold::{
+    Bound, Candidate, Claim, Config, Credits, Gate, GateCommand, GateId, Gauges, Member, Time, Update, Wants,
+    keys,
+};
 
 use crate::calls::{self, Call};
 use crate::host;
@@ -29,8 +32,11 @@ thread_local! {
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) member: Member,
-    pub(crate) queue: u32,
+    /// `None` if Envoy gave none: then nobody rings, and every tick looks.
+    pub(crate) queue: Option<u32>,
     candidate: Candidate,
+    /// Number of the head that the gate has followed last under this name; [`host::CREATE`] if none.
+    head: Cell<u32>,
 }
 
 /// One configured root context.
@@ -51,8 +57,8 @@ pub(crate) struct Station {
     pub(crate) queues: RefCell<Vec<((GateId, u64), u32)>>,
     /// A message to the own queue is on its way.
     pub(crate) rung: Cell<bool>,
-    /// Number of the head that the gate has followed last; [`host::CREATE`] if none.
-    head: Cell<u32>,
+    /// What the gate has taken of the ledgers.
+    credits: RefCell<Credits>,
     /// The gauges as this relay has written them last.
     pub(crate) shown: Cell<Option<Gauges>>,
     pub(crate) next_beat: Cell<Time>,
@@ -94,7 +100,7 @@ impl Station {
             calls: RefCell::new(VecDeque::new()),
             queues: RefCell::new(Vec::new()),
             rung: Cell::new(false),
-            head: Cell::new(host::CREATE),
+            credits: RefCell::new(Credits::default()),
             shown: Cell::new(None),
             next_beat: Cell::new(Time::ZERO),
             ticks: Cell::new(0),
@@ -136,12 +142,13 @@ impl Station {
     pub(crate) fn take_place(&self) -> Option<Member> {
         let member = shared::join(!self.config.service)?;
         host::shared_put(&keys::bell(member.id), b"");
-        let queue = host::queue_register(&keys::queue(member.id))?;
+        let queue = host::queue_register(&keys::queue(member.id));
         let candidate = Candidate::new(member, self.config.service);
         self.place.replace(Some(Place {
             member,
             queue,
             candidate,
+            head: Cell::new(host::CREATE),
         }));
         Some(member)
     }
@@ -152,14 +159,17 @@ impl Station {
             return;
         }
         // Most looks find what the last one found: then nothing is read of it.
-        let Some((head, number)) = shared::head_unless(self.head.get()) else {
+        let followed = self.place.borrow().as_ref().map(|place| place.head.get());
+        let Some((head, number)) = followed.and_then(shared::head_unless) else {
             return;
         };
         let wants = match self.gate.borrow().as_ref() {
             Some(gate) => gate.wants(&head),
             None => return,
         };
-        self.head.set(number);
+        if let Some(place) = self.place.borrow().as_ref() {
+            place.head.set(number);
+        }
         let (full, wanted) = match wants {
             Wants::Nothing => return,
             Wants::All => (true, (0..head.slots).map(hold::Slot).collect()),
@@ -223,8 +233,14 @@ impl Station {
                 bytes,
             } => {
                 let Some(member) = self.member() else { return };
-                let granted =
-                    shared::take_credit(&keys::ledger(slot), member.id, bytes, max_requests, max_bytes);
+                let granted = self.credits.borrow_mut().take_of(
+                    &shared::Ledgers,
+                    member,
+                    Some(slot),
+                    bytes,
+                    max_requests,
+                    max_bytes,
+                );
                 if let Some(command) = self
                     .with_gate(|gate| gate.claimed(now, stream, granted))
                     .flatten()
@@ -241,10 +257,9 @@ impl Station {
         let Some(credits) = self.with_gate(Gate::take_credits) else {
             return;
         };
-        if !credits.is_empty()
-            && let Some(member) = self.member()
-        {
-            shared::give_back(member.id, &credits);
+        if !credits.is_empty() {
+            self.credits.borrow_mut().give_back(&credits);
+            self.settle_credits();
         }
         if let Some(counts) = self.with_gate(Gate::take_counts)
             && !counts.is_empty()
@@ -257,6 +272,30 @@ impl Station {
         while let Some(warning) = self.with_gate(Gate::poll_warning).flatten() {
             host::warn(&format!("holdfast: {warning}"));
         }
+    }
+
+    /// Takes what a request needs to be held, of its target's ledger and of the Envoy's.
+    pub(crate) fn take_credits(&self, member: Member, claim: &Claim) -> Result<(), (Bound, bool)> {
+        let mut credits = self.credits.borrow_mut();
+        credits.take(&shared::Ledgers, member, claim, &self.config.limits)
+    }
+
+    /// Writes the accounts that are owed.
+    pub(crate) fn settle_credits(&self) {
+        if let Some(member) = self.member() {
+            self.credits.borrow_mut().settle(&shared::Ledgers, member);
+        }
+    }
+
+    /// Compares every account with its ledger: somebody may have taken this gate for dead.
+    pub(crate) fn check_credits(&self) {
+        self.credits.borrow_mut().doubt();
+        self.settle_credits();
+    }
+
+    /// Closes the accounts under a name that is about to be given up. True if that is done.
+    pub(crate) fn disown_credits(&self, former: Member) -> bool {
+        self.credits.borrow_mut().disown(&shared::Ledgers, former)
     }
 
     /// From a stream callback: leaves what only the root may do to the root.
@@ -282,6 +321,7 @@ impl Station {
     }
 
     pub(crate) fn write_row(&self, now: Time) {
+        self.rejoin_after_a_stop(now);
         let Some(member) = self.member() else { return };
         if let Some(row) = self.with_gate(|gate| gate.row(now)) {
             shared::put_row(member.id, &row);
@@ -314,7 +354,10 @@ impl Station {
             }
         }
         self.gate.replace(None);
-        shared::leave(place.member);
+        // One that is still in debt stays listed: the relay misses it, closes its accounts and forgets it then.
+        if self.credits.borrow_mut().close(&shared::Ledgers, place.member) {
+            shared::leave(place.member);
+        }
     }
 
     /// True once the root context has ended.

@@ -2,12 +2,11 @@
 
 use std::rc::Rc;
 
-use hold::{Claim, Found, Request, StreamId, Ticket, Time, Verdict, keys};
+use hold::{Claim, Found, Request, StreamId, Ticket, Time, Verdict};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use crate::host;
-use crate::shared;
 use crate::station::Station;
 
 #[derive(Debug)]
@@ -92,32 +91,10 @@ impl Stream {
         let Some(member) = station.member() else {
             return Action::Continue;
         };
-        let limits = &station.config.limits;
-        let of_target = claim.slot.map(keys::ledger);
-        let denied = 'take: {
-            if let Some(key) = &of_target
-                && let Err(bound) =
-                    shared::take_credit(key, member.id, claim.bytes, claim.max_requests, claim.max_bytes)
-            {
-                break 'take Some((bound, false));
-            }
-            if let Err(bound) = shared::take_credit(
-                keys::ENVOY_LEDGER,
-                member.id,
-                claim.bytes,
-                limits.requests,
-                limits.bytes,
-            ) {
-                if let Some(key) = &of_target {
-                    shared::give_back_to(key, member.id, 1, claim.bytes);
-                }
-                break 'take Some((bound, true));
-            }
-            None
-        };
-        let reply = match denied {
-            Some((bound, of_envoy)) => station.with_gate(|gate| gate.deny(now, &claim, bound, of_envoy)),
-            None => match station.with_gate(|gate| gate.hold(now, self.id, claim)) {
+        let taken = station.take_credits(member, &claim);
+        let reply = match taken {
+            Err((bound, of_envoy)) => station.with_gate(|gate| gate.deny(now, &claim, bound, of_envoy)),
+            Ok(()) => match station.with_gate(|gate| gate.hold(now, self.id, claim)) {
                 Some(Ok(ticket)) => {
                     self.ticket = ticket;
                     None

@@ -9,6 +9,13 @@ const ROOT = 1;
 export class Host {
   constructor(path, config) {
     this.calls = {};
+    /** Keys in the order of their writes, while it is wanted. */
+    this.writes = undefined;
+    /** Of which keys the writes are lost to others. */
+    this.loses = () => false;
+    /** Resumes and replies of the last callback, and of the one with the most. */
+    this.done = 0;
+    this.most = 0;
     this.config = Buffer.from(JSON.stringify(config));
     this.now = 1_000_000_000n;
     this.shared = new Map();
@@ -40,6 +47,7 @@ export class Host {
     for (let n = 0; n < 100; n++) {
       if (until()) return;
       this.now += 100_000_000n;
+      this.done = 0;
       this.exports.proxy_on_tick(ROOT);
     }
     throw new Error(`not within 100 ticks: ${what}; log: ${this.log.join("; ")}`);
@@ -50,10 +58,22 @@ export class Host {
     this.exports.proxy_on_tick(ROOT);
   }
 
+  /** The one key of shared data that is meant. */
+  key(isMeant) {
+    const found = [...this.shared.keys()].filter(isMeant);
+    if (found.length !== 1) throw new Error(`one key is meant, not ${found.length}: ${found}`);
+    return found[0];
+  }
+
   /** Rings and is rung by another VM of the same Envoy, and shares data with it. */
   shareWith(other) {
     this.shared = other.shared;
     this.queues = other.queues;
+  }
+
+  #carriedOut() {
+    this.done += 1;
+    this.most = Math.max(this.most, this.done);
   }
 
   #tickLater() {
@@ -194,6 +214,8 @@ export class Host {
         const name = this.#text(key, keyLength);
         const entry = this.shared.get(name);
         if (entry && cas !== 0 && entry.cas !== cas >>> 0) return CAS_MISMATCH;
+        if (this.loses(name)) return CAS_MISMATCH;
+        this.writes?.push(name);
         this.sharedBytes += length;
         this.shared.set(name, { value: Buffer.from(this.#bytes(at, length)), cas: (entry?.cas ?? 0) + 1 });
         return OK;
@@ -234,7 +256,15 @@ export class Host {
         this.#u32(out, call.token);
         return OK;
       },
-      proxy_send_local_response: (status) => { this.replies.push(status); return OK; },
+      proxy_send_local_response: (status) => {
+        this.replies.push(status);
+        this.#carriedOut();
+        return OK;
+      },
+      proxy_continue_stream: () => {
+        this.#carriedOut();
+        return OK;
+      },
     };
     const wasi = {
       random_get: (at, length) => { this.#bytes(at, length).fill(7); return 0; },
@@ -362,4 +392,21 @@ function answer(n, full, targets, heartbeat_ms = 1000) {
     heartbeat_ms,
     forget_after_ms: 600000,
   };
+}
+
+/** Runs those tests whose names contain `filter`, prints what cargo's test runner would, and ends. */
+export function runTests(tests, filter) {
+  let [passed, failed] = [0, 0];
+  for (const [fact, test] of Object.entries(tests).filter(([fact]) => fact.includes(filter))) {
+    try {
+      test();
+      passed += 1;
+      console.log(`test ${fact} ... ok`);
+    } catch (error) {
+      failed += 1;
+      console.log(`test ${fact} ... FAILED\n${error.stack}`);
+    }
+  }
+  console.log(`\ntest result: ${failed ? "FAILED" : "ok"}. ${passed} passed; ${failed} failed; 0 ignored`);
+  process.exit(failed ? 1 : 0);
 }

@@ -2,7 +2,7 @@
 // The second is the same module with a call at the beginning of every function and loop.
 
 import assert from "node:assert/strict";
-import { costsOfAChange, name, runTogether, total, twoVms as two, warm } from "./host.mjs";
+import { costsOfAChange, name, runTests, runTogether, total, twoVms as two, warm } from "./host.mjs";
 
 const [shipped, stepped, filter = ""] = process.argv.slice(2);
 const MANY = 10_000;
@@ -147,16 +147,4 @@ function steps(targets, by, request) {
   return sum / rounds;
 }
 
-let [passed, failed] = [0, 0];
-for (const [fact, test] of Object.entries(tests).filter(([fact]) => fact.includes(filter))) {
-  try {
-    test();
-    passed += 1;
-    console.log(`test ${fact} ... ok`);
-  } catch (error) {
-    failed += 1;
-    console.log(`test ${fact} ... FAILED\n${error.stack}`);
-  }
-}
-console.log(`\ntest result: ${failed ? "FAILED" : "ok"}. ${passed} passed; ${failed} failed; 0 ignored`);
-process.exit(failed ? 1 : 0);
+runTests(tests, filter);

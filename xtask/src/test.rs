@@ -121,20 +121,29 @@ fn wasm(filter: Option<&str>) -> anyhow::Result<Outcome> {
         .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner)
         .args(["--tests", "--no-fail-fast"]);
     let of_hold = counted(command.args(filter))?;
-    let of_the_filter = warm(filter)?;
+    let of_the_filter = of_the_filter(filter)?;
     Ok(Outcome {
         count: of_hold.count.plus(of_the_filter.count),
         succeeded: of_hold.succeeded && of_the_filter.succeeded,
     })
 }
 
-/// What a warm request costs, counted: host calls, steps, memory. Building the filter checks its size.
-fn warm(filter: Option<&str>) -> anyhow::Result<Outcome> {
+/// The filter as it ships in a host that counts: what a warm request costs (host calls, steps, memory), and what the shell does around
+/// `hold`. Building the filter checks its size.
+fn of_the_filter(filter: Option<&str>) -> anyhow::Result<Outcome> {
     let (shipped, steps) = (dist::filter()?, dist::filter_that_counts_its_steps()?);
-    let mut node = Command::new("node");
-    node.arg(root().join("wasm-filter/tests/warm.mjs"))
-        .args([shipped, steps]);
-    counted(node.args(filter))
+    let node = |script: &str, modules: &[&PathBuf]| {
+        let mut node = Command::new("node");
+        node.arg(root().join("wasm-filter/tests").join(script))
+            .args(modules);
+        counted(node.args(filter))
+    };
+    let warm = node("warm.mjs", &[&shipped, &steps])?;
+    let members = node("members.mjs", &[&shipped])?;
+    Ok(Outcome {
+        count: warm.count.plus(members.count),
+        succeeded: warm.succeeded && members.succeeded,
+    })
 }
 
 fn e2e(filter: Option<&str>) -> anyhow::Result<Outcome> {

@@ -7,17 +7,16 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config as RunnerConfig, RngAlgorithm, TestRng, TestRunner};
 use protocol::{LossPolicy, State};
 
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-use crate::gate::testing::mk_target;
+use crate::gate::testing::{Shelf, mk_runner, mk_target};
 use crate::gate::{
     Claim, Command, ConfirmToken, Found, Gate, Outcome, Request, Stream, Ticket, Update, Verdict, Wants,
 };
-use crate::{Bound, Config, GateId, Head, Ledger, Member, Slot, SlotRecord, StreamId, Time};
+use crate::{Config, Credits, GateId, Head, Limits, Member, Slot, SlotRecord, StreamId, Time};
 
 const ME: Member = Member {
     id: GateId(1),
@@ -119,8 +118,8 @@ struct World {
     head: Head,
     records: BTreeMap<u8, SlotRecord>,
     last: Option<(Head, Vec<(Slot, SlotRecord)>)>,
-    target_ledgers: BTreeMap<Slot, Ledger>,
-    envoy_ledger: Ledger,
+    shelf: Shelf,
+    credits: Credits,
     fates: BTreeMap<StreamId, Fate>,
     tickets: BTreeMap<StreamId, Ticket>,
     asked: Vec<ConfirmToken>,
@@ -146,8 +145,8 @@ impl World {
             },
             records: BTreeMap::new(),
             last: None,
-            target_ledgers: BTreeMap::new(),
-            envoy_ledger: Ledger::default(),
+            shelf: Shelf::default(),
+            credits: Credits::default(),
             fates: BTreeMap::new(),
             tickets: BTreeMap::new(),
             asked: Vec::new(),
@@ -340,28 +339,11 @@ impl World {
     }
 
     fn claim(&mut self, stream: StreamId, claim: Claim, target: Option<u8>, cluster: u8) {
-        let taken = claim.slot.map(|slot| {
-            let ledger = self.target_ledgers.entry(slot).or_default();
-            ledger.take(ME.id, claim.bytes, claim.max_requests, claim.max_bytes)
-        });
-        let denied: Option<(Bound, bool)> = match taken {
-            Some(Err(bound)) => Some((bound, false)),
-            Some(Ok(())) | None => match self
-                .envoy_ledger
-                .take(ME.id, claim.bytes, ENVOY_REQUESTS, u64::MAX)
-            {
-                Ok(()) => None,
-                Err(bound) => {
-                    if let Some(slot) = claim.slot {
-                        self.target_ledgers
-                            .entry(slot)
-                            .or_default()
-                            .give_back(ME.id, 1, claim.bytes);
-                    }
-                    Some((bound, true))
-                }
-            },
+        let limits = Limits {
+            requests: ENVOY_REQUESTS,
+            bytes: u64::MAX,
         };
+        let denied = self.credits.take(&self.shelf, ME, &claim, &limits).err();
         if let Some((bound, of_envoy)) = denied {
             self.gate.deny(self.now, &claim, bound, of_envoy);
             self.note(stream, Ticket::Free, Fate::Refused);
@@ -493,8 +475,9 @@ impl World {
                     matches!(self.fates[&stream], Fate::Held { target: None, .. }),
                     "must claim for what waits"
                 );
-                let ledger = self.target_ledgers.entry(slot).or_default();
-                let granted = ledger.take(ME.id, bytes, max_requests, max_bytes);
+                let granted =
+                    self.credits
+                        .take_of(&self.shelf, ME, Some(slot), bytes, max_requests, max_bytes);
                 if let Some(command) = self.gate.claimed(self.now, stream, granted) {
                     self.carry_out(command);
                 }
@@ -534,20 +517,13 @@ impl World {
 
     /// What the shell does at the end of each callback, and what must hold after it.
     fn settle(&mut self) {
-        for credit in self.gate.take_credits() {
-            if let Some(slot) = credit.slot {
-                self.target_ledgers
-                    .entry(slot)
-                    .or_default()
-                    .give_back(ME.id, credit.requests, credit.bytes);
-            }
-            self.envoy_ledger.give_back(ME.id, credit.requests, credit.bytes);
-        }
-        for ledger in self.target_ledgers.values() {
-            let (requests, bytes) = ledger.total();
+        self.credits.give_back(&self.gate.take_credits());
+        self.credits.settle(&self.shelf, ME);
+        for slot in (0..u32::from(TARGETS)).map(Slot) {
+            let (requests, bytes) = self.shelf.total(Some(slot));
             assert!(
                 requests <= u64::from(MAX_REQUESTS) && bytes <= MAX_BYTES,
-                "bounds must hold: {ledger:?}"
+                "bounds must hold: {requests} requests, {bytes} bytes"
             );
         }
         let held = self
@@ -557,7 +533,7 @@ impl World {
             .count();
         assert_eq!(self.gate.held(), held, "must hold what the model holds");
         assert_eq!(
-            self.envoy_ledger.total().0,
+            self.shelf.total(None).0,
             held as u64,
             "every held request must have its credit, and no other"
         );
@@ -625,16 +601,6 @@ fn cluster_name(target: u8, cluster: u8) -> String {
         return "shared".to_owned();
     }
     format!("t{target}-c{cluster}")
-}
-
-/// The same cases at every run, natively and as WebAssembly, so that a failure is found again.
-fn mk_runner(cases: u32) -> TestRunner {
-    let config = RunnerConfig {
-        cases,
-        failure_persistence: None,
-        ..RunnerConfig::default()
-    };
-    TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
 }
 
 #[test]

@@ -1,0 +1,286 @@
+//! Several members and one ledger in a bad world: writes that others win, members that stand still, are taken for dead and live on, die,
+//! come back under another name, or under an id that somebody else had.
+
+use proptest::prelude::*;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+use super::*;
+use crate::GateId;
+use crate::gate::testing::{Shelf, mk_runner};
+
+fn member(id: u32, nonce: u64) -> Member {
+    Member {
+        id: GateId(id),
+        nonce,
+        gate: true,
+    }
+}
+
+const A: Option<Slot> = Some(Slot(0));
+
+fn back(slot: Option<Slot>, requests: u32, bytes: u64) -> GiveBack {
+    GiveBack {
+        slot,
+        requests,
+        bytes,
+    }
+}
+
+#[test]
+fn what_cannot_be_given_back_now_is_given_back_at_a_later_tick() {
+    let shelf = Shelf::default();
+    let me = member(1, 11);
+    let mut credits = Credits::default();
+    for slot in [A, None] {
+        credits.take_of(&shelf, me, slot, 10, 9, 99).unwrap();
+    }
+    credits.give_back(&[back(A, 1, 10)]);
+    // The first ledger's tries are all lost, and half of those of the second.
+    shelf.lost.set(TRIES + TRIES / 2);
+    credits.settle(&shelf, me);
+    assert!(credits.owes(), "must know that something is owed");
+    assert_eq!(shelf.total(None), (0, 0), "must write what can be written");
+    credits.settle(&shelf, me);
+    assert!(!credits.owes());
+    assert_eq!(shelf.total(A), (0, 0), "must not keep a credit for ever");
+}
+
+#[test]
+fn one_that_was_taken_for_dead_and_lives_on_gives_back_only_its_own() {
+    let shelf = Shelf::default();
+    let (me, heir) = (member(1, 11), member(1, 12));
+    let (mut mine, mut theirs) = (Credits::default(), Credits::default());
+    for _ in 0..3 {
+        mine.take_of(&shelf, me, None, 10, 9, 99).unwrap();
+    }
+    assert!(close_accounts(&shelf, me, 0), "the relay takes it for dead");
+    theirs.take_of(&shelf, heir, None, 10, 9, 99).unwrap();
+    mine.take_of(&shelf, me, None, 10, 9, 99).unwrap();
+    assert_eq!(shelf.total(None), (5, 50), "what it holds must count again");
+    mine.give_back(&[back(None, 3, 30)]);
+    mine.settle(&shelf, me);
+    assert_eq!(shelf.total(None), (2, 20), "must not eat what is held now");
+    mine.give_back(&[back(None, 1, 10)]);
+    mine.settle(&shelf, me);
+    assert_eq!(shelf.total(None), (1, 10), "must not eat what another holds");
+}
+
+#[test]
+fn a_member_leaves_only_when_it_has_given_everything_back() {
+    let shelf = Shelf::default();
+    let me = member(1, 11);
+    let mut credits = Credits::default();
+    credits.take_of(&shelf, me, A, 10, 9, 99).unwrap();
+    shelf.lost.set(TRIES);
+    assert!(!credits.close(&shelf, me), "must stay listed");
+    assert!(credits.close(&shelf, me), "must have given everything back");
+    assert_eq!(shelf.total(A), (0, 0));
+}
+
+#[test]
+fn accounts_that_cannot_be_closed_are_told() {
+    let shelf = Shelf::default();
+    let me = member(1, 11);
+    let mut credits = Credits::default();
+    credits.take_of(&shelf, me, A, 10, 9, 99).unwrap();
+    shelf.lost.set(TRIES);
+    assert!(!close_accounts(&shelf, me, 1), "must be tried again");
+    assert!(close_accounts(&shelf, me, 1));
+    assert_eq!(shelf.total(A), (0, 0));
+}
+
+#[test]
+fn accounts_of_nobody_are_found() {
+    let shelf = Shelf::default();
+    let (me, forgotten) = (member(1, 12), member(1, 11));
+    let listed = || Members { live: vec![me] };
+    assert_eq!(strangers(&shelf, listed), []);
+    for member in [me, forgotten] {
+        Credits::default()
+            .take_of(&shelf, member, None, 10, 9, 99)
+            .unwrap();
+    }
+    assert_eq!(strangers(&shelf, listed), [forgotten]);
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Take { who: usize, slot: u32, bytes: u64 },
+    GiveBack { who: usize, nth: usize },
+    Tick { who: usize },
+    Jam { writes: u32 },
+    TakeForDead { who: usize },
+    Rename { who: usize },
+    Die { who: usize },
+    Leave { who: usize },
+}
+
+const WHO: usize = 3;
+const SLOTS: u32 = 2;
+const MAX: u32 = 4;
+const MAX_BYTES: u64 = 100;
+
+fn any_op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        8 => (0..WHO, 0..SLOTS, 0..60_u64).prop_map(|(who, slot, bytes)| Op::Take { who, slot, bytes }),
+        6 => (0..WHO, any::<usize>()).prop_map(|(who, nth)| Op::GiveBack { who, nth }),
+        3 => (0..WHO).prop_map(|who| Op::Tick { who }),
+        1 => (0..3 * TRIES).prop_map(|writes| Op::Jam { writes }),
+        1 => (0..WHO).prop_map(|who| Op::TakeForDead { who }),
+        1 => (0..WHO).prop_map(|who| Op::Rename { who }),
+        1 => (0..WHO).prop_map(|who| Op::Die { who }),
+        1 => (0..WHO).prop_map(|who| Op::Leave { who }),
+    ]
+}
+
+/// One root context: its book, and what it truly holds.
+#[derive(Default)]
+struct Context {
+    me: Option<Member>,
+    credits: Credits,
+    held: Vec<(u32, u64)>,
+}
+
+#[derive(Default)]
+struct World {
+    shelf: Shelf,
+    contexts: Vec<Context>,
+    nonces: u64,
+    /// Nobody was taken for dead: the bounds are exact.
+    exact: bool,
+    /// Dead, or gone in debt: the relay closes their accounts.
+    dead: Vec<Member>,
+}
+
+impl World {
+    fn name(&mut self, who: usize) -> Member {
+        // Ids are used again; nonces are not.
+        self.nonces += 1;
+        member(who as u32 % 2 + 1, self.nonces)
+    }
+
+    fn member(&mut self, who: usize) -> Member {
+        if let Some(me) = self.contexts[who].me {
+            return me;
+        }
+        let me = self.name(who);
+        self.contexts[who].me = Some(me);
+        me
+    }
+
+    fn step(&mut self, op: &Op) {
+        match *op {
+            Op::Take { who, slot, bytes } => {
+                let me = self.member(who);
+                let context = &mut self.contexts[who];
+                if context
+                    .credits
+                    .take_of(&self.shelf, me, Some(Slot(slot)), bytes, MAX, MAX_BYTES)
+                    .is_ok()
+                {
+                    context.held.push((slot, bytes));
+                    let (requests, bytes) = self.shelf.total(Some(Slot(slot)));
+                    assert!(
+                        requests <= u64::from(MAX) && bytes <= MAX_BYTES,
+                        "bounds must hold"
+                    );
+                }
+            }
+            Op::GiveBack { who, nth } => {
+                let me = self.member(who);
+                let context = &mut self.contexts[who];
+                if context.held.is_empty() {
+                    return;
+                }
+                let (slot, bytes) = context.held.swap_remove(nth % context.held.len());
+                context.credits.put_back(Some(Slot(slot)), 1, bytes);
+                context.credits.settle(&self.shelf, me);
+            }
+            Op::Tick { who } => self.tick(who),
+            Op::Jam { writes } => self.shelf.lost.set(writes),
+            Op::TakeForDead { who } => {
+                let me = self.member(who);
+                close_accounts(&self.shelf, me, SLOTS);
+                self.exact = false;
+            }
+            Op::Rename { who } => {
+                let old = self.member(who);
+                if self.contexts[who].credits.disown(&self.shelf, old) {
+                    let new = self.name(who);
+                    self.contexts[who].me = Some(new);
+                    // Others may take what it has left before it takes it again.
+                    self.exact = false;
+                }
+            }
+            Op::Die { who } => {
+                let me = self.member(who);
+                self.dead.push(me);
+                self.contexts[who] = Context::default();
+            }
+            Op::Leave { who } => {
+                let me = self.member(who);
+                if !self.contexts[who].credits.close(&self.shelf, me) {
+                    self.dead.push(me);
+                }
+                self.contexts[who] = Context::default();
+            }
+        }
+        if self.exact {
+            for slot in 0..SLOTS {
+                let (requests, bytes) = self.truth(slot);
+                assert!(
+                    requests <= u64::from(MAX) && bytes <= MAX_BYTES,
+                    "what is held must be within the bounds"
+                );
+            }
+        }
+    }
+
+    fn tick(&mut self, who: usize) {
+        let me = self.member(who);
+        let credits = &mut self.contexts[who].credits;
+        credits.doubt();
+        credits.settle(&self.shelf, me);
+    }
+
+    fn truth(&self, slot: u32) -> (u64, u64) {
+        let held = self.contexts.iter().flat_map(|context| &context.held);
+        held.filter(|(of, _)| *of == slot)
+            .fold((0, 0), |(requests, sum), (_, bytes)| (requests + 1, sum + bytes))
+    }
+}
+
+#[test]
+fn a_tick_after_the_trouble_has_ended_the_ledgers_say_what_is_held() {
+    let ops = proptest::collection::vec(any_op(), 1..80);
+    mk_runner(1_000)
+        .run(&ops, |ops| {
+            let mut world = World {
+                exact: true,
+                ..World::default()
+            };
+            world.contexts.resize_with(WHO, Context::default);
+            for op in &ops {
+                world.step(op);
+            }
+            world.shelf.lost.set(0);
+            for dead in std::mem::take(&mut world.dead) {
+                assert!(close_accounts(&world.shelf, dead, SLOTS));
+            }
+            for who in 0..WHO {
+                world.tick(who);
+                let credits = &world.contexts[who].credits;
+                assert!(!credits.owes(), "must owe nothing");
+            }
+            for slot in 0..SLOTS {
+                assert_eq!(
+                    world.shelf.total(Some(Slot(slot))),
+                    world.truth(slot),
+                    "the ledger must say what is held"
+                );
+            }
+            Ok(())
+        })
+        .unwrap();
+}
