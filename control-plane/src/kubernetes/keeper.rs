@@ -3,6 +3,9 @@
 //! Decides nothing about when to scale. Ends when its handle is dropped: what is written then is taken up by the next
 //! reader, for every write names the version that was read.
 
+#[cfg(test)]
+mod tests;
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -116,7 +119,10 @@ async fn run(tools: Tools, mut orders: watch::Receiver<Orders>) -> Result<(), Go
         let Orders { spec, command, wish } = orders.borrow_and_update().clone();
         outlook.turn_to(&tools, &spec);
         if known.workload != spec.workload {
-            scaler = None;
+            if let Some(mut scaler) = scaler.take() {
+                // Should the workload be this one again, nothing must be told of it that may still be undone.
+                scaler.settle().await;
+            }
             if let Wish::Down { .. } = wish {
                 // What was decided about one workload is not done to another: it stands as it is seen.
                 outlook.obey(command, None);
@@ -243,143 +249,4 @@ fn tell_written(spec: &ScaleTarget, order: scale::Order, done: &Done) {
         unix_ms = crate::time::unix_ms(),
         "{order}: {outcome}, {replicas} replicas",
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use std::convert::Infallible;
-    use std::time::Duration;
-
-    use http::{Request, Response};
-    use http_body_util::Full;
-    use kube::client::Body;
-    use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
-    use serde_json::{Value, json};
-    use tokio::sync::mpsc;
-    use tokio::time::timeout;
-    use tokio_util::sync::CancellationToken;
-    use tower::service_fn;
-
-    use super::*;
-    use crate::backend::manual::Manual;
-    use crate::fleet::{actor, world};
-    use crate::kubernetes::crd;
-    use crate::kubernetes::names::Kind;
-    use crate::kubernetes::observe::ReplicasAt;
-    use crate::kubernetes::watches::Seen;
-    use crate::time::Clock;
-
-    #[tokio::test(start_paused = true)]
-    async fn an_order_that_comes_while_the_scale_is_read_is_carried_out() {
-        let mut asked = mk_keeper(ReplicasAt::Scale);
-        assert!(asked.next().await.is_some(), "must read the scale");
-        asked.keeper.up(1);
-        assert!(asked.next().await.is_some(), "must go about the order");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_decided_about_one_workload_is_not_done_to_another() {
-        let mut asked = mk_keeper(ReplicasAt::Spec);
-        let is_of = |path: Option<String>, name: &str| {
-            path.is_some_and(|path| path.ends_with(&format!("/{name}/scale")))
-        };
-        asked.keeper.down(1, 1);
-        assert!(is_of(asked.next().await, "web"), "must go about the order");
-        asked.keeper.adopt(mk_spec("other"));
-        assert_eq!(asked.next().await, None, "must leave the other alone");
-        asked.keeper.down(2, 1);
-        assert!(
-            is_of(asked.next().await, "other"),
-            "must do what is decided about it"
-        );
-    }
-
-    /// A keeper of the workload `web`, and what it asks of an API server that never answers.
-    struct Asked {
-        keeper: Handle,
-        paths: mpsc::UnboundedReceiver<String>,
-        _fleet: Box<dyn Send>,
-    }
-
-    impl Asked {
-        async fn next(&mut self) -> Option<String> {
-            let next = timeout(Duration::from_secs(1), self.paths.recv()).await;
-            next.ok().flatten()
-        }
-    }
-
-    fn mk_keeper(replicas_at: ReplicasAt) -> Asked {
-        let (asked, paths) = mpsc::unbounded_channel();
-        let service = service_fn(move |request: Request<Body>| {
-            asked.send(request.uri().path().to_owned()).unwrap();
-            std::future::pending::<Result<Response<Full<bytes::Bytes>>, Infallible>>()
-        });
-        let (client, clock, metrics) = (Client::new(service, "default"), Clock::start(), Metrics::new());
-        let fence = Fence::new(clock, Duration::from_secs(600));
-        fence.renew(clock.now());
-        // What is told waits in its queue.
-        let (fleet, actor) = actor::new(
-            world::mk_settings(),
-            clock,
-            metrics.clone(),
-            |_| Manual::default(),
-            CancellationToken::new(),
-        );
-        let tools = Tools {
-            pods: PodWatches::new(client.clone(), metrics.clone()),
-            client,
-            index: mk_index(replicas_at),
-            fence,
-            fleet,
-            unschedulable_grace: Duration::ZERO,
-            metrics,
-        };
-        Asked {
-            keeper: Handle::start(tools, mk_spec("web")),
-            paths,
-            _fleet: Box::new(actor),
-        }
-    }
-
-    fn mk_index(replicas_at: ReplicasAt) -> Index {
-        let index = Index::default();
-        let kind = Kind::new("apps/v1", "Deployment");
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment"));
-        index.usable(
-            &kind,
-            Scalable {
-                resource,
-                replicas_at,
-            },
-        );
-        index.workloads(&kind, &Seen::Begin);
-        for name in ["web", "other"] {
-            let workload: DynamicObject = read(json!({
-                "apiVersion": "apps/v1",
-                "kind": "Deployment",
-                "metadata": {"name": name, "namespace": "shop", "resourceVersion": "1"},
-                "spec": {"replicas": 1},
-            }));
-            index.workloads(&kind, &Seen::Apply(workload));
-        }
-        index.workloads(&kind, &Seen::End);
-        index
-    }
-
-    fn mk_spec(workload: &str) -> Arc<ScaleTarget> {
-        let target: crd::ScaleTarget = read(json!({
-            "apiVersion": "holdfast.dev/v1alpha1",
-            "kind": "ScaleTarget",
-            "metadata": {"name": "web", "namespace": "shop"},
-            "spec": {
-                "workload": {"apiVersion": "apps/v1", "kind": "Deployment", "name": workload},
-                "service": {"name": "web"},
-            },
-        }));
-        Arc::new(target.read().unwrap())
-    }
-
-    fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
-        serde_json::from_value(value).unwrap()
-    }
 }

@@ -2,7 +2,8 @@
 //!
 //! Every write names the version that was read, so of two writes after one read one at most lands. A write whose
 //! outcome is not known is followed by a read before anything is written again, and until it can no longer land,
-//! nothing that this read shows is taken for final. What is written next is decided by a pure function
+//! nothing that this read shows is taken for final, and no failure is told that would let requests pass to what is
+//! about to go. What is written next is decided by a pure function
 //! (`decide`); what goes wrong is judged by another (`trouble`).
 
 mod backoff;
@@ -17,7 +18,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use kube::Client;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
 
 use self::backoff::Backoff;
@@ -146,14 +147,18 @@ impl Scaler {
     /// Carries `order` out, however long that takes: ends only when it is done. May be dropped at any time.
     ///
     /// `tell` is called when it finds out why it cannot (for people), and with `None` when that is over. An API server
-    /// that cannot be reached is no such reason: that says nothing of the workload. Once something has been told, an
-    /// order down writes no more, for whoever hears it lets requests pass again; an order up goes on trying.
+    /// that cannot be reached is no such reason: that says nothing of the workload. Whoever hears one lets requests pass
+    /// again. So an order down that has found one out writes no more, and tells it only when nothing that was written
+    /// can still land; an order up goes on trying.
     pub async fn carry_out(&mut self, order: Order, mut tell: impl FnMut(Option<Failure>) + Send) -> Done {
         let mut told = None;
+        let mut found = None;
         self.backoff.reset();
         loop {
-            let gives_up = told.is_some() && matches!(order, Order::Down { .. });
-            let pause = match self.attempt(order, gives_up).await {
+            let gives_up = found.is_some() && matches!(order, Order::Down { .. });
+            let mut pause = match self.attempt(order, gives_up).await {
+                // It is to be heard before it is over.
+                Attempt::Done(done) if done.outcome == Outcome::Abandoned && found != told => CLOSED,
                 Attempt::Done(done) => {
                     if told.is_some() {
                         tell(None);
@@ -165,17 +170,37 @@ impl Scaler {
                 Attempt::InDoubt(end) => self.backoff.next().min(end),
                 Attempt::Failed(trouble) => {
                     debug!(%order, ?trouble, "{}: scale: {trouble:?}", self.subresource);
-                    let failure = trouble.tell(self.backoff.misses());
-                    if failure.is_some() && failure != told {
-                        told.clone_from(&failure);
-                        tell(failure);
-                    }
+                    found = trouble.tell(self.backoff.misses()).or(found);
                     self.backoff.after(&trouble)
                 }
             };
+            match self.may_go_to_zero() {
+                Some(end) if found != told => pause = pause.min(end),
+                Some(_) => {}
+                None if found != told => {
+                    told.clone_from(&found);
+                    tell(found.clone());
+                }
+                None => {}
+            }
             self.metrics.scale_retries.inc();
             sleep(pause).await;
         }
+    }
+
+    /// Waits until nothing that was written can land any more: at most as long as a write may take. Before the workload
+    /// is left to another scaler, which knows nothing of it.
+    pub async fn settle(&mut self) {
+        if let Some(doubt) = self.doubt.take() {
+            sleep_until(doubt.until).await;
+        }
+    }
+
+    /// For how long a write of ours to zero, whose outcome is not known, may still land.
+    fn may_go_to_zero(&self) -> Option<Duration> {
+        let doubt = self.doubt.as_ref().filter(|doubt| doubt.replicas == 0)?;
+        let left = doubt.until.saturating_duration_since(Instant::now());
+        Some(left).filter(|left| !left.is_zero())
     }
 
     /// Reads the scale once.
@@ -192,11 +217,12 @@ impl Scaler {
         if self.fence.write_budget().is_none() {
             return Attempt::NotNow;
         }
+        // A read that takes long may have been answered long ago: what it shows is no younger than this.
+        let now = Instant::now();
         let read = match self.get().await {
             Ok(read) => read,
             Err(trouble) => return Attempt::Failed(trouble),
         };
-        let now = Instant::now();
         // What was read now is what an earlier write of ours has left there.
         let mut ours = false;
         if let Some(doubt) = &self.doubt {

@@ -28,6 +28,8 @@ pub(super) enum Scenario {
     LandsLate(u32),
     /// It is answered with 500, and lands after so many more reads.
     FailsAndLands(u32),
+    /// It is answered with 500, and lands after this.
+    FailsAndLandsAfter(Duration),
     /// It is answered with this status, and does not land.
     Answer(u16),
     /// The fence closes while it is read, and opens two seconds later.
@@ -48,6 +50,12 @@ pub(super) struct State {
     plan: VecDeque<Scenario>,
     /// Lands after so many more reads.
     under_way: Option<(u32, String, u32)>,
+    /// Lands then.
+    lands_at: Option<(Instant, String, u32)>,
+    /// What reads take to be answered, after they have been looked up.
+    pub(super) reads_take: Duration,
+    /// So many more reads are answered with 403.
+    pub(super) refused_reads: u32,
     pub(super) log: Vec<&'static str>,
     writes: Vec<(String, u32)>,
     landed: usize,
@@ -65,6 +73,9 @@ impl Server {
             replicas,
             plan: plan.into_iter().collect(),
             under_way: None,
+            lands_at: None,
+            reads_take: Duration::ZERO,
+            refused_reads: 0,
             log: Vec::new(),
             writes: Vec::new(),
             landed: 0,
@@ -86,7 +97,14 @@ impl Server {
                 let (head, body) = request.into_parts();
                 let body = body.collect().await.unwrap().to_bytes();
                 let answer = match head.method {
-                    Method::GET => state.lock().unwrap().read(&fence, clock),
+                    Method::GET => {
+                        let (answer, takes) = {
+                            let mut state = state.lock().unwrap();
+                            (state.read(&fence, clock), state.reads_take)
+                        };
+                        sleep(takes).await;
+                        answer
+                    }
                     Method::PUT => state.lock().unwrap().write(&head.uri.to_string(), &body),
                     other => panic!("must not {other}"),
                 };
@@ -122,7 +140,16 @@ impl Server {
     }
 
     pub(super) fn replicas(&self) -> u32 {
-        self.state.lock().unwrap().replicas
+        let mut state = self.state.lock().unwrap();
+        state.land_what_is_due();
+        state.replicas
+    }
+
+    /// True if a write may land that has not.
+    pub(super) fn is_under_way(&self) -> bool {
+        let mut state = self.state.lock().unwrap();
+        state.land_what_is_due();
+        state.under_way.is_some() || state.lands_at.is_some()
     }
 
     pub(super) fn landed(&self) -> usize {
@@ -144,6 +171,10 @@ type Answer = Option<(u16, Value)>;
 impl State {
     fn read(&mut self, fence: &Fence, clock: Clock) -> Answer {
         self.log.push("GET");
+        if let Some(left) = self.refused_reads.checked_sub(1) {
+            self.refused_reads = left;
+            return Some(status(403));
+        }
         if self.plan.front() == Some(&Scenario::FenceCloses) {
             self.plan.pop_front();
             fence.close();
@@ -153,6 +184,7 @@ impl State {
                 fence.renew(clock.now());
             });
         }
+        self.land_what_is_due();
         match self.under_way.take() {
             Some((0, version, replicas)) => drop(self.land(&version, replicas)),
             Some((reads, version, replicas)) => self.under_way = Some((reads - 1, version, replicas)),
@@ -192,7 +224,21 @@ impl State {
                 self.under_way = Some((reads, version, replicas));
                 Some(status(500))
             }
+            Some(Scenario::FailsAndLandsAfter(wait)) => {
+                self.lands_at = Some((Instant::now() + wait, version, replicas));
+                Some(status(500))
+            }
             Some(Scenario::Answer(code)) => Some(status(code)),
+        }
+    }
+
+    fn land_what_is_due(&mut self) {
+        if let Some((at, version, replicas)) = self.lands_at.take() {
+            if Instant::now() >= at {
+                self.land(&version, replicas);
+            } else {
+                self.lands_at = Some((at, version, replicas));
+            }
         }
     }
 
