@@ -42,6 +42,13 @@ impl ControlBuilder {
         }
     }
 
+    /// On this port, which [`free_port`] has given.
+    #[must_use]
+    pub fn listen_on(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
     /// Another backend: `manual`.
     #[must_use]
     pub fn backend(mut self, backend: &str) -> Self {

@@ -39,6 +39,8 @@ impl EnvoyBuilder {
             hcm: Vec::new(),
             patches: Vec::new(),
             lds: None,
+            cds: None,
+            removed: Vec::new(),
         };
         Self {
             config,
@@ -128,6 +130,20 @@ impl EnvoyBuilder {
         self
     }
 
+    /// Reads the clusters from a file, so that [`Envoy::reload`] can change them.
+    #[must_use]
+    pub fn cds(mut self) -> Self {
+        self.config.cds = Some(String::new());
+        self
+    }
+
+    /// Exactly these clusters are not there, whoever leads to them.
+    #[must_use]
+    pub fn without_clusters<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        self.config.removed = names.into_iter().map(str::to_owned).collect();
+        self
+    }
+
     /// Adds options to the command line, such as `--drain-time-s 2`.
     #[must_use]
     pub fn args<'a>(mut self, args: impl IntoIterator<Item = &'a str>) -> Self {
@@ -159,15 +175,20 @@ impl EnvoyBuilder {
     /// Starts it without waiting: for configurations that Envoy must refuse.
     pub fn launch(mut self, dir: &Path) -> Envoy {
         let file = |kind: &str| dir.join(format!("{}-{}.{kind}", self.config.node, self.config.admin_port));
-        let (bootstrap, listeners, log) = (file("json"), file("lds.json"), file("log"));
+        let (bootstrap, log) = (file("json"), file("log"));
+        let (listeners, clusters) = (file("lds.json"), file("cds.json"));
         if self.config.lds.is_some() {
             self.config.lds = Some(listeners.display().to_string());
+        }
+        if self.config.cds.is_some() {
+            self.config.cds = Some(clusters.display().to_string());
         }
         let mut envoy = Envoy {
             process: None,
             builder: self,
             bootstrap,
             listeners,
+            clusters,
             log,
         };
         envoy.write();
@@ -182,6 +203,7 @@ pub struct Envoy {
     builder: EnvoyBuilder,
     bootstrap: PathBuf,
     listeners: PathBuf,
+    clusters: PathBuf,
     log: PathBuf,
 }
 
@@ -248,18 +270,29 @@ impl Envoy {
         self.process().signal(Signal::SIGCONT);
     }
 
-    /// Changes the configuration and replaces the listeners' file. Needs [`EnvoyBuilder::lds`]. Waits until Envoy has
-    /// taken the update in; the old listeners drain for `--drain-time-s`.
+    /// Changes the configuration and replaces the files of listeners and of clusters. Needs [`EnvoyBuilder::lds`] or
+    /// [`EnvoyBuilder::cds`]. Waits until Envoy has taken the updates in; old listeners drain for `--drain-time-s`.
     pub async fn reload(&mut self, change: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder) {
-        let before = self.stat("listener_manager.lds.update_success").await;
+        let config = &self.builder.config;
+        let mut files = Vec::new();
+        for (is_a_file, stat) in [
+            (config.lds.is_some(), "listener_manager.lds.update_success"),
+            (config.cds.is_some(), "cluster_manager.cds.update_success"),
+        ] {
+            if is_a_file {
+                files.push((stat, self.stat(stat).await));
+            }
+        }
         self.builder = change(self.builder.clone());
         self.write();
-        eventually(
-            "the listeners' file has been taken in",
-            Duration::from_secs(10),
-            || async { self.stat("listener_manager.lds.update_success").await > before },
-        )
-        .await;
+        for (stat, before) in files {
+            eventually(
+                &format!("the file has been taken in: {stat}"),
+                Duration::from_secs(10),
+                || async { self.stat(stat).await > before },
+            )
+            .await;
+        }
     }
 
     /// The value of one counter or gauge; 0 if Envoy does not know it (yet).
@@ -346,14 +379,18 @@ impl Envoy {
         self.process = Some(process);
     }
 
-    /// The listeners' file is moved into place: Envoy watches for exactly that.
+    /// The files are moved into place: Envoy watches for exactly that.
     fn write(&self) {
-        let (bootstrap, listeners) = render(&self.builder.config);
-        std::fs::write(&self.bootstrap, format!("{bootstrap:#}")).unwrap();
-        if let Some(listeners) = listeners {
-            let new = self.listeners.with_extension("new");
-            std::fs::write(&new, format!("{listeners:#}")).unwrap();
-            std::fs::rename(&new, &self.listeners).unwrap();
+        let rendered = render(&self.builder.config);
+        std::fs::write(&self.bootstrap, format!("{:#}", rendered.bootstrap)).unwrap();
+        for (path, resources) in [
+            (&self.listeners, rendered.listeners),
+            (&self.clusters, rendered.clusters),
+        ] {
+            let Some(resources) = resources else { continue };
+            let new = path.with_extension("new");
+            std::fs::write(&new, format!("{resources:#}")).unwrap();
+            std::fs::rename(&new, path).unwrap();
         }
     }
 }

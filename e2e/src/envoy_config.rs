@@ -35,10 +35,21 @@ pub(crate) struct Config {
     pub(crate) patches: Vec<(String, Value)>,
     /// Where listeners are read from instead.
     pub(crate) lds: Option<String>,
+    /// Where clusters are read from instead.
+    pub(crate) cds: Option<String>,
+    /// Names of clusters that are not there.
+    pub(crate) removed: Vec<String>,
 }
 
-/// The bootstrap and, where listeners come from a file, that file.
-pub(crate) fn render(config: &Config) -> (Value, Option<Value>) {
+/// What Envoy reads when it starts, and the files that it goes on reading.
+pub(crate) struct Rendered {
+    pub(crate) bootstrap: Value,
+    pub(crate) listeners: Option<Value>,
+    pub(crate) clusters: Option<Value>,
+}
+
+/// The bootstrap and, where listeners or clusters come from files, those.
+pub(crate) fn render(config: &Config) -> Rendered {
     let mut envoy = shipped("envoy.yaml");
     set(&mut envoy, "/node/id", json!(config.node));
     set(
@@ -62,6 +73,10 @@ pub(crate) fn render(config: &Config) -> (Value, Option<Value>) {
         "/route_config/virtual_hosts",
         config.targets.iter().map(virtual_host).collect(),
     );
+    if config.cds.is_some() {
+        // They are read after the routes.
+        set(&mut hcm, "/route_config/validate_clusters", json!(false));
+    }
     for (path, value) in &config.hcm {
         set(&mut hcm, path, value.clone());
     }
@@ -112,27 +127,30 @@ pub(crate) fn render(config: &Config) -> (Value, Option<Value>) {
         set(&mut envoy, pointer, value.clone());
     }
 
-    let Some(path) = &config.lds else {
-        return (envoy, None);
+    if let Some(clusters) = envoy["static_resources"]["clusters"].as_array_mut() {
+        clusters.retain(|cluster| config.removed.iter().all(|name| cluster["name"] != json!(name)));
+    }
+    let mut moved = |kind, path: &Option<String>| {
+        let path = path.as_ref()?;
+        let (list, message) = match kind {
+            "lds" => ("listeners", "envoy.config.listener.v3.Listener"),
+            _ => ("clusters", "envoy.config.cluster.v3.Cluster"),
+        };
+        let mut resources = envoy["static_resources"][list].take();
+        envoy["static_resources"][list] = json!([]);
+        envoy["dynamic_resources"][format!("{kind}_config")] =
+            json!({"resource_api_version": "V3", "path_config_source": {"path": path}});
+        for resource in resources.as_array_mut()? {
+            resource["@type"] = json!(format!("type.googleapis.com/{message}"));
+        }
+        Some(json!({"resources": resources}))
     };
-    let listeners = envoy.pointer_mut("/static_resources/listeners").unwrap().take();
-    set(&mut envoy, "/static_resources/listeners", json!([]));
-    set(
-        &mut envoy,
-        "/dynamic_resources/lds_config",
-        json!({"resource_api_version": "V3", "path_config_source": {"path": path}}),
-    );
-    let resources: Vec<Value> = listeners
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|listener| {
-            let mut listener = listener.clone();
-            listener["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
-            listener
-        })
-        .collect();
-    (envoy, Some(json!({"resources": resources})))
+    let (listeners, clusters) = (moved("lds", &config.lds), moved("cds", &config.cds));
+    Rendered {
+        bootstrap: envoy,
+        listeners,
+        clusters,
+    }
 }
 
 /// One of the files in `local-envoy/`.

@@ -22,6 +22,9 @@
 pub mod binaries;
 mod body;
 mod control;
+mod culprit;
+mod culprit_h2;
+mod cutter;
 mod door;
 mod envoy;
 mod envoy_config;
@@ -40,6 +43,9 @@ mod websocket;
 
 pub use body::{Progress, Upload};
 pub use control::{Control, ControlBuilder, sum_of_samples};
+pub use culprit::{Culprit, Fault};
+pub use culprit_h2::Health;
+pub use cutter::Cutter;
 pub use door::Door;
 pub use envoy::{Envoy, EnvoyBuilder};
 pub use events::{Event, Events, unix_ms};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hold::{ConfirmCall, ConfirmToken, Outcome, SyncFailure, Time, wire};
 use protocol::{INSTANCE_HEADER, REPORT_PATH, Report, SYNC_PATH, SyncRequest};
 
-use crate::host::{self, NotSent};
+use crate::host::{self, CallAnswer, NotSent};
 use crate::station::Station;
 
 /// What an answer is an answer to. `term` is that of the relay that asked.
@@ -55,8 +55,12 @@ pub(crate) fn confirm(station: &Station, now: Time, question: &ConfirmCall) {
                 .borrow_mut()
                 .push_back((token, Call::Confirm(question.token)));
         }
-        Err(NotSent::NoEndpoint | NotSent::NoCluster) => {
-            station.with_gate(|gate| gate.confirmed(now, question.token, Outcome::NoEndpoint));
+        Err(not_sent) => {
+            let outcome = match not_sent {
+                NotSent::NoCluster => Outcome::NoCluster,
+                NotSent::NoEndpoint => Outcome::NoEndpoint,
+            };
+            station.with_gate(|gate| gate.confirmed(now, question.token, outcome));
         }
     }
 }
@@ -115,24 +119,23 @@ fn post(station: &Station, path: &str, body: &[u8], timeout: Duration, call: Cal
     }
 }
 
-/// An answer has come, or has not in time.
-pub(crate) fn answered(station: &Station, now: Time, token: u32, body_size: usize, trailers: usize) {
+/// An answer has come; or none, and the call has failed.
+pub(crate) fn answered(station: &Station, now: Time, token: u32, answer: Option<&CallAnswer>) {
     let Some(call) = take_call(station, token) else {
         return;
     };
-    let status =
-        host::call_header(":status").and_then(|text| std::str::from_utf8(&text).ok()?.parse::<u16>().ok());
+    let status = answer.and_then(CallAnswer::status);
     match call {
         Call::Confirm(token) => {
-            let outcome = confirm_outcome(status, trailers);
+            let outcome = confirm_outcome(answer);
             station.with_gate(|gate| gate.confirmed(now, token, outcome));
         }
         Call::Sync { term } => {
-            let answer = match status {
-                Some(200) => {
-                    wire::read_sync_response(&host::call_body(body_size)).map_err(SyncFailure::Garbled)
+            let answer = match (answer, status) {
+                (Some(answer), Some(200)) => {
+                    wire::read_sync_response(&answer.body()).map_err(SyncFailure::Garbled)
                 }
-                Some(status) if is_of_upstream() => Err(SyncFailure::Status(status)),
+                (Some(answer), Some(status)) if answer.is_of_upstream() => Err(SyncFailure::Status(status)),
                 _ => Err(SyncFailure::Unreachable),
             };
             station.metrics.sync(answer.is_ok());
@@ -144,7 +147,9 @@ pub(crate) fn answered(station: &Station, now: Time, token: u32, body_size: usiz
             let ok = status == Some(204);
             station.metrics.report(ok);
             if station.with_relay(|relay| relay.term()) == Some(term) {
-                let by = host::call_header(INSTANCE_HEADER).and_then(|bytes| String::from_utf8(bytes).ok());
+                let by = answer
+                    .and_then(|answer| answer.header(INSTANCE_HEADER))
+                    .and_then(|bytes| String::from_utf8(bytes).ok());
                 if let Some(by) = by.filter(|_| ok) {
                     station.with_relay(|relay| relay.taken_by(now, &by));
                 }
@@ -166,25 +171,12 @@ fn take_call(station: &Station, token: u32) -> Option<Call> {
     calls.remove(at).map(|(_, call)| call)
 }
 
-/// Answers made by Envoy lack this header; answers of the upstream have it, whatever their status.
-pub(crate) fn is_of_upstream() -> bool {
-    host::call_header("x-envoy-upstream-service-time").is_some()
-}
-
-fn confirm_outcome(status: Option<u16>, trailers: usize) -> Outcome {
-    match status {
-        Some(status) if is_of_upstream() => {
-            let in_trailers = || {
-                if trailers > 0 {
-                    host::call_trailer("grpc-status")
-                } else {
-                    None
-                }
-            };
-            let grpc = host::call_header("grpc-status").or_else(in_trailers);
-            let grpc_status = grpc.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok());
-            Outcome::Answered { status, grpc_status }
-        }
+fn confirm_outcome(answer: Option<&CallAnswer>) -> Outcome {
+    match answer.and_then(|answer| Some((answer, answer.status()?))) {
+        Some((answer, status)) if answer.is_of_upstream() => Outcome::Answered {
+            status,
+            grpc_status: answer.grpc_status(),
+        },
         _ => Outcome::Unreachable,
     }
 }

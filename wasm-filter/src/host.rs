@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hold::{Reply, StreamId};
 use proxy_wasm::hostcalls;
-use proxy_wasm::types::{LogLevel, MapType, MetricType, Status};
+use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status};
 
 /// Sent by [`call`], and by nothing else.
 pub(crate) const USER_AGENT: &str = concat!("holdfast-confirm/", env!("CARGO_PKG_VERSION"));
@@ -37,10 +37,7 @@ pub(crate) fn error(message: &str) {
 
 /// The configuration of the plugin that is being configured.
 pub(crate) fn plugin_configuration() -> Vec<u8> {
-    hostcalls::get_buffer(proxy_wasm::types::BufferType::PluginConfiguration, 0, usize::MAX)
-        .ok()
-        .flatten()
-        .unwrap_or_default()
+    buffer(BufferType::PluginConfiguration, usize::MAX)
 }
 
 pub(crate) fn set_tick_period(period: Duration) {
@@ -70,12 +67,9 @@ fn property(path: Vec<&str>) -> Option<Vec<u8>> {
     hostcalls::get_property(path).ok().flatten()
 }
 
-/// A request header of the current stream, as it came; empty if there is none.
+/// A request header of the current stream, as it came; empty if there is none. Only from `on_http_request_headers`.
 pub(crate) fn request_header(name: &str) -> Vec<u8> {
-    hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, name)
-        .ok()
-        .flatten()
-        .unwrap_or_default()
+    map_value(MapType::HttpRequestHeaders, name).unwrap_or_default()
 }
 
 pub(crate) fn add_response_header(name: &str, value: &str) {
@@ -191,23 +185,82 @@ pub(crate) fn call(
     })
 }
 
-/// A header of the answer that is being delivered.
-pub(crate) fn call_header(name: &str) -> Option<Vec<u8>> {
-    hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, name)
-        .ok()
-        .flatten()
+/// The answer to a call, for as long as Envoy's callback lasts. Reads nothing that the callback has not announced: where
+/// there is no header map, or are no trailers, Envoy refuses to read any, and the SDK panics.
+#[derive(Debug)]
+pub(crate) struct CallAnswer {
+    body_size: usize,
+    has_trailers: bool,
 }
 
-/// A trailer of the answer that is being delivered. Only where there are trailers: the SDK panics where there are none.
-pub(crate) fn call_trailer(name: &str) -> Option<Vec<u8>> {
-    hostcalls::get_map_value_bytes(MapType::HttpCallResponseTrailers, name)
-        .ok()
-        .flatten()
+/// The only way to an answer: turns the numbers of `proxy_on_http_call_response` into one, or into `None` for a call that
+/// failed. Envoy says that with no headers: nobody answered to the end, or the cluster was changed or removed meanwhile.
+pub(crate) fn with_answer<T>(
+    headers: usize,
+    body_size: usize,
+    trailers: usize,
+    read: impl FnOnce(Option<&CallAnswer>) -> T,
+) -> T {
+    let answer = CallAnswer {
+        body_size,
+        has_trailers: trailers > 0,
+    };
+    read(Some(&answer).filter(|_| headers > 0))
 }
 
-/// The body of the answer that is being delivered.
-pub(crate) fn call_body(size: usize) -> Vec<u8> {
-    hostcalls::get_buffer(proxy_wasm::types::BufferType::HttpCallResponseBody, 0, size)
+impl CallAnswer {
+    /// `:status`.
+    pub(crate) fn status(&self) -> Option<u16> {
+        number(&self.header(":status")?)
+    }
+
+    /// A header, as it came.
+    pub(crate) fn header(&self, name: &str) -> Option<Vec<u8>> {
+        map_value(MapType::HttpCallResponseHeaders, name)
+    }
+
+    /// `grpc-status`, of the trailers or, in an answer without a body, of the headers.
+    pub(crate) fn grpc_status(&self) -> Option<u32> {
+        let in_trailers = || {
+            self.has_trailers
+                .then(|| map_value(MapType::HttpCallResponseTrailers, "grpc-status"))
+                .flatten()
+        };
+        number(&self.header("grpc-status").or_else(in_trailers)?)
+    }
+
+    /// The whole body.
+    pub(crate) fn body(&self) -> Vec<u8> {
+        if self.body_size == 0 {
+            return Vec::new();
+        }
+        buffer(BufferType::HttpCallResponseBody, self.body_size)
+    }
+
+    /// True if the upstream sent it. Answers that Envoy makes lack this header; answers of the upstream have it, whatever their status.
+    pub(crate) fn is_of_upstream(&self) -> bool {
+        self.header("x-envoy-upstream-service-time").is_some()
+    }
+}
+
+fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place: callers know that the map is there"
+)]
+fn map_value(map: MapType, name: &str) -> Option<Vec<u8>> {
+    hostcalls::get_map_value_bytes(map, name).ok().flatten()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place: a buffer that is not there is `NotFound`"
+)]
+fn buffer(buffer: BufferType, size: usize) -> Vec<u8> {
+    hostcalls::get_buffer(buffer, 0, size)
         .ok()
         .flatten()
         .unwrap_or_default()

@@ -8,7 +8,7 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
 use crate::calls;
-use crate::host;
+use crate::host::{self, CallAnswer};
 use crate::station::Station;
 use crate::stream::Stream;
 
@@ -28,13 +28,17 @@ impl Root {
 }
 
 impl Context for Root {
-    fn on_http_call_response(&mut self, token: u32, _headers: usize, body_size: usize, trailers: usize) {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, trailers: usize) {
         if let Some(station) = &self.station {
             let now = station.now();
-            calls::answered(station, now, token, body_size, trailers);
+            let of_upstream = host::with_answer(headers, body_size, trailers, |answer| {
+                calls::answered(station, now, token, answer);
+                answer.is_some_and(CallAnswer::is_of_upstream)
+            });
             // At Envoy's own end the open calls are cancelled after the clusters have gone: one more would crash it. So
-            // what follows from an answer that Envoy made itself waits for the next tick; at the end there is none.
-            if calls::is_of_upstream() && !station.has_ended() {
+            // what follows from an answer that Envoy made itself, or from none, waits for the next tick; at the end there
+            // is none.
+            if of_upstream && !station.has_ended() {
                 station.run(now);
             }
         }

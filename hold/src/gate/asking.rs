@@ -77,7 +77,7 @@ impl Gate {
     /// What came of a question. An answer to one that was asked in an earlier epoch changes nothing.
     pub fn confirmed(&mut self, now: Time, token: ConfirmToken, outcome: Outcome) {
         match outcome {
-            Outcome::NoEndpoint => self.counts.confirm_no_endpoint += 1,
+            Outcome::NoEndpoint | Outcome::NoCluster => self.counts.confirm_no_endpoint += 1,
             Outcome::Unreachable => self.counts.confirm_unreachable += 1,
             Outcome::Answered { .. } => {}
         }

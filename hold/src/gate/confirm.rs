@@ -76,6 +76,8 @@ pub struct ConfirmCall {
 /// What came of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// Envoy knows no such cluster (any more), and said so at once.
+    NoCluster,
     /// Envoy had no endpoint to send it to, and said so at once.
     NoEndpoint,
     /// Envoy answered in the upstream's place, or nobody did: refused, reset, timed out.
@@ -92,6 +94,7 @@ pub enum Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoCluster => f.write_str("Envoy has no such cluster"),
             Self::NoEndpoint => f.write_str("it has no endpoint"),
             Self::Unreachable => f.write_str("nobody answers"),
             Self::Answered {
@@ -143,7 +146,7 @@ pub(super) fn judge(now: Time, mut tries: Tries, outcome: Outcome, confirm: &Con
         } if !over => unreachable_gap(&mut tries),
         Outcome::Answered { .. } => return Verdict::Yes,
         Outcome::Unreachable => unreachable_gap(&mut tries),
-        Outcome::NoEndpoint => {
+        Outcome::NoEndpoint | Outcome::NoCluster => {
             let gap = NO_ENDPOINT_GAP_MIN
                 .saturating_mul(1 << tries.no_endpoint.min(10))
                 .min(NO_ENDPOINT_GAP_MAX);
