@@ -114,7 +114,7 @@ impl Handle {
 async fn run(tools: Tools, mut orders: watch::Receiver<Orders>) -> Result<(), Gone> {
     let mut known = Arc::clone(&orders.borrow().spec);
     let mut outlook = Outlook::new(&tools, &known);
-    let mut scaler = None;
+    let mut scaler: Option<Scaler> = None;
     loop {
         let Orders { spec, command, wish } = orders.borrow_and_update().clone();
         outlook.turn_to(&tools, &spec);
