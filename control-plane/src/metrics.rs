@@ -21,6 +21,7 @@ pub struct Metrics {
     targets: Family<[(&'static str, &'static str); 1], Gauge>,
     proxies: Family<[(&'static str, &'static str); 1], Gauge>,
     held: Gauge,
+    unreached: Gauge,
     in_flight: Gauge,
     open_polls: Gauge,
     wakes: Counter,
@@ -73,6 +74,7 @@ impl Metrics {
             targets: Family::default(),
             proxies: Family::default(),
             held: Gauge::default(),
+            unreached: Gauge::default(),
             in_flight: Gauge::default(),
             open_polls: Gauge::default(),
             wakes: Counter::default(),
@@ -106,6 +108,11 @@ impl Metrics {
             "in_flight_requests",
             "Requests in flight, as reported",
             new.in_flight.clone(),
+        );
+        registry.register(
+            "unreached_clusters",
+            "Clusters of Envoys that do not reach a ready target, as reported",
+            new.unreached.clone(),
         );
         registry.register("open_polls", "Long polls open now", new.open_polls.clone());
         registry.register(
@@ -263,7 +270,7 @@ impl Metrics {
     fn show_nothing(&self) {
         self.targets.clear();
         self.proxies.clear();
-        for gauge in [&self.held, &self.in_flight, &self.open_polls] {
+        for gauge in [&self.held, &self.in_flight, &self.unreached, &self.open_polls] {
             gauge.set(0);
         }
     }
@@ -299,6 +306,11 @@ impl Metrics {
         let sum = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         self.held
             .set(sum(status.targets.iter().map(|target| target.held).sum()));
+        self.unreached.set(sum(status
+            .targets
+            .iter()
+            .map(|target| target.unreached_clusters)
+            .sum()));
         self.in_flight
             .set(sum(status.targets.iter().map(|target| target.in_flight).sum()));
     }

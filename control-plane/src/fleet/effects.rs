@@ -85,6 +85,17 @@ pub enum Note {
         /// Requests held.
         held: u32,
     },
+    /// An Envoy does not reach a target that is ready, by a cluster that it did not tell of before.
+    Unreached {
+        /// Which.
+        target: TargetId,
+        /// By whom.
+        proxy: ProxyKey,
+        /// Envoy's name of the cluster.
+        cluster: String,
+        /// What it saw.
+        saw: String,
+    },
     /// A proxy has confirmed a drain.
     Confirmed {
         /// Which.

@@ -16,6 +16,7 @@ pub mod proxies;
 mod report;
 mod status;
 mod twins;
+mod unreached;
 mod wakes;
 
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use effects::{Effect, Note};
 pub use handle::{FleetHandle, Gone, Notes, PollGuard};
 pub use report::Reported;
 pub use status::{Condition, ProxyStatus, Status, TargetStatus};
+pub use unreached::{Missed, UnreachedBy};
 pub use wakes::{LastWake, WokenBy};
 
 use crate::life::{Event, Life, Observed, Phase, Policy, Refusal, may_sleep};

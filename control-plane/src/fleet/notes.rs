@@ -55,6 +55,14 @@ pub(super) fn tell(note: &Note, metrics: &Metrics) {
             let state = format!("{state:?}").to_lowercase();
             info!(event = "reported", %target, %proxy, state, held, unix_ms, "{held} held while {state}");
         }
+        Note::Unreached {
+            target,
+            proxy,
+            cluster,
+            saw,
+        } => {
+            warn!(event = "unreached", %target, %proxy, cluster, saw, unix_ms, "an Envoy does not reach it: {saw}");
+        }
         Note::Confirmed { target, proxy } => {
             info!(event = "confirmed", %target, %proxy, unix_ms, "drain confirmed")
         }

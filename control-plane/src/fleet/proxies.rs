@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use protocol::{Incarnation, Proxy, Report, Reporter, Revision, TargetId};
 
+use super::Missed;
 use crate::life::Quorum;
 use crate::time::Time;
 
@@ -78,6 +79,8 @@ pub struct ProxyState {
     pub applied: u64,
     /// What it uses. Holds only targets that are configured and in use. Changed by [`Proxies`] alone, which adds them up.
     pub usage: BTreeMap<TargetId, Use>,
+    /// What it does not reach, as of its last report. Bounded by whoever sets it.
+    pub unreached: Vec<Missed>,
 }
 
 /// What a report has replaced.
@@ -198,6 +201,7 @@ impl Proxies {
                 silent: false,
                 applied: 0,
                 usage: BTreeMap::new(),
+                unreached: Vec::new(),
             }
         });
         if fresh {
@@ -233,6 +237,12 @@ impl Proxies {
             *in_flight += u64::from(one.in_flight);
         }
         Some(before)
+    }
+
+    /// What a proxy that was heard does not reach, in place of what it said before, which is returned.
+    pub fn set_unreached(&mut self, key: &ProxyKey, unreached: Vec<Missed>) -> Option<Vec<Missed>> {
+        let state = self.all.get_mut(key)?;
+        Some(std::mem::replace(&mut state.unreached, unreached))
     }
 
     /// A poll has ended: its end was a word, too.
@@ -315,6 +325,7 @@ impl Proxies {
         // A confirm says what is in flight as well: one whose other half was dropped is none.
         self.report(key, 0, BTreeMap::new());
         if let Some(state) = self.all.get_mut(key) {
+            state.unreached = Vec::new();
             state.silent = true;
             self.silent += 1;
         }

@@ -52,6 +52,7 @@ impl Fleet {
         let Some(before) = self.proxies.report(&key, applied, busy.collect()) else {
             return Reported::TooMany;
         };
+        self.take_unreached(&key, report, now);
 
         let mut affected: BTreeSet<TargetId> = before.usage.keys().cloned().collect();
         for (id, usage) in known {

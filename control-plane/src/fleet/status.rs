@@ -4,7 +4,7 @@ use protocol::TargetId;
 use serde::Serialize;
 
 use super::wakes::Wake;
-use super::{Fleet, LastWake};
+use super::{Fleet, LastWake, UnreachedBy, unreached};
 use crate::life::{Life, Phase};
 use crate::time::{Time, millis};
 
@@ -55,6 +55,11 @@ pub struct TargetStatus {
     pub hosts: Vec<String>,
     /// Cluster keys.
     pub clusters: Vec<String>,
+    /// Clusters of Envoys that do not reach it although it is ready: at most 16, those that have waited longest.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreached: Vec<UnreachedBy>,
+    /// How many there are of them.
+    pub unreached_clusters: u64,
     /// What a person should know.
     pub conditions: Vec<Condition>,
 }
@@ -116,7 +121,9 @@ fn contended(life: &Life) -> Option<Condition> {
 impl Fleet {
     /// All there is to see at `now`.
     pub fn status(&self, now: Time) -> Status {
+        let all_unreached = self.unreached();
         let targets = self.targets.iter().map(|(id, entry)| {
+            let not_reached = all_unreached.get(id).map_or(&[][..], Vec::as_slice);
             let (held, in_flight) = self.proxies.usage(id);
             let (reason_class, reason, retry_in_ms) = match &entry.life.phase {
                 Phase::Failed {
@@ -149,9 +156,12 @@ impl Fleet {
                 last_wake: entry.wake.as_ref().map(Wake::summary),
                 hosts: entry.published.hosts.clone(),
                 clusters: entry.published.clusters.clone(),
+                unreached: unreached::shown(not_reached, now),
+                unreached_clusters: not_reached.len() as u64,
                 conditions: conditions
                     .into_iter()
                     .filter_map(|(there, one)| there.then_some(one))
+                    .chain(unreached::condition(not_reached))
                     .chain(contended(&entry.life))
                     .chain(entry.conditions.iter().cloned())
                     .collect(),

@@ -6,4 +6,5 @@ mod draining;
 mod others;
 mod reporting;
 mod twins;
+mod unreached;
 mod waking;

@@ -15,6 +15,10 @@ pub const CONDITIONS: &[(&str, &str)] = &[
         "It is up, but no live proxy has matched a request to it since its match keys last changed, so it is not put to sleep: traffic may be passing by another way.",
     ),
     (
+        "Unreached",
+        "It is ready, but an Envoy does not reach it by one of its clusters, and holds the requests that would go there. The message says which, and what that Envoy saw; `GET /v1/targets/NAMESPACE/NAME` of the control plane lists more.",
+    ),
+    (
         "AmbiguousHost",
         "A host of its routes leads to other Services as well, so it is not taken as a key. Write it into `spec.match.hosts` if you mean it.",
     ),

@@ -51,6 +51,8 @@ fn mk_seen(name: &str, state: &'static str) -> TargetStatus {
         last_wake: None,
         hosts: vec!["web.shop".to_owned()],
         clusters: Vec::new(),
+        unreached: Vec::new(),
+        unreached_clusters: 0,
         conditions: Vec::new(),
     }
 }
