@@ -211,6 +211,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn another_that_has_had_no_yes_is_waited_for_until_it_gives_up() {
+        for (told, wait) in [
+            (Some(GateId(2)), Duration::from_secs(5)),
+            (None, Duration::from_secs(2)),
+        ] {
+            let (mut gate, ix) = mk(told, None);
+            let claim = claim(&mut gate, Time::ZERO, 1, ix);
+            gate.hold(Time::ZERO, StreamId(1), claim).unwrap();
+            assert!(!gate.wants_root(Time::ZERO), "{told:?} asks for all");
+            assert_eq!(
+                gate.poll_timeout(Time::ZERO),
+                Some(wait),
+                "must know when {told:?} has given up"
+            );
+            let before = wait - Duration::from_millis(1);
+            assert_eq!(gate.poll_confirm(before), None, "must not ask beside {told:?}");
+            assert!(
+                gate.poll_confirm(wait).is_some(),
+                "{told:?} may be asking what leads nowhere"
+            );
+        }
+    }
+
     const YES: Outcome = Outcome::Answered {
         status: 200,
         grpc_status: None,
@@ -218,6 +242,11 @@ mod tests {
 
     /// A gate with one target that is ready and may be asked, and was not.
     fn mk_ready() -> (Gate, TargetIx) {
+        mk(None, Some(1))
+    }
+
+    /// The same, with this gate to ask first, and a yes in this epoch.
+    fn mk(prober: Option<GateId>, proven: Option<u64>) -> (Gate, TargetIx) {
         let me = Member {
             id: GateId(1),
             nonce: 7,
@@ -230,7 +259,8 @@ mod tests {
         target.epoch = 1;
         let record = SlotRecord {
             target: Some(target),
-            proven: Some(1),
+            prober,
+            proven,
             ..SlotRecord::default()
         };
         let head = Head {

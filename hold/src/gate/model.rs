@@ -90,7 +90,8 @@ fn any_op() -> impl Strategy<Value = Op> {
         3 => any::<usize>().prop_map(|nth| Op::Answer { nth }),
         3 => any::<usize>().prop_map(|nth| Op::Leave { nth }),
         3 => (0..4_u8).prop_map(|yes| Op::Confirm { yes }),
-        2 => (0..3_000_u16).prop_map(|ms| Op::Advance { ms }),
+        3 => (0..1_500_u16).prop_map(|ms| Op::Advance { ms }),
+        1 => (60_000..u16::MAX).prop_map(|ms| Op::Advance { ms }),
         2 => Just(Op::AdvanceToTimeout),
         4 => Just(Op::Drain),
     ]
@@ -110,6 +111,21 @@ enum Fate {
     Ended,
 }
 
+/// The released requests of one target that are not answered, as the model counts them.
+#[derive(Debug, Default)]
+struct Released {
+    /// How many there may be.
+    share: usize,
+    unanswered: BTreeSet<StreamId>,
+    /// When it last became full, or was emptied.
+    since: Time,
+}
+
+/// From a full window to its opening by itself.
+const WINDOW: Duration = Duration::from_secs(1);
+/// For which every target holds.
+const HOLD: Duration = Duration::from_secs(2);
+
 /// The shell, the ledgers and the relay, as simply as they can be.
 struct World {
     gate: Gate,
@@ -126,6 +142,9 @@ struct World {
     next_stream: u32,
     next_order: u64,
     last_resumed: BTreeMap<(u8, u8), u64>,
+    /// Until when each stream may be held.
+    deadlines: BTreeMap<StreamId, Time>,
+    released: BTreeMap<u8, Released>,
 }
 
 const MAX_REQUESTS: u32 = 4;
@@ -153,6 +172,8 @@ impl World {
             next_stream: 1,
             next_order: 0,
             last_resumed: BTreeMap::new(),
+            deadlines: BTreeMap::new(),
+            released: BTreeMap::new(),
         }
     }
 
@@ -183,6 +204,7 @@ impl World {
             Op::Answer { nth } => {
                 if let Some(stream) = self.pick(*nth, |fate| fate == Fate::Resumed) {
                     self.gate.answered(stream);
+                    self.is_answered(stream);
                 }
             }
             Op::Leave { nth } => {
@@ -222,7 +244,7 @@ impl World {
                 .collect();
             made.state = state;
             made.epoch = old.target.as_ref().map_or(1, |old| old.epoch) + u64::from(new_epoch);
-            made.hold.timeout_ms = 2_000;
+            made.hold.timeout_ms = HOLD.as_millis() as u64;
             made.hold.max_requests = MAX_REQUESTS;
             made.hold.max_bytes = MAX_BYTES;
             made.hold.unknown_body = 1_000;
@@ -235,9 +257,51 @@ impl World {
                 ..SlotRecord::default()
             }
         });
+        self.note_window(target, &old, &record);
         self.records.insert(target, record.clone());
         self.head.known = true;
         self.apply(vec![(Slot(u32::from(target)), record)]);
+    }
+
+    /// What begins to serve begins with nothing released; a share is one at least.
+    fn note_window(&mut self, target: u8, old: &SlotRecord, new: &SlotRecord) {
+        let served = |record: &SlotRecord| {
+            let target = record.target.as_ref();
+            target
+                .filter(|target| target.state == State::Ready)
+                .map(|target| target.epoch)
+        };
+        let released = self.released.entry(target).or_default();
+        released.share = new
+            .shares
+            .first()
+            .map_or(1, |(_, share)| (*share).max(1) as usize);
+        if served(new).is_some() && served(new) != served(old) {
+            released.unanswered.clear();
+            released.since = self.now;
+        }
+    }
+
+    fn is_answered(&mut self, stream: StreamId) {
+        for released in self.released.values_mut() {
+            released.unanswered.remove(&stream);
+        }
+    }
+
+    /// Windows that nobody answers open by themselves.
+    fn open_windows(&mut self) {
+        for (target, released) in &mut self.released {
+            let serves = self.records.get(target).and_then(|record| record.target.as_ref());
+            let holds = |fate: &Fate| matches!(fate, Fate::Held { target: Some(of), .. } if of == target);
+            if serves.is_some_and(|target| target.state == State::Ready)
+                && released.unanswered.len() >= released.share
+                && self.now >= released.since + WINDOW
+                && self.fates.values().any(holds)
+            {
+                released.unanswered.clear();
+                released.since = self.now;
+            }
+        }
     }
 
     fn apply(&mut self, slots: Vec<(Slot, SlotRecord)>) {
@@ -326,6 +390,8 @@ impl World {
             content_length: length.as_bytes(),
             ..Request::default()
         };
+        let longest = grpc_timeout.map_or(HOLD, |ms| HOLD.min(Duration::from_millis(u64::from(ms))));
+        self.deadlines.insert(stream, self.now + longest);
         match self.gate.arrive(self.now, stream, ix, &request) {
             Verdict::Pass(ticket) => {
                 if ticket != Ticket::Free && ticket != Ticket::Known {
@@ -383,6 +449,7 @@ impl World {
 
     fn end(&mut self, stream: StreamId) {
         self.gate.ended(self.now, stream, self.tickets[&stream]);
+        self.is_answered(stream);
         self.fates.insert(stream, Fate::Ended);
     }
 
@@ -409,6 +476,7 @@ impl World {
 
     fn advance(&mut self, to: Time) {
         self.now = to;
+        self.open_windows();
         self.gate.handle_timeout(self.now);
     }
 
@@ -420,11 +488,27 @@ impl World {
                     !self.gate.has_work(self.now),
                     "must have no work once it says nothing more"
                 );
+                self.check_deadlines();
                 return;
             };
             self.carry_out(command);
         }
         panic!("draining commands must end");
+    }
+
+    /// Once everything is known, nobody is held for longer than the target or the client allows.
+    fn check_deadlines(&self) {
+        let held = |stream: &StreamId| matches!(self.fates[stream], Fate::Held { .. });
+        let late: Vec<_> = self
+            .deadlines
+            .iter()
+            .filter(|(stream, deadline)| self.head.known && **deadline <= self.now && held(stream))
+            .collect();
+        assert!(
+            late.is_empty(),
+            "must be refused in time at {:?}: {late:?}",
+            self.now
+        );
     }
 
     fn carry_out(&mut self, command: Command) {
@@ -447,6 +531,9 @@ impl World {
                     if matches!(resumed, Some(Stream::Resumed { target: Some(_), .. })) {
                         self.check_claimants(target, cluster);
                     }
+                    if matches!(resumed, Some(Stream::Resumed { window: Some(_), .. })) {
+                        self.release(target, stream);
+                    }
                     let last = self.last_resumed.insert((target, cluster), order);
                     assert!(last.is_none_or(|last| last < order), "first in must be first out");
                 }
@@ -461,6 +548,12 @@ impl World {
                 assert!(
                     reply.retry_after >= 1 && !reply.body.is_empty(),
                     "must say when to come back, and why"
+                );
+                assert!(
+                    reply.status != 504 || self.now >= self.deadlines[&stream],
+                    "must be held for as long as it may be: {:?} at {:?}",
+                    self.deadlines[&stream],
+                    self.now
                 );
                 self.fates.insert(stream, Fate::Refused);
             }
@@ -480,8 +573,22 @@ impl World {
                         .take_of(&self.shelf, ME, Some(slot), bytes, max_requests, max_bytes);
                 if let Some(command) = self.gate.claimed(self.now, stream, granted) {
                     self.carry_out(command);
+                } else if let Some(Fate::Held { target, .. }) = self.fates.get_mut(&stream) {
+                    *target = u8::try_from(slot.0).ok();
                 }
             }
+        }
+    }
+
+    fn release(&mut self, target: u8, stream: StreamId) {
+        let released = self.released.entry(target).or_default();
+        assert!(
+            released.unanswered.len() < released.share,
+            "no more than its share may be unanswered: {released:?}"
+        );
+        released.unanswered.insert(stream);
+        if released.unanswered.len() >= released.share {
+            released.since = self.now;
         }
     }
 

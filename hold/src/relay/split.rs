@@ -48,11 +48,6 @@ pub(super) fn follow_parts(record: &mut SlotRecord, parts: &[Part]) -> bool {
             .find(|(other, _)| *other == gate)
             .map(|(_, share)| u64::from(*share))
     };
-    let shared: u64 = parts
-        .iter()
-        .filter(|part| part.held > 0)
-        .filter_map(|part| share_of(part.gate))
-        .sum();
     let somebody_has_none = parts
         .iter()
         .any(|part| part.held > 0 && share_of(part.gate).is_none());
@@ -60,9 +55,9 @@ pub(super) fn follow_parts(record: &mut SlotRecord, parts: &[Part]) -> bool {
     let somebody_has_little = parts.iter().any(|part| {
         part.held > 0 && share_of(part.gate).is_some_and(|share| fair(part) > share.saturating_mul(2))
     });
-    // Split anew when somebody came, when somebody has less than half of what is fair, or when those who are done hold
+    // Split anew when somebody came, or when somebody has less than half of what is fair: so too when those who are done have more than
     // half of it all.
-    if somebody_has_none || somebody_has_little || shared.saturating_mul(2) < total {
+    if somebody_has_none || somebody_has_little {
         let shares: Vec<(GateId, u32)> = parts
             .iter()
             .filter(|part| part.held > 0)
@@ -74,4 +69,164 @@ pub(super) fn follow_parts(record: &mut SlotRecord, parts: &[Part]) -> bool {
         }
     }
     changed
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+    use crate::gate::testing::mk_target;
+
+    const A: GateId = GateId(1);
+    const B: GateId = GateId(2);
+    const C: GateId = GateId(3);
+
+    fn mk_record(shares: &[(GateId, u32)]) -> SlotRecord {
+        let mut target = mk_target("web");
+        target.state = State::Ready;
+        target.epoch = 1;
+        SlotRecord {
+            target: Some(target),
+            shares: shares.to_vec(),
+            proven: Some(1),
+            ..SlotRecord::default()
+        }
+    }
+
+    fn part(gate: GateId, held: u32) -> Part {
+        Part {
+            gate,
+            held,
+            proven: None,
+            alive: true,
+        }
+    }
+
+    fn check(before: &[(GateId, u32)], parts: &[Part], after: &[(GateId, u32)], why: &str) {
+        let mut record = mk_record(before);
+        let changed = follow_parts(&mut record, parts);
+        assert_eq!(record.shares, after, "{why}");
+        assert_eq!(
+            changed,
+            before != after,
+            "must say whether there is something to publish"
+        );
+    }
+
+    #[test]
+    fn shares_stay_while_they_are_about_fair() {
+        let before = [(A, 75), (B, 25)];
+        for (a, b) in [(30, 10), (20, 10), (5, 5), (9, 8), (1, 30), (1, 0)] {
+            let parts = [part(A, a), part(B, b)];
+            let why = format!("{a} and {b} are held");
+            match (a, b) {
+                (1, 30) => check(&before, &parts, &[(A, 3), (B, 96)], &why),
+                _ => check(&before, &parts, &before, &why),
+            }
+        }
+    }
+
+    #[test]
+    fn shares_are_split_anew_when_somebody_comes() {
+        let parts = [part(A, 70), part(B, 28), part(C, 2)];
+        check(
+            &[(A, 75), (B, 25)],
+            &parts,
+            &[(A, 70), (B, 28), (C, 2)],
+            "the third must have a share",
+        );
+    }
+
+    #[test]
+    fn shares_are_split_anew_when_one_has_less_than_half_of_what_is_fair() {
+        let before = [(A, 75), (B, 25)];
+        check(
+            &before,
+            &[part(A, 50), part(B, 50)],
+            &before,
+            "half of it is not less than half",
+        );
+        check(
+            &before,
+            &[part(A, 49), part(B, 51)],
+            &[(A, 49), (B, 51)],
+            "25 are less than half of 51",
+        );
+    }
+
+    #[test]
+    fn shares_are_split_anew_when_those_who_are_done_have_half() {
+        let parts = [part(A, 0), part(B, 1)];
+        check(
+            &[(A, 50), (B, 50)],
+            &parts,
+            &[(A, 50), (B, 50)],
+            "half of it is in use",
+        );
+        check(
+            &[(A, 51), (B, 49)],
+            &parts,
+            &[(B, 100)],
+            "less than half of it is in use",
+        );
+    }
+
+    #[test]
+    fn nobody_who_holds_is_left_without_a_share() {
+        let parts = [part(A, 1_000), part(B, 1)];
+        check(&[], &parts, &[(A, 99), (B, 1)], "one at least");
+        check(
+            &[(A, 99), (B, 1)],
+            &[part(A, 0), part(B, 0)],
+            &[(A, 99), (B, 1)],
+            "nobody holds",
+        );
+    }
+
+    #[test]
+    fn only_what_is_ready_is_split_and_asked_for() {
+        let mut record = mk_record(&[]);
+        if let Some(target) = &mut record.target {
+            target.state = State::Waking;
+        }
+        assert!(!follow_parts(&mut record, &[part(A, 1)]));
+        assert!(!follow_parts(&mut SlotRecord::default(), &[part(A, 1)]));
+    }
+
+    #[test]
+    fn endpoints_add_up() {
+        let mut record = mk_record(&[]);
+        if let Some(target) = &mut record.target {
+            target.ready_endpoints = 3;
+        }
+        assert!(follow_parts(&mut record, &[part(A, 1), part(B, 2)]));
+        assert_eq!(record.shares, [(A, 100), (B, 200)]);
+    }
+
+    #[test]
+    fn the_one_with_the_most_asks_first_unless_somebody_has_had_a_yes_or_nobody_may_ask() {
+        let parts = [part(A, 1), part(B, 2)];
+        let mut record = mk_record(&[]);
+        record.proven = None;
+        follow_parts(&mut record, &parts);
+        assert_eq!(record.prober, Some(B));
+        follow_parts(&mut record, &[part(A, 9), part(B, 1)]);
+        assert_eq!(record.prober, Some(B), "must not change while it waits itself");
+        follow_parts(&mut record, &[part(A, 9), part(B, 0)]);
+        assert_eq!(record.prober, Some(A));
+
+        let mut record = mk_record(&[]);
+        follow_parts(&mut record, &parts);
+        assert_eq!(record.prober, None, "there has been a yes");
+
+        let mut record = mk_record(&[]);
+        record.proven = None;
+        if let Some(target) = &mut record.target {
+            target.confirm = Confirm::Off { settle_ms: 0 };
+        }
+        follow_parts(&mut record, &parts);
+        assert_eq!(record.prober, None, "nobody asks");
+    }
 }

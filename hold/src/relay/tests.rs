@@ -675,3 +675,104 @@ fn a_successor_is_told_of_arrivals_from_long_before_and_once() {
     s.now += HEARTBEAT;
     assert!(s.taken("next").targets.is_empty(), "must tell it once");
 }
+
+#[test]
+fn shares_stay_until_endpoints_or_pace_change_or_the_target_is_not_ready() {
+    let ready = || Target {
+        ready_endpoints: 2,
+        ..target("a", State::Ready)
+    };
+    let mut renamed = ready();
+    renamed.hosts.push("a.example.com".to_owned());
+    let mut faster = ready();
+    faster.release.concurrency_per_endpoint = 120;
+    let mut more = ready();
+    more.ready_endpoints = 3;
+    let mut fewer = ready();
+    fewer.ready_endpoints = 1;
+    let shares = |a, b| vec![(A.id, a), (B.id, b)];
+    let cases = [
+        (renamed, shares(150, 50), "its keys say nothing about its pace"),
+        (faster, shares(216, 24), "must be split anew at the new pace"),
+        (
+            more,
+            shares(270, 30),
+            "must be split anew over the endpoints there are",
+        ),
+        (fewer, shares(90, 10), "must not release more than they take"),
+        (target("a", State::Asleep), vec![], "nothing is released"),
+    ];
+    for (next, expected, why) in cases {
+        let mut s = Scenario::new();
+        s.snapshot(1, vec![ready()]);
+        s.row(A, s.head.version, vec![held(0, 30)]);
+        s.snapshot(2, vec![target("a", State::Waking)]);
+        s.row(B, s.head.version, vec![held(0, 10)]);
+        s.snapshot(3, vec![ready()]);
+        assert_eq!(s.record("a").shares, shares(150, 50));
+        // So that another split would be another.
+        s.row(A, s.head.version, vec![held(0, 45)]);
+        s.row(B, s.head.version, vec![held(0, 5)]);
+        assert_eq!(
+            s.record("a").shares,
+            shares(150, 50),
+            "must stay while it is about fair"
+        );
+        s.snapshot(4, vec![next]);
+        assert_eq!(s.record("a").shares, expected, "{why}");
+    }
+}
+
+#[test]
+fn an_arrival_is_told_until_the_control_plane_has_surely_heard_of_it() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Ready)]);
+    let arrived = |age: Duration| RowEntry {
+        idle_ms: Some(age.as_millis() as u64),
+        ..held(0, 0)
+    };
+    s.row(A, s.head.version, vec![]);
+    s.row(A, s.head.version, vec![arrived(Duration::ZERO)]);
+    // No report gets through for half a minute, in which the row stays as it is.
+    let half_a_minute = Duration::from_secs(30);
+    let since = s.now;
+    while s.now < since + half_a_minute {
+        s.now += HEARTBEAT;
+        if s.relay.poll_report(s.now).is_some() {
+            s.relay.report_answered(s.now, false);
+        }
+    }
+    let told = |s: &mut Scenario| {
+        let usage = s
+            .report()
+            .and_then(|report| report.targets.get(&TargetId::new("a")).copied());
+        usage.and_then(|usage| usage.idle_ms)
+    };
+    s.now += HEARTBEAT;
+    let age = (s.now - since).as_millis() as u64;
+    assert_eq!(told(&mut s), Some(age), "nobody has heard of it yet");
+    s.now += HEARTBEAT;
+    assert_eq!(told(&mut s), None, "has been heard of");
+}
+
+#[test]
+fn an_arrival_in_the_row_of_a_gate_that_has_not_beaten_is_no_news() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Ready)]);
+    let arrived = RowEntry {
+        idle_ms: Some(100),
+        ..held(0, 0)
+    };
+    s.row(A, s.head.version, vec![arrived]);
+    s.row(B, s.head.version, vec![]);
+    s.later();
+    let targets = |s: &mut Scenario| s.report().map(|report| report.targets.len());
+    assert_eq!(
+        targets(&mut s),
+        Some(0),
+        "the row may be years old: its gate may be dead"
+    );
+    s.row(A, s.head.version, vec![arrived]);
+    s.later();
+    assert_eq!(targets(&mut s), Some(1), "it lives");
+}
