@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::failure::{Failure, Kind};
 use super::observe::ReplicasAt;
+use crate::life::FailureClass;
 
 /// Longest wait for an answer.
 const LONGEST: Duration = Duration::from_secs(5);
@@ -48,7 +49,7 @@ pub async fn find(client: &Client, api_version: &str, kind: &str) -> Found {
                 "we may not ask for the kinds of {api_version}: {}",
                 status.message
             );
-            Found::Unknown(Failure::new(Kind::Refused, &text))
+            Found::Unknown(Failure::new(Kind::Refused, &text).classed(FailureClass::Forbidden))
         }
         Ok(Err(_)) | Err(_) => {
             let text = format!("the API server does not tell the kinds of {api_version}");

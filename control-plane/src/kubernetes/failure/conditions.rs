@@ -1,7 +1,8 @@
 use kube::core::DynamicObject;
 use serde_json::Value;
 
-use super::{Failure, Kind};
+use super::{Failure, Kind, of_admission};
+use crate::life::FailureClass;
 
 /// What the conditions of a workload tell: those that a Deployment and a ReplicaSet have, wherever a kind uses them.
 /// Conditions from before the last change of its spec do not count.
@@ -35,10 +36,8 @@ fn no_pods(condition: &Value) -> Option<Failure> {
         .split_once(" is forbidden: ")
         .filter(|(pod, _)| pod.starts_with("pods "))
         .map_or(message, |(_, why)| why);
-    Some(Failure::new(
-        Kind::NoPods,
-        &format!("no Pod can be created: {why}"),
-    ))
+    let failure = Failure::new(Kind::NoPods, &format!("no Pod can be created: {why}"));
+    Some(failure.classed(of_admission(message).unwrap_or(FailureClass::ScaleRefused)))
 }
 
 fn deadline(condition: &Value) -> Option<Failure> {

@@ -7,6 +7,7 @@
 //! Nothing is done about a StatefulSet whose Pods a quota forbids: its controller says so in Events alone, which the
 //! control plane may not read. Its requests are held until their deadline.
 
+mod class;
 mod conditions;
 mod pods;
 mod words;
@@ -18,6 +19,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::observe::{PodFacts, Workload};
 use crate::life::{self, FailureClass};
 
+pub(super) use class::{of_admission, of_error, of_forbidden};
 pub(super) use conditions::of_conditions;
 pub(super) use pods::{of_containers, of_scheduling};
 
@@ -26,6 +28,8 @@ pub(super) use pods::{of_containers, of_scheduling};
 pub struct Failure {
     /// Which kind of reason.
     pub kind: Kind,
+    /// What clients may be told of it.
+    pub class: FailureClass,
     /// For people. Made by [`Failure::new`] alone: one line, bounded.
     pub reason: String,
 }
@@ -35,13 +39,19 @@ impl Failure {
     pub fn new(kind: Kind, text: &str) -> Self {
         Self {
             kind,
+            class: kind.class(),
             reason: words::one_line(text),
         }
     }
 
+    /// The same, of a class of its own.
+    pub fn classed(self, class: FailureClass) -> Self {
+        Self { class, ..self }
+    }
+
     /// As a life is told.
     pub fn for_life(&self) -> life::Failure {
-        life::Failure::new(self.kind.class(), self.reason.as_str())
+        life::Failure::new(self.class, self.reason.as_str())
     }
 }
 
@@ -72,8 +82,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What clients may be told of it.
-    pub fn class(self) -> FailureClass {
+    /// What clients may be told of it, where nothing more is known.
+    fn class(self) -> FailureClass {
         match self {
             Self::KindNotScalable | Self::WorkloadNotFound => FailureClass::NotFound,
             Self::Refused => FailureClass::ScaleRefused,

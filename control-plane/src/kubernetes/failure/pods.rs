@@ -1,7 +1,7 @@
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod};
 use kube::ResourceExt;
 
-use super::{Failure, Kind, words};
+use super::{Failure, Kind, class, words};
 use crate::kubernetes::observe::Unscheduled;
 
 /// Why a container of `pod` cannot start; init containers are first.
@@ -33,7 +33,8 @@ fn of_container(pod: &Pod, container: &ContainerStatus) -> Option<Failure> {
         _ => return None,
     };
     let text = format!("Pod {}: container {}: {what}", pod.name_any(), container.name);
-    Some(Failure::new(kind, &text))
+    let class = class::of_container(container, waiting);
+    Some(Failure::new(kind, &text).classed(class))
 }
 
 fn image(pod: &Pod, container: &ContainerStatus, waiting: &ContainerStateWaiting) -> String {

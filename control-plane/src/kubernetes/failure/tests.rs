@@ -12,6 +12,7 @@ fn what_keeps_a_container_from_starting_is_told_with_pod_and_container() {
         let pod = mk_pod("a", &[waiting("app", reason, message)]);
         let failure = PodFacts::reduce(&pod).failure.expect(reason);
         assert_eq!(failure.kind, kind, "must know the kind of {reason}");
+        assert_eq!(failure.for_life().reason, failure.reason, "must be told as it is");
         assert_eq!(failure.reason, wanted, "must tell {reason} to people");
     };
     let pulled = "Pod a: container app: image reg.example/app:1 cannot be pulled";
@@ -57,6 +58,74 @@ fn what_keeps_a_container_from_starting_is_told_with_pod_and_container() {
         Kind::Create,
         "Pod a: container app: cannot be started: exec: \"nope\": not found",
     );
+}
+
+#[test]
+fn clients_are_told_the_class_alone() {
+    use FailureClass::{Command, Config, Crash, Image};
+    let no_file = "failed to create containerd task: OCI runtime create failed: exec: \"nope\": executable file not found in $PATH";
+    let no_mount = "OCI runtime create failed: error mounting \"/a\" to rootfs at \"/b\": not a directory";
+    for (reason, message, class) in [
+        ("ErrImagePull", "exec: x", Image),
+        ("ImagePullBackOff", "", Image),
+        ("InvalidImageName", "", Image),
+        ("ErrImageNeverPull", "", Image),
+        ("RegistryUnavailable", "", Image),
+        ("ImageInspectError", "", Image),
+        ("SignatureValidationFailed", "", Image),
+        (
+            "CreateContainerConfigError",
+            "secret \"exec: db\" not found",
+            Config,
+        ),
+        ("CreateContainerError", no_mount, Config),
+        ("CreateContainerError", no_file, Command),
+        ("PreCreateHookError", "", Config),
+        ("RunContainerError", no_mount, Config),
+        ("RunContainerError", no_file, Command),
+        ("StartError", "crun: open executable: Permission denied", Command),
+        ("PreStartHookError", "exec: x", Crash),
+        ("PostStartHookError", "", Crash),
+        ("CrashLoopBackOff", "back-off 10s", Crash),
+    ] {
+        let pod = mk_pod("a", &[waiting("app", reason, message)]);
+        let failure = PodFacts::reduce(&pod).failure.expect(reason).for_life();
+        assert_eq!(failure.class, class, "must be the class of {reason}: {message}");
+    }
+    for (ended, message, class) in [
+        ("Error", no_file, Crash),
+        ("OOMKilled", "", Crash),
+        ("StartError", no_file, Command),
+        ("ContainerCannotRun", no_mount, Config),
+    ] {
+        let mut container = waiting("app", "CrashLoopBackOff", "back-off 10s");
+        container["lastState"] =
+            json!({"terminated": {"exitCode": 128, "reason": ended, "message": message}});
+        let failure = PodFacts::reduce(&mk_pod("a", &[container])).failure.unwrap();
+        assert_eq!(failure.class, class, "must be the class of a crash by {ended}");
+    }
+}
+
+#[test]
+fn every_kind_has_a_class() {
+    for (kind, class) in [
+        (Kind::KindNotScalable, FailureClass::NotFound),
+        (Kind::WorkloadNotFound, FailureClass::NotFound),
+        (Kind::Refused, FailureClass::ScaleRefused),
+        (Kind::Unreachable, FailureClass::Unreachable),
+        (Kind::NoPods, FailureClass::Quota),
+        (Kind::Image, FailureClass::Image),
+        (Kind::Create, FailureClass::Config),
+        (Kind::CrashLoop, FailureClass::Crash),
+        (Kind::Unschedulable, FailureClass::Unschedulable),
+        (Kind::Deadline, FailureClass::Progress),
+    ] {
+        assert_eq!(
+            Failure::new(kind, "x").for_life().class,
+            class,
+            "must be the class of {kind:?}"
+        );
+    }
 }
 
 #[test]
@@ -201,6 +270,11 @@ fn a_quota_is_told_while_there_is_no_pod() {
     let told = |status: Value| mk_workload(&status).failure;
     let failure = told(json!({"observedGeneration": 2, "conditions": [condition]})).unwrap();
     assert_eq!(failure.kind, Kind::NoPods, "must know the kind");
+    assert_eq!(failure.class, FailureClass::Quota, "must know a quota");
+    let policy = json!({"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
+        "message": "pods \"web-1-x\" is forbidden: violates PodSecurity \"restricted:latest\": runAsNonRoot != true"});
+    let class = told(json!({"observedGeneration": 2, "conditions": [policy]})).map(|failure| failure.class);
+    assert_eq!(class, Some(FailureClass::ScaleRefused), "must know a policy");
     let wanted = "no Pod can be created: exceeded quota: q, requested: pods=1, used: pods=0, limited: pods=0";
     assert_eq!(failure.reason, wanted, "must give the quota's words");
     let some = told(json!({"observedGeneration": 2, "replicas": 1, "conditions": [condition]}));

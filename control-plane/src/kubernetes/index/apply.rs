@@ -17,6 +17,7 @@ use crate::kubernetes::names::{Key, Kind};
 use crate::kubernetes::observe::{ReplicasAt, Slice, Workload};
 use crate::kubernetes::resource::Scalable;
 use crate::kubernetes::watches::Seen;
+use crate::life::FailureClass;
 
 /// What one event changed in a mirror.
 struct Change<K> {
@@ -171,7 +172,8 @@ impl Index {
             // What has been listed stands. What never was must not keep everybody else waiting.
             Seen::Refused(why) if !workloads.mirror.is_complete() => {
                 let reason = format!("{kind} may not be read: {why}");
-                workloads.unusable = Some(Failure::new(failure::Kind::Refused, &reason));
+                let failure = Failure::new(failure::Kind::Refused, &reason);
+                workloads.unusable = Some(failure.classed(FailureClass::Forbidden));
             }
             // Of a listing that only begins nothing is known yet.
             Seen::Refused(_) | Seen::Begin => {}

@@ -243,10 +243,7 @@ impl State {
 
     fn workload(&self, refers: &Refers) -> (Option<Arc<Scalable>>, Found) {
         let Some((kind, key)) = &refers.workload else {
-            return (
-                None,
-                Found::Unusable(not_found("the target names no workload".to_owned())),
-            );
+            return (None, Found::Unusable(not_found("the target names no workload")));
         };
         let Some(workloads) = self.kinds.get(kind) else {
             return (None, Found::Unread);
@@ -254,7 +251,7 @@ impl State {
         let found = match (&workloads.unusable, workloads.mirror.find(key)) {
             (Some(failure), _) => Found::Unusable(failure.clone()),
             (None, Some(workload)) => Found::There(workload.clone()),
-            (None, None) if workloads.mirror.is_complete() => Found::Unusable(not_found(format!(
+            (None, None) if workloads.mirror.is_complete() => Found::Unusable(not_found(&format!(
                 "there is no {} {:?} in {:?}",
                 kind.kind, key.name, key.namespace
             ))),
@@ -272,9 +269,6 @@ impl State {
     }
 }
 
-fn not_found(reason: String) -> Failure {
-    Failure {
-        kind: failure::Kind::WorkloadNotFound,
-        reason,
-    }
+fn not_found(reason: &str) -> Failure {
+    Failure::new(failure::Kind::WorkloadNotFound, reason)
 }

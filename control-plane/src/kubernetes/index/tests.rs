@@ -256,10 +256,7 @@ fn mk_scalable() -> Scalable {
 }
 
 fn mk_failure(reason: &str) -> Failure {
-    Failure {
-        kind: failure::Kind::KindNotScalable,
-        reason: reason.to_owned(),
-    }
+    Failure::new(failure::Kind::KindNotScalable, reason)
 }
 
 fn spec_of(index: &Index, name: &str) -> ScaleTarget {

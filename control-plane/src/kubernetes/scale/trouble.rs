@@ -3,7 +3,7 @@ use std::time::Duration;
 use kube::core::Status;
 
 use super::request::Subresource;
-use crate::kubernetes::failure::{Failure, Kind};
+use crate::kubernetes::failure::{Failure, Kind, of_error, of_forbidden};
 
 /// Misses until people are told of what an API server may say that is only starting, two to three seconds: internal
 /// errors while its database chooses a leader, 403 until it has read the roles, 404 until it serves custom resources.
@@ -83,18 +83,22 @@ fn by_status(status: &Status, of: &Subresource) -> Trouble {
         404 => Trouble::NotYet(Failure::new(Kind::KindNotScalable, &no_scale)),
         403 => {
             let text = format!("the scale of {of} is not ours to change: {message}");
-            Trouble::NotYet(Failure::new(Kind::Refused, &text))
+            Trouble::NotYet(Failure::new(Kind::Refused, &text).classed(of_forbidden(message)))
         }
         429 => Trouble::Busy(Duration::from_secs(
             details.map_or(0, |details| details.retry_after_seconds).into(),
         )),
         // Our token is being renewed, or a request timed out.
         401 | 408 | 502..=504 => Trouble::Unanswered,
-        400..500 => refused(Kind::Refused, &format!("{of} is not scaled: {message}")),
-        _ => Trouble::Internal(Failure::new(
-            Kind::Refused,
-            &format!("{of} is not scaled: {message}"),
-        )),
+        code => {
+            let failure = Failure::new(Kind::Refused, &format!("{of} is not scaled: {message}"));
+            let failure = failure.classed(of_error(code, message));
+            if code < 500 {
+                Trouble::Refused(failure)
+            } else {
+                Trouble::Internal(failure)
+            }
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use self::server::{LEASE, Scenario, Server};
 use super::*;
 use crate::kubernetes::failure::Kind;
+use crate::life::FailureClass;
 
 #[tokio::test(start_paused = true)]
 async fn writes_once_with_the_version_read() {
@@ -185,11 +186,12 @@ async fn a_doubt_ends_when_the_write_can_land_no_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_told_and_tried_again() {
-    for (status, times, kind) in [
-        (403, 8, Kind::Refused),
-        (404, 2, Kind::WorkloadNotFound),
-        (405, 2, Kind::KindNotScalable),
-        (422, 2, Kind::Refused),
+    for (status, times, kind, class) in [
+        (403, 8, Kind::Refused, FailureClass::Forbidden),
+        (404, 2, Kind::WorkloadNotFound, FailureClass::NotFound),
+        (405, 2, Kind::KindNotScalable, FailureClass::NotFound),
+        (422, 2, Kind::Refused, FailureClass::ScaleRefused),
+        (500, 9, Kind::Refused, FailureClass::Unreachable),
     ] {
         let server = Server::new(0, vec![Scenario::Answer(status); times]);
         let told = Arc::new(Mutex::new(Vec::new()));
@@ -198,13 +200,14 @@ async fn a_refusal_is_told_and_tried_again() {
         let mut scaler = server.scaler();
         scaler
             .carry_out(up(1), |failure| {
-                ear.lock().unwrap().push(failure.map(|failure| failure.kind))
+                let told = failure.map(|failure| (failure.kind, failure.class));
+                ear.lock().unwrap().push(told);
             })
             .await;
         let told = told.lock().unwrap().clone();
         assert_eq!(
             told,
-            [Some(kind), None],
+            [Some((kind, class)), None],
             "must tell once that it cannot, and that it can: {status}"
         );
         assert!(
