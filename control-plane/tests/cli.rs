@@ -63,6 +63,37 @@ fn a_targets_file_that_is_not_there_is_named() {
 }
 
 #[test]
+fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let good = directory.path().join("targets.yaml");
+    std::fs::write(&good, document("web", &listener(1, ""), "")).unwrap();
+    let good = good.to_str().unwrap();
+    for path in [
+        "/dev/zero",
+        pipe.to_str().unwrap(),
+        directory.path().to_str().unwrap(),
+    ] {
+        let refusal = format!("control-plane: {path}: is no regular file\n");
+        let of_token = format!("control-plane: --token-file {path} is no regular file\n");
+        for (args, expected) in [
+            (&["validate", path][..], &refusal),
+            (&["serve", "--targets", path], &refusal),
+            (&["serve", "--targets", good, "--token-file", path], &of_token),
+        ] {
+            let output = run(args);
+            let line = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(
+                (output.status.code(), line.as_str()),
+                (Some(1), expected.as_str()),
+                "must be refused in a line"
+            );
+        }
+    }
+}
+
+#[test]
 fn each_backend_says_what_it_needs() {
     for (args, expected) in [
         (

@@ -1,18 +1,22 @@
 //! A targets file: one or more `ScaleTarget` documents, taken whole or not at all.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use thiserror::Error;
 
+use super::nesting;
+use super::regular::read_regular;
 use super::spec::Document;
 use super::target::{ScaleTarget, Workload};
 
 /// Most documents taken from one file; also the bound of targets in the local and manual backends.
 pub const MAX_DOCUMENTS: usize = 10_000;
 /// Largest file read, in bytes.
-pub const MAX_BYTES: u64 = 16 << 20;
+pub const MAX_BYTES: u64 = 8 << 20;
+/// Longest refusal, in characters: what is refused may be as long as the file.
+const MAX_REFUSAL: usize = 1_000;
 
 /// What a backend cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +49,7 @@ pub struct FileError {
 impl TargetsFile {
     /// Reads the file. The targets come in the order of their ids.
     pub fn read(&self) -> Result<Vec<ScaleTarget>, FileError> {
-        let text = read_bounded(&self.path).map_err(|reason| self.refuse(&reason))?;
+        let text = read_regular(&self.path, MAX_BYTES).map_err(|reason| self.refuse(&reason))?;
         self.parse(&text)
     }
 
@@ -62,17 +66,10 @@ impl TargetsFile {
     }
 }
 
-fn read_bounded(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path)
-        .map_err(|e| format!("cannot be read: {e}"))?
-        .len();
-    if size > MAX_BYTES {
-        return Err(format!("is larger than {MAX_BYTES} bytes"));
-    }
-    std::fs::read_to_string(path).map_err(|e| format!("cannot be read: {e}"))
-}
-
 fn parse(text: &str, needs: Needs) -> Result<Vec<ScaleTarget>, String> {
+    if nesting::is_too_deep(text) {
+        return Err(format!("is nested more than {} deep", nesting::MAX));
+    }
     let mut targets = Vec::new();
     for (index, document) in serde_norway::Deserializer::from_str(text).enumerate() {
         let number = index + 1;
@@ -162,6 +159,13 @@ fn name(document: &Document) -> String {
     )
 }
 
+/// One line of bounded length.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let start: String = text.chars().take(MAX_REFUSAL + 1).collect();
+    let mut line = start.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = start.char_indices().nth(MAX_REFUSAL) {
+        line.truncate(line.floor_char_boundary(end));
+        line.push_str(" ..");
+    }
+    line
 }

@@ -5,6 +5,8 @@
 
 pub mod file;
 pub mod keys;
+mod nesting;
+mod regular;
 pub mod spec;
 pub mod target;
 pub mod units;
@@ -15,6 +17,8 @@ pub mod words;
 mod tests;
 
 pub use file::{FileError, Needs, TargetsFile};
+pub(crate) use regular::read_regular;
+
 pub use keys::{ClusterKey, HostKey, MatchKeys};
 pub use target::{Probe, Process, ScaleTarget, Workload};
 pub use units::{Size, Span};

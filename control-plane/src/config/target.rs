@@ -217,6 +217,7 @@ fn workload(text: spec::Workload) -> Result<Workload, Refused> {
 }
 
 fn process(text: spec::Process) -> Result<Process, Refused> {
+    refuse_nul(&text)?;
     let mut words = text.command.into_iter();
     let program = words
         .next()
@@ -237,6 +238,29 @@ fn process(text: spec::Process) -> Result<Process, Refused> {
         start_timeout: text.start_timeout.get(),
         autostart: text.autostart,
     })
+}
+
+/// The operating system ends each of these texts at its first NUL.
+fn refuse_nul(text: &spec::Process) -> Result<(), Refused> {
+    let has_nul = |text: &String| text.contains('\0');
+    let refuse = |field, what: &str| Err(Refused::new(field, format!("{what} holds a NUL character")));
+    if text.command.iter().any(has_nul) {
+        return refuse("spec.workload.process.command", "a word of it");
+    }
+    if text.dir.as_ref().is_some_and(has_nul) {
+        return refuse("spec.workload.process.dir", "it");
+    }
+    let field = "spec.workload.process.env";
+    for (name, value) in &text.env {
+        if has_nul(name) || has_nul(value) {
+            return refuse(field, "a name or a value");
+        }
+        if name.is_empty() || name.contains('=') {
+            let reason = format!("{name:?} is no name of a variable: it is not empty and holds no '='");
+            return Err(Refused::new(field, reason));
+        }
+    }
+    Ok(())
 }
 
 fn probe(text: spec::Ready) -> Result<Probe, Refused> {

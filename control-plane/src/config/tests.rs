@@ -205,6 +205,59 @@ fn refuses_half_a_workload() {
 }
 
 #[test]
+fn refuses_what_no_process_can_be_given() {
+    let with = |process: &str| {
+        let process = format!("{{ready: {{tcp: {{port: 1}}}}, {process}}}");
+        format!("metadata: {{name: w}}\nspec:\n  match: {{hosts: [w]}}\n  workload: {{process: {process}}}")
+    };
+    for (process, expected) in [
+        (
+            "command: [a, \"b\\0c\"]",
+            "process.command: a word of it holds a NUL",
+        ),
+        ("command: [\"\\0\"]", "process.command: a word of it holds a NUL"),
+        ("command: [a], dir: \"/t\\0mp\"", "process.dir: it holds a NUL"),
+        (
+            "command: [a], env: {A: \"\\0\"}",
+            "process.env: a name or a value holds a NUL",
+        ),
+        (
+            "command: [a], env: {\"A\\0\": b}",
+            "process.env: a name or a value holds a NUL",
+        ),
+        (
+            "command: [a], env: {A=B: c}",
+            "process.env: \"A=B\" is no name of a variable",
+        ),
+        (
+            "command: [a], env: {\"\": c}",
+            "process.env: \"\" is no name of a variable",
+        ),
+    ] {
+        check_refused(&with(process), expected);
+    }
+}
+
+#[test]
+fn refuses_what_is_nested_too_deep_before_it_is_parsed() {
+    check_refused(
+        &format!("metadata: {}", "{a: ".repeat(100_000)),
+        "is nested more than 64 deep",
+    );
+}
+
+#[test]
+fn a_refusal_is_no_longer_than_a_line() {
+    let long = "é".repeat(100_000);
+    let error = file().parse(&format!("{long}: {long}")).unwrap_err().what;
+    assert!(
+        error.chars().count() <= 1_010 && error.ends_with(" .."),
+        "must be cut off: {} characters",
+        error.chars().count()
+    );
+}
+
+#[test]
 fn refuses_what_no_request_could_match() {
     check_refused(
         "metadata: {name: w}\nspec: {}",

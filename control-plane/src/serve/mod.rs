@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::args::{BackendKind, ServeArgs};
-use crate::config::TargetsFile;
+use crate::config::{TargetsFile, read_regular};
 use crate::fleet::Settings;
 use crate::fleet::proxies::Limits;
 use crate::http::active::Seat;
@@ -35,6 +35,9 @@ const ARRIVAL_JITTER: Duration = Duration::from_millis(100);
 
 /// A fifth of it is the longest that one request for the lease may take.
 const SHORTEST_LEASE: Duration = Duration::from_millis(100);
+
+/// Largest token file read, in bytes: a header of it must have room in a request.
+const MAX_TOKEN_FILE: u64 = 16 << 10;
 
 /// What every backend is served with.
 pub(crate) struct Stage {
@@ -218,8 +221,8 @@ fn read_token(token: Option<String>, file: Option<PathBuf>) -> anyhow::Result<Op
     let (text, origin) = match (token, file) {
         (Some(text), _) => (text, "--token".to_owned()),
         (None, Some(path)) => {
-            let text = std::fs::read_to_string(&path)
-                .map_err(|e| anyhow!("--token-file {} cannot be read: {e}", path.display()))?;
+            let text = read_regular(&path, MAX_TOKEN_FILE)
+                .map_err(|reason| anyhow!("--token-file {} {reason}", path.display()))?;
             (text, format!("--token-file {}", path.display()))
         }
         (None, None) => return Ok(None),
