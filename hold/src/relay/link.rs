@@ -18,9 +18,20 @@ pub enum SyncFailure {
     Garbled(String),
 }
 
+/// What an answer to a sync was worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Brought {
+    /// What changed, or the first snapshot.
+    News,
+    /// Everything once more: another control plane answers, as it does once after a takeover.
+    Anew,
+    /// Nothing that was not known.
+    Nothing,
+}
+
 /// How long the control plane may keep a poll open. Under the five minutes after which Envoy ends an idle stream.
 const WAIT: Duration = Duration::from_secs(25);
-/// Gaps after failures: doubled from the first to the last.
+/// Gaps after failures, and after answers that bring nothing and were not waited for: doubled from the first to the last.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 /// Reports that are not urgent wait this long for each other.
@@ -42,6 +53,8 @@ pub(super) struct Link {
     given_up_for: Option<String>,
     next_sync: Time,
     sync_failures: u32,
+    /// Answers in a row that were not waited for and not worth asking for.
+    wasted: u32,
     warned: Option<SyncFailure>,
     reporting: bool,
     report_sent: Time,
@@ -65,6 +78,7 @@ impl Link {
             given_up_for: None,
             next_sync: now,
             sync_failures: 0,
+            wasted: 0,
             warned: None,
             reporting: false,
             report_sent: now,
@@ -77,7 +91,7 @@ impl Link {
         }
     }
 
-    pub(super) fn sync_succeeded(&mut self, now: Time, heartbeat: Duration) {
+    pub(super) fn sync_succeeded(&mut self, now: Time, heartbeat: Duration, brought: Brought) {
         self.syncing = false;
         self.heartbeat = heartbeat;
         self.last_heard = Some(now);
@@ -85,7 +99,18 @@ impl Link {
         self.ever_synced = true;
         self.sync_failures = 0;
         self.warned = None;
-        self.next_sync = now;
+        // Whatever the control plane does wrong, or two of them do behind one address, it is not asked without a pause.
+        let early = now < self.sync_sent + RETRY_MAX;
+        let (free, wasted) = match brought {
+            Brought::News => (0, false),
+            Brought::Anew => (1, early),
+            Brought::Nothing => (0, early),
+        };
+        self.wasted = if wasted { self.wasted.saturating_add(1) } else { 0 };
+        self.next_sync = match self.wasted.checked_sub(free + 1) {
+            Some(before) => now + backoff(before),
+            None => now,
+        };
     }
 
     /// What to say of it, once for each kind of failure.

@@ -21,7 +21,7 @@ pub use link::SyncFailure;
 
 use arrivals::Arrivals;
 use catalogue::Catalogue;
-use link::Link;
+use link::{Brought, Link};
 use rows::Rows;
 
 use crate::{Head, Member, Members, Row, Slot, SlotRecord, Time};
@@ -179,7 +179,8 @@ impl Relay {
             Ok(response) => {
                 self.forget_after = Duration::from_millis(response.forget_after_ms);
                 let heartbeat = Duration::from_millis(response.heartbeat_ms.max(1));
-                self.link.sync_succeeded(now, heartbeat);
+                let brought = self.brought(&response);
+                self.link.sync_succeeded(now, heartbeat, brought);
                 for target in &response.targets {
                     if self
                         .catalogue
@@ -199,6 +200,18 @@ impl Relay {
             }
         }
         self.watch_loss(now);
+    }
+
+    /// What the answer to the sync that was on its way is worth.
+    fn brought(&self, response: &SyncResponse) -> Brought {
+        let empty = !response.full && response.targets.is_empty() && response.removed.is_empty();
+        match &self.asked {
+            _ if empty => Brought::Nothing,
+            None => Brought::News,
+            Some(asked) if *asked == response.revision => Brought::Nothing,
+            Some(_) if response.full => Brought::Anew,
+            Some(_) => Brought::News,
+        }
     }
 
     /// A report was answered with 204, or was not.
