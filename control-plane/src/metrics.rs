@@ -37,6 +37,8 @@ pub struct Metrics {
     status_writes: Family<[(&'static str, &'static str); 1], Counter>,
     /// ScaleTargets whose status waits to be written.
     pub(crate) status_writes_waiting: Gauge,
+    /// Proxies that made room for others.
+    pub proxies_evicted: Counter,
     /// Polls answered.
     pub syncs: Counter,
     /// Reports taken in.
@@ -87,6 +89,7 @@ impl Metrics {
             starts_held_back: Counter::default(),
             status_writes: Family::default(),
             status_writes_waiting: Gauge::default(),
+            proxies_evicted: Counter::default(),
             syncs: Counter::default(),
             reports: Counter::default(),
             reports_ignored: Counter::default(),
@@ -152,6 +155,11 @@ impl Metrics {
             "status_writes_waiting",
             "ScaleTargets whose status waits to be written",
             new.status_writes_waiting.clone(),
+        );
+        registry.register(
+            "proxies_evicted",
+            "Proxies that made room for others, because there were as many as may be",
+            new.proxies_evicted.clone(),
         );
         registry.register("syncs", "Long polls answered", new.syncs.clone());
         registry.register("reports", "Reports taken in", new.reports.clone());

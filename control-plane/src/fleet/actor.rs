@@ -8,7 +8,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::effects::{Effect, Note};
-use super::handle::{FleetHandle, Message};
+use super::handle::{FleetHandle, Message, PollEnd};
 use super::proxies::PollId;
 use super::{Fleet, Settings, WishRefusal, notes};
 use crate::backend::{Backend, Command};
@@ -16,8 +16,8 @@ use crate::metrics::Metrics;
 use crate::time::{Clock, unix_ms};
 use crate::view::View;
 
-/// Messages that may wait beyond the places kept for the ends of polls: reports and sightings of a burst. Each is
-/// taken within microseconds, and a sender that finds the queue full waits.
+/// Messages that may wait: reports, polls and sightings of a burst. Each is taken within microseconds, and a sender that
+/// finds the queue full waits. Nobody keeps a place in it.
 const QUEUE: usize = 1024;
 
 /// Notes kept for a listener that is behind: one for each target of a large fleet that moves at once. Each is taken
@@ -33,13 +33,15 @@ pub fn new<B: Backend>(
     mount: impl FnOnce(FleetHandle) -> B,
     stop: CancellationToken,
 ) -> (FleetHandle, impl Future<Output = B>) {
-    // Two polls of one proxy overlap for a moment, when the second ends the first.
-    let places = 2 * settings.limits.max + QUEUE;
-    let (sender, messages) = mpsc::channel(places);
+    let (sender, messages) = mpsc::channel(QUEUE);
+    // Two polls of one proxy overlap for a moment, when the second ends the first; and a burst waits to be refused. A poll
+    // that finds no place is refused.
+    let (ends, ended) = mpsc::channel(2 * settings.limits.max + QUEUE);
     let view = watch::Sender::new(View::new(settings.instance.clone()));
     let notes = broadcast::Sender::new(NOTES);
     let handle = FleetHandle {
         messages: sender,
+        ends,
         notes: notes.downgrade(),
         notes_missed: metrics.notes_missed.clone(),
         view: view.subscribe(),
@@ -56,7 +58,7 @@ pub fn new<B: Backend>(
         backend,
         closing: None,
     };
-    (handle, actor.run(messages, stop))
+    (handle, actor.run(messages, ended, stop))
 }
 
 struct Actor<B> {
@@ -73,7 +75,12 @@ struct Actor<B> {
 }
 
 impl<B: Backend> Actor<B> {
-    async fn run(mut self, mut messages: mpsc::Receiver<Message>, stop: CancellationToken) -> B {
+    async fn run(
+        mut self,
+        mut messages: mpsc::Receiver<Message>,
+        mut ended: mpsc::Receiver<PollEnd>,
+        stop: CancellationToken,
+    ) -> B {
         loop {
             let deadline = self.fleet.poll_timeout().map(|at| self.clock.instant(at));
             let timeout = async {
@@ -85,6 +92,10 @@ impl<B: Backend> Actor<B> {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return self.backend,
+                Some((proxy, poll)) = ended.recv() => {
+                    self.polls.remove(&poll);
+                    self.fleet.close_poll(&proxy, poll, self.clock.now());
+                }
                 message = messages.recv() => match message {
                     Some(message) => self.take(message),
                     None => return self.backend,
@@ -113,10 +124,6 @@ impl<B: Backend> Actor<B> {
                     self.polls.insert(poll, ended);
                 }
                 answer(reply, outcome);
-            }
-            Message::ClosePoll(proxy, poll) => {
-                self.polls.remove(&poll);
-                self.fleet.close_poll(&proxy, poll, now);
             }
             Message::Wake(id, reply) => answer(reply, self.fleet.wake(&id, now)),
             Message::Sleep(id, reply) => answer(reply, self.fleet.sleep(&id, now)),

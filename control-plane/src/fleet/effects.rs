@@ -16,7 +16,7 @@ pub enum Effect {
     Backend(Command),
     /// For the view that proxies read.
     Publish(Publication),
-    /// A newer poll of the same proxy has come: this one is answered with nothing new.
+    /// A newer poll of the same proxy has come, or the proxy is no longer known: this one is turned away.
     EndPoll(PollId),
     /// For the log and the metrics.
     Note(Note),
@@ -109,6 +109,15 @@ pub enum Note {
     Silent(ProxyKey),
     /// A proxy said nothing for so long that it no longer counts.
     Forgotten(ProxyKey),
+    /// There were as many proxies as may be: this one has made room. It goes on blocking sleeps.
+    Evicted {
+        /// Which.
+        proxy: ProxyKey,
+        /// How many have made room and are not forgotten, this one included.
+        others: u64,
+    },
+    /// So many that had made room no longer count.
+    OthersForgotten(u64),
     /// A proxy signed off.
     Left(ProxyKey),
     /// A report older than one already seen was ignored.

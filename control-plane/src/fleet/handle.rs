@@ -5,6 +5,7 @@ use prometheus_client::metrics::counter::Counter;
 use protocol::{Proxy, Report, TargetId};
 use thiserror::Error;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +30,6 @@ pub(super) enum Message {
         CancellationToken,
         oneshot::Sender<Result<(), PollRefusal>>,
     ),
-    /// A poll has ended.
-    ClosePoll(Proxy, PollId),
     /// A person's wish.
     Wake(TargetId, oneshot::Sender<Result<(), WishRefusal>>),
     /// A person's wish.
@@ -43,6 +42,9 @@ pub(super) enum Message {
     Status(oneshot::Sender<Status>),
 }
 
+/// A poll has ended.
+pub(super) type PollEnd = (Proxy, PollId);
+
 /// The actor has ended: the control plane is shutting down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the control plane is shutting down")]
@@ -52,6 +54,9 @@ pub struct Gone;
 #[derive(Clone, Debug)]
 pub struct FleetHandle {
     pub(super) messages: mpsc::Sender<Message>,
+    /// Ends of polls, in a queue of their own: a place for each is kept from the poll's beginning, so that it can be told
+    /// whatever else waits.
+    pub(super) ends: mpsc::Sender<PollEnd>,
     /// Weak, so that listeners learn of the actor's end.
     pub(super) notes: broadcast::WeakSender<Note>,
     pub(super) notes_missed: Counter,
@@ -98,8 +103,12 @@ impl FleetHandle {
 
     /// Makes the caller the proxy's one open poll until the guard is dropped.
     pub async fn open_poll(&self, proxy: Proxy) -> Result<Result<PollGuard, PollRefusal>, Gone> {
-        // A place in the queue is kept for the end of the poll, so that it can be told even while the queue is full.
-        let place = self.messages.clone().reserve_owned().await.map_err(|_| Gone)?;
+        // Never waited for: who holds such a place waits for the actor, so whoever waited for one could wait for ever.
+        let place = match self.ends.clone().try_reserve_owned() {
+            Ok(place) => place,
+            Err(TrySendError::Full(_)) => return Ok(Err(PollRefusal::TooManyPolls)),
+            Err(TrySendError::Closed(_)) => return Err(Gone),
+        };
         let poll = PollId(self.polls.fetch_add(1, Ordering::Relaxed));
         let ended = CancellationToken::new();
         // Made before the question: if this future is dropped while it waits, the poll is closed all the same.
@@ -170,11 +179,11 @@ impl Notes {
 #[derive(Debug)]
 pub struct PollGuard {
     ended: CancellationToken,
-    close: Option<(mpsc::OwnedPermit<Message>, Proxy, PollId)>,
+    close: Option<(mpsc::OwnedPermit<PollEnd>, Proxy, PollId)>,
 }
 
 impl PollGuard {
-    /// Waits until a newer poll of the same proxy has come, or the proxy has signed off.
+    /// Waits until a newer poll of the same proxy has come, or the proxy is no longer known.
     pub async fn ended(&self) {
         self.ended.cancelled().await;
     }
@@ -183,7 +192,7 @@ impl PollGuard {
 impl Drop for PollGuard {
     fn drop(&mut self) {
         if let Some((place, proxy, poll)) = self.close.take() {
-            place.send(Message::ClosePoll(proxy, poll));
+            place.send((proxy, poll));
         }
     }
 }

@@ -111,8 +111,8 @@ impl Fleet {
 
         let proxies = || self.proxies.iter().map(|(_, state)| state);
         let standing = match proxies().map(|state| state.applied).min() {
+            _ if proxies().any(|state| state.silent) || self.proxies.others() > 0 => Standing::Silent,
             None => Standing::NoProxy,
-            Some(_) if proxies().any(|state| state.silent) => Standing::Silent,
             Some(least) => Standing::Applied(least),
         };
         assert_eq!(

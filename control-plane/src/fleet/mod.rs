@@ -45,7 +45,7 @@ use crate::time::{Time, millis};
 use crate::view::Publication;
 use entry::Entry;
 use index::Index;
-use proxies::{Lapse, Limits, PollId, Proxies, ProxyKey, Standing, TooMany};
+use proxies::{Heard, Lapse, Limits, Misfit, PollId, Proxies, ProxyKey, Standing, TooMany};
 use twins::Twins;
 
 /// What a fleet is made with.
@@ -92,10 +92,12 @@ pub struct Fleet {
 /// Why a poll was not taken as the proxy's one open poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PollRefusal {
-    /// A relay of a later term has spoken: this one is answered at once with nothing new.
-    Superseded,
-    /// There are as many proxies as may be.
+    /// Its term does not fit what was heard of this proxy.
+    Misfit(Misfit),
+    /// There are as many proxies as may be, and all of them speak.
     TooMany,
+    /// There are as many open polls as may be.
+    TooManyPolls,
 }
 
 /// Why a person's wish is not carried out.
@@ -140,27 +142,42 @@ impl Fleet {
     /// A proxy has opened a poll: it is live, and its older poll ends.
     pub fn open_poll(&mut self, proxy: &Proxy, poll: PollId, now: Time) -> Result<(), PollRefusal> {
         let key = ProxyKey::from(proxy);
-        if self
+        let judged = self
             .proxies
             .find(&key)
-            .is_some_and(|state| proxy.term < state.term)
-        {
-            return Err(PollRefusal::Superseded);
-        }
+            .map_or(Ok(()), |state| state.judge(proxy.term));
+        judged.map_err(PollRefusal::Misfit)?;
         let before = self.proxies.standing();
-        let (state, fresh) = self
-            .proxies
-            .hear(&key, now)
-            .map_err(|TooMany| PollRefusal::TooMany)?;
-        state.term = proxy.term;
-        if let Some(older) = state.poll.replace(poll) {
+        let heard = self.proxies.hear(&key, proxy.term, now);
+        let heard = heard.map_err(|TooMany| PollRefusal::TooMany)?;
+        if let Some(older) = self.proxies.open_poll(&key, poll) {
             self.effects.push(Effect::EndPoll(older));
         }
-        if fresh {
-            self.note(Note::Live(key));
-            self.follow_standing(before, BTreeSet::new(), now);
-        }
+        self.heard(&key, heard, before, BTreeSet::new(), now);
         Ok(())
+    }
+
+    /// What follows from a word of a proxy; `before`: how all of them stood, `affected`: what it spoke of.
+    fn heard(
+        &mut self,
+        key: &ProxyKey,
+        heard: Heard,
+        before: Standing,
+        affected: BTreeSet<TargetId>,
+        now: Time,
+    ) {
+        if let Some((evicted, poll)) = heard.evicted {
+            self.effects.extend(poll.map(Effect::EndPoll));
+            let others = self.proxies.others();
+            self.note(Note::Evicted {
+                proxy: evicted,
+                others,
+            });
+        }
+        if heard.fresh {
+            self.note(Note::Live(key.clone()));
+        }
+        self.follow_standing(before, affected, now);
     }
 
     /// A poll has been answered, or its connection is gone.
@@ -249,6 +266,7 @@ impl Fleet {
             self.note(match lapse {
                 Lapse::Silent(key) => Note::Silent(key),
                 Lapse::Forgotten(key) => Note::Forgotten(key),
+                Lapse::Others(count) => Note::OthersForgotten(count),
             });
         }
         self.tick_all(now);

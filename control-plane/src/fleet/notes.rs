@@ -73,6 +73,22 @@ pub(super) fn tell(note: &Note, metrics: &Metrics) {
         Note::Forgotten(proxy) => {
             warn!(event = "proxy_forgotten", %proxy, unix_ms, "silent proxy is forgotten")
         }
+        Note::Evicted { proxy, others } => {
+            metrics.proxies_evicted.inc();
+            metrics.bound_hit("proxies");
+            // The first says it all: whoever makes proxies up makes up many.
+            if *others == 1 {
+                warn!(event = "proxy_evicted", %proxy, others, unix_ms, "proxies are as many as may be (--max-proxies): {proxy} has made room; nothing is put to sleep until it would be forgotten");
+            } else {
+                debug!(event = "proxy_evicted", %proxy, others, unix_ms, "proxy has made room");
+            }
+        }
+        Note::OthersForgotten(count) => {
+            warn!(
+                event = "others_forgotten",
+                count, unix_ms, "{count} proxies that had made room are forgotten"
+            );
+        }
         Note::Left(proxy) => info!(event = "proxy_left", %proxy, unix_ms, "proxy has signed off"),
         Note::StaleReport(proxy) => {
             metrics.reports_ignored.inc();

@@ -6,8 +6,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use protocol::{Incarnation, Proxy, Report, Reporter, Revision, State, Usage};
 
+use super::Reported;
 use super::proxies::PollId;
-use super::world::{World, id};
+use super::world::{World, id, mk_proxy, mk_report};
 use crate::backend::Command;
 use crate::life::{Failure, FailureClass, Observed};
 use crate::time::{Time, millis};
@@ -55,6 +56,8 @@ enum Action {
     /// Says nothing for a while, but goes on letting pass what it believes may pass.
     Mute(usize),
     Leave(usize),
+    /// Somebody asks in the name of a proxy that there is not, and perhaps reports too.
+    MakeUp(bool),
     /// The backend carries out what it was told.
     Carry,
     /// The workload dies.
@@ -107,6 +110,7 @@ struct Play {
     told: VecDeque<Command>,
     command: u64,
     replicas: u32,
+    made_up: u64,
 }
 
 impl Play {
@@ -117,6 +121,7 @@ impl Play {
             told: VecDeque::new(),
             command: 0,
             replicas: 0,
+            made_up: 0,
         }
     }
 
@@ -148,6 +153,7 @@ impl Play {
                 Vec::new()
             }
             Action::Leave(n) => self.leave(n),
+            Action::MakeUp(reports) => self.make_up(reports),
             Action::Carry => self.carry(),
             Action::Die => self.die(),
             Action::Others(replicas) => self.scale(replicas),
@@ -198,10 +204,15 @@ impl Play {
             incarnation: envoy.incarnation(),
             term: 1,
         };
-        self.world
+        // There may be no room; then it is told nothing, and nothing is known of it.
+        if self
+            .world
             .fleet
             .open_poll(&proxy, PollId(1), self.world.now)
-            .unwrap();
+            .is_err()
+        {
+            return self.world.settle();
+        }
         self.world.fleet.close_poll(&proxy, PollId(1), self.world.now);
         let commands = self.world.settle();
         let target = self.world.published("web").unwrap();
@@ -223,7 +234,6 @@ impl Play {
             return Vec::new();
         }
         envoy.seq += 1;
-        envoy.last_word = Some(self.world.now);
         let usage = Usage {
             held: envoy.held,
             in_flight: envoy.in_flight,
@@ -244,7 +254,27 @@ impl Play {
             unreached: Vec::new(),
             leaving,
         };
-        self.world.say(&report)
+        let outcome = self.world.fleet.report(&report, self.world.now);
+        if outcome == Reported::Taken && !leaving {
+            self.envoys[n].last_word = Some(self.world.now);
+        }
+        self.world.settle()
+    }
+
+    fn make_up(&mut self, reports: bool) -> Vec<Command> {
+        self.made_up += 1;
+        let name = format!("made up {}", self.made_up);
+        let _ = self
+            .world
+            .fleet
+            .open_poll(&mk_proxy(&name), PollId(1), self.world.now);
+        self.world
+            .fleet
+            .close_poll(&mk_proxy(&name), PollId(1), self.world.now);
+        if reports {
+            self.world.fleet.report(&mk_report(&name, 1, &[]), self.world.now);
+        }
+        self.world.settle()
     }
 
     /// It ends well: only with nothing left to do. The next one of its name has another incarnation.
@@ -317,6 +347,14 @@ impl Play {
         for envoy in &mut self.envoys {
             envoy.muted = false;
         }
+        // Until whoever was made up is forgotten.
+        for _ in 0..65 {
+            for n in 0..2 {
+                self.act(&Action::Sync(n))?;
+                self.act(&Action::Report(n))?;
+            }
+            self.act(&Action::Wait(10_000))?;
+        }
         self.act(&Action::Arrive(0))?;
         for _ in 0..150 {
             for n in 0..2 {
@@ -344,6 +382,7 @@ fn action() -> impl Strategy<Value = Action> {
         8 => envoy().prop_map(Action::Report),
         1 => envoy().prop_map(Action::Mute),
         1 => envoy().prop_map(Action::Leave),
+        2 => any::<bool>().prop_map(Action::MakeUp),
         6 => Just(Action::Carry),
         1 => Just(Action::Die),
         2 => (0u32..4).prop_map(Action::Others),

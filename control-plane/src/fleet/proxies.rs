@@ -1,150 +1,22 @@
-//! The proxies: who is live, what each has applied and uses, and who has gone silent.
+//! The proxies: who is live, what each has applied and uses, who has gone silent, and who makes room for whom.
+
+mod others;
+mod room;
+mod state;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use protocol::{Incarnation, Proxy, Report, Reporter, Revision, TargetId};
+use protocol::{Revision, TargetId};
+
+pub use state::{
+    Before, Lapse, Limits, MAX_TERM_RISE, Misfit, Newest, PollId, ProxyKey, ProxyState, Standing, TooMany,
+    Use,
+};
 
 use super::Missed;
 use crate::life::Quorum;
 use crate::time::Time;
-
-/// One proxy: one life of one group of VMs in one Envoy process.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ProxyKey {
-    /// Envoy's node id.
-    pub id: String,
-    /// Tells two lives of the same node id apart.
-    pub incarnation: Incarnation,
-}
-
-impl From<&Proxy> for ProxyKey {
-    fn from(proxy: &Proxy) -> Self {
-        Self {
-            id: proxy.id.clone(),
-            incarnation: proxy.incarnation.clone(),
-        }
-    }
-}
-
-impl From<&Reporter> for ProxyKey {
-    fn from(proxy: &Reporter) -> Self {
-        Self {
-            id: proxy.id.clone(),
-            incarnation: proxy.incarnation.clone(),
-        }
-    }
-}
-
-impl std::fmt::Display for ProxyKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}#{}", self.id, self.incarnation)
-    }
-}
-
-/// Number of one poll, unique within one control plane's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PollId(pub u64);
-
-/// What one proxy has of one target.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Use {
-    /// Requests held.
-    pub held: u32,
-    /// Requests in flight.
-    pub in_flight: u32,
-}
-
-impl Use {
-    /// True if anything is held or in flight.
-    pub fn busy(self) -> bool {
-        self.held > 0 || self.in_flight > 0
-    }
-}
-
-/// State of one proxy.
-#[derive(Clone, Debug)]
-pub struct ProxyState {
-    /// Highest term heard of, in polls and reports.
-    pub term: u64,
-    /// `(term, seq)` of the newest report.
-    pub reported: Option<(u64, u64)>,
-    /// Its open poll.
-    pub poll: Option<PollId>,
-    /// When it was last heard of. With a poll open it is heard of all the time.
-    pub last_word: Time,
-    /// Three heartbeats without a word. Changed by [`Proxies`] alone, which counts them.
-    pub silent: bool,
-    /// What all its gates have applied, of this control plane's life. Changed by [`Proxies`] alone.
-    pub applied: u64,
-    /// What it uses. Holds only targets that are configured and in use. Changed by [`Proxies`] alone, which adds them up.
-    pub usage: BTreeMap<TargetId, Use>,
-    /// What it does not reach, as of its last report. Bounded by whoever sets it.
-    pub unreached: Vec<Missed>,
-}
-
-/// What a report has replaced.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Before {
-    /// What was applied.
-    pub applied: u64,
-    /// What was in use.
-    pub usage: BTreeMap<TargetId, Use>,
-}
-
-/// What all proxies together have applied. It changes rarely, and only then does any target's [`Quorum`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// There is none.
-    NoProxy,
-    /// One that is not forgotten says nothing.
-    Silent,
-    /// The least of what any of them has applied.
-    Applied(u64),
-}
-
-impl Standing {
-    /// What it means for a stop of something that has held since revision `n`.
-    pub fn quorum(self, n: u64) -> Quorum {
-        match self {
-            Self::NoProxy => Quorum::NoProxy,
-            Self::Silent => Quorum::Silent,
-            Self::Applied(least) if least >= n => Quorum::Confirmed,
-            Self::Applied(_) => Quorum::Unconfirmed,
-        }
-    }
-}
-
-/// Time limits of proxies.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// A proxy says something at least this often.
-    pub heartbeat: Duration,
-    /// A silent one goes on blocking sleeps for this long after its last word.
-    pub forget_after: Duration,
-    /// Most proxies at once.
-    pub max: usize,
-}
-
-impl Limits {
-    /// Without a word for this long a proxy counts as silent.
-    pub fn silence(&self) -> Duration {
-        self.heartbeat * 3
-    }
-}
-
-/// What became of a proxy that said nothing for too long.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lapse {
-    /// Its demand no longer counts; it goes on blocking sleeps.
-    Silent(ProxyKey),
-    /// It is as if it had never been.
-    Forgotten(ProxyKey),
-}
-
-/// There are as many proxies as may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooMany;
+use others::Others;
 
 /// All proxies that are not forgotten. What is asked of all of them together is kept up to date as they change, because
 /// it is asked for every target.
@@ -152,6 +24,8 @@ pub struct TooMany;
 pub struct Proxies {
     limits: Limits,
     all: BTreeMap<ProxyKey, ProxyState>,
+    /// Those that had to make room.
+    others: Others,
     /// How many are silent.
     silent: usize,
     /// How many have applied what.
@@ -162,12 +36,22 @@ pub struct Proxies {
     next_lapse: Option<Time>,
 }
 
+/// What a word of a proxy has brought about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// It is new, or was silent.
+    pub fresh: bool,
+    /// Who had to make room for it, with its open poll.
+    pub evicted: Option<(ProxyKey, Option<PollId>)>,
+}
+
 impl Proxies {
     /// None yet.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
             all: BTreeMap::new(),
+            others: Others::new(limits.forget_after()),
             silent: 0,
             applied: BTreeMap::new(),
             totals: BTreeMap::new(),
@@ -185,25 +69,27 @@ impl Proxies {
         self.all.get(key)
     }
 
-    /// A word of a proxy: it is live. Returns its state and whether it is new or was silent.
-    pub fn hear(&mut self, key: &ProxyKey, now: Time) -> Result<(&mut ProxyState, bool), TooMany> {
-        if !self.all.contains_key(key) && self.all.len() >= self.limits.max {
-            return Err(TooMany);
-        }
-        let mut fresh = false;
-        let state = self.all.entry(key.clone()).or_insert_with(|| {
-            fresh = true;
-            ProxyState {
-                term: 0,
-                reported: None,
-                poll: None,
-                last_word: now,
-                silent: false,
-                applied: 0,
-                usage: BTreeMap::new(),
-                unreached: Vec::new(),
-            }
+    /// How many had to make room and are not forgotten.
+    pub fn others(&self) -> u64 {
+        self.others.count()
+    }
+
+    /// A word of a proxy, whose relay has this term: it is live. [`ProxyState::judge`] has been asked.
+    pub fn hear(&mut self, key: &ProxyKey, term: u64, now: Time) -> Result<Heard, TooMany> {
+        let known = self.all.contains_key(key);
+        let evicted = if known { None } else { self.make_room(key, now)? };
+        let state = self.all.entry(key.clone()).or_insert_with(|| ProxyState {
+            term,
+            reported: None,
+            proven: false,
+            poll: None,
+            last_word: now,
+            silent: false,
+            applied: 0,
+            usage: BTreeMap::new(),
+            unreached: Vec::new(),
         });
+        let mut fresh = !known;
         if fresh {
             *self.applied.entry(0).or_default() += 1;
         }
@@ -211,14 +97,32 @@ impl Proxies {
             self.silent -= 1;
             fresh = true;
         }
+        state.term = state.term.max(term);
         state.last_word = now;
-        let lapses = now + self.limits.silence();
-        self.next_lapse = Some(self.next_lapse.map_or(lapses, |at| at.min(lapses)));
-        Ok((state, fresh))
+        self.lapses_at(now + self.limits.silence());
+        Ok(Heard { fresh, evicted })
+    }
+
+    /// Makes `poll` the open poll of a proxy that was heard. Returns the one that it replaces.
+    pub fn open_poll(&mut self, key: &ProxyKey, poll: PollId) -> Option<PollId> {
+        self.all.get_mut(key)?.poll.replace(poll)
     }
 
     /// What a proxy that was heard says to have applied and in use, in place of what it said before.
-    pub fn report(&mut self, key: &ProxyKey, applied: u64, usage: BTreeMap<TargetId, Use>) -> Option<Before> {
+    pub fn report(
+        &mut self,
+        key: &ProxyKey,
+        newest: Newest,
+        applied: u64,
+        usage: BTreeMap<TargetId, Use>,
+    ) -> Option<Before> {
+        let state = self.all.get_mut(key)?;
+        state.reported = Some(newest);
+        state.proven |= applied > 0;
+        self.replace(key, applied, usage)
+    }
+
+    fn replace(&mut self, key: &ProxyKey, applied: u64, usage: BTreeMap<TargetId, Use>) -> Option<Before> {
         let state = self.all.get_mut(key)?;
         let before = Before {
             applied: std::mem::replace(&mut state.applied, applied),
@@ -252,8 +156,7 @@ impl Proxies {
         {
             state.poll = None;
             state.last_word = now;
-            let lapses = now + self.limits.silence();
-            self.next_lapse = Some(self.next_lapse.map_or(lapses, |at| at.min(lapses)));
+            self.lapses_at(now + self.limits.silence());
         }
     }
 
@@ -283,9 +186,11 @@ impl Proxies {
 
     /// What all of them have applied.
     pub fn standing(&self) -> Standing {
+        if self.silent > 0 || !self.others.is_empty() {
+            return Standing::Silent;
+        }
         match self.applied.first_key_value() {
             None => Standing::NoProxy,
-            Some(_) if self.silent > 0 => Standing::Silent,
             Some((least, _)) => Standing::Applied(*least),
         }
     }
@@ -301,7 +206,7 @@ impl Proxies {
             return Vec::new();
         }
         let silence = self.limits.silence();
-        let forget_after = self.limits.forget_after.max(silence);
+        let forget_after = self.limits.forget_after();
         let mut lapses = Vec::new();
         for (key, state) in self.all.iter().filter(|(_, state)| state.poll.is_none()) {
             let quiet = now.since(state.last_word);
@@ -315,34 +220,42 @@ impl Proxies {
             match lapse {
                 Lapse::Forgotten(key) => drop(self.remove(key)),
                 Lapse::Silent(key) => self.silence(key),
+                Lapse::Others(_) => {}
             }
         }
+        let others = self.others.lapse(now);
+        lapses.extend((others > 0).then_some(Lapse::Others(others)));
         self.next_lapse = self.first_lapse();
         lapses
     }
 
     fn silence(&mut self, key: &ProxyKey) {
         // A confirm says what is in flight as well: one whose other half was dropped is none.
-        self.report(key, 0, BTreeMap::new());
+        self.replace(key, 0, BTreeMap::new());
         if let Some(state) = self.all.get_mut(key) {
             state.unreached = Vec::new();
             state.silent = true;
+            // Whoever speaks next is heard.
+            (state.term, state.reported) = (0, None);
             self.silent += 1;
         }
     }
 
     fn first_lapse(&self) -> Option<Time> {
         let quiet = self.all.values().filter(|state| state.poll.is_none());
-        let silence = self.limits.silence();
         let lapse_at = |state: &ProxyState| {
             let wait = if state.silent {
-                self.limits.forget_after.max(silence)
+                self.limits.forget_after()
             } else {
-                silence
+                self.limits.silence()
             };
             state.last_word + wait
         };
-        quiet.map(lapse_at).min()
+        quiet.map(lapse_at).chain(self.others.deadline()).min()
+    }
+
+    fn lapses_at(&mut self, at: Time) {
+        self.next_lapse = Some(self.next_lapse.map_or(at, |known| known.min(at)));
     }
 
     /// When [`Self::lapse`] must be asked: it may have something to say then, and has nothing to say before.
@@ -369,11 +282,6 @@ fn take_off(totals: &mut BTreeMap<TargetId, (u64, u64)>, id: &TargetId, one: Use
             totals.remove(id);
         }
     }
-}
-
-/// Age of the newest arrival that `report` tells of `id`.
-pub fn arrival_age(report: &Report, id: &TargetId) -> Option<Duration> {
-    report.targets.get(id)?.idle_ms.map(Duration::from_millis)
 }
 
 /// `applied` if it is of `instance`, else 0: another life's revisions say nothing about this one's.

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use protocol::{Report, TargetId, Usage};
 
-use super::proxies::{ProxyKey, Use, applied_of};
+use super::proxies::{Misfit, Newest, ProxyKey, Use, applied_of};
 use super::{Effect, Fleet, Note};
 use crate::life::Phase;
 use crate::time::Time;
@@ -14,7 +14,9 @@ pub enum Reported {
     Taken,
     /// Older than one already seen.
     Stale,
-    /// There are as many proxies as may be.
+    /// Its term does not fit what was heard of this proxy.
+    Misfit(Misfit),
+    /// There are as many proxies as may be, and all of them speak.
     TooMany,
 }
 
@@ -23,12 +25,15 @@ impl Fleet {
     pub fn report(&mut self, report: &Report, now: Time) -> Reported {
         let key = ProxyKey::from(&report.proxy);
         let order = (report.proxy.term, report.proxy.seq);
-        let outdated = self.proxies.find(&key).is_some_and(|state| {
-            report.proxy.term < state.term || state.reported.is_some_and(|seen| order < seen)
-        });
-        if outdated {
-            self.note(Note::StaleReport(key));
-            return Reported::Stale;
+        if let Some(state) = self.proxies.find(&key) {
+            if let Err(misfit) = state.judge(report.proxy.term) {
+                self.note(Note::StaleReport(key));
+                return Reported::Misfit(misfit);
+            }
+            if state.is_overtaken(order, now, self.settings.limits.silence()) {
+                self.note(Note::StaleReport(key));
+                return Reported::Stale;
+            }
         }
         if report.leaving {
             return self.sign_off(key, now);
@@ -39,17 +44,16 @@ impl Fleet {
             .filter(|(id, _)| self.targets.contains_key(*id))
             .collect();
         let standing = self.proxies.standing();
-        let Ok((state, fresh)) = self.proxies.hear(&key, now) else {
+        let Ok(heard) = self.proxies.hear(&key, report.proxy.term, now) else {
             return Reported::TooMany;
         };
-        state.term = state.term.max(report.proxy.term);
-        state.reported = Some(order);
         let applied = applied_of(report.applied.as_ref(), &self.settings.instance);
         let busy = known
             .iter()
             .map(|(id, usage)| ((*id).clone(), in_use(usage)))
             .filter(|(_, one)| one.busy());
-        let Some(before) = self.proxies.report(&key, applied, busy.collect()) else {
+        let newest = Newest { order, at: now };
+        let Some(before) = self.proxies.report(&key, newest, applied, busy.collect()) else {
             return Reported::TooMany;
         };
         self.take_unreached(&key, report, now);
@@ -69,16 +73,13 @@ impl Fleet {
             }
         }
         self.note_confirms(&key, before.applied, applied);
-        if fresh {
-            self.note(Note::Live(key));
-        }
         let twins: Vec<_> = affected
             .iter()
             .flat_map(|id| self.twins.of(id))
             .cloned()
             .collect();
         affected.extend(twins);
-        self.follow_standing(standing, affected, now);
+        self.heard(&key, heard, standing, affected, now);
         Reported::Taken
     }
 

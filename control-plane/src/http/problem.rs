@@ -3,6 +3,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use protocol::{Problem, TargetId};
 
+use crate::fleet::proxies::{MAX_TERM_RISE, Misfit};
 use crate::fleet::{Gone, WishRefusal};
 
 /// What can go wrong, each with its status and its name.
@@ -20,12 +21,18 @@ pub(super) enum Kind {
     MethodNotAllowed,
     /// Not in the target's present state.
     Conflict,
+    /// A later relay, or a later poll, speaks for this proxy.
+    Superseded,
+    /// The term is much higher than it was.
+    TermJump,
     /// The body is larger than allowed.
     TooLarge,
     /// Something that should not happen.
     Internal,
     /// There are as many proxies as may be.
     TooManyProxies,
+    /// There are as many open polls as may be.
+    TooManyPolls,
     /// Not everything that is watched has been read yet.
     NotReady,
     /// Another replica leads.
@@ -51,6 +58,12 @@ impl Kind {
                 "Method not allowed",
             ),
             Self::Conflict => (StatusCode::CONFLICT, "urn:holdfast:conflict", "Not now"),
+            Self::Superseded => (StatusCode::CONFLICT, "urn:holdfast:superseded", "Superseded"),
+            Self::TermJump => (
+                StatusCode::CONFLICT,
+                "urn:holdfast:term-jump",
+                "The term is out of step",
+            ),
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "urn:holdfast:too-large",
@@ -65,6 +78,11 @@ impl Kind {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "urn:holdfast:too-many-proxies",
                 "Too many proxies",
+            ),
+            Self::TooManyPolls => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "urn:holdfast:too-many-polls",
+                "Too many polls",
             ),
             Self::NotReady => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -137,6 +155,22 @@ impl From<Kind> for Error {
             target: None,
             field: None,
         }
+    }
+}
+
+impl From<Misfit> for Error {
+    fn from(misfit: Misfit) -> Self {
+        match misfit {
+            Misfit::Superseded => Self::new(
+                Kind::Superseded,
+                "a relay of a later term speaks for this proxy; it is heard again once that one has been silent for three heartbeats",
+            ),
+            Misfit::TermJump { from } => Self::new(
+                Kind::TermJump,
+                format!("the term was {from}, and rises by at most {MAX_TERM_RISE} at once while a proxy speaks"),
+            ),
+        }
+        .in_field("proxy.term")
     }
 }
 

@@ -40,6 +40,7 @@ pub(super) async fn report(
         }
         // It has been overtaken by a later one, which is what it was for.
         Reported::Stale => Ok(taken(&active)),
+        Reported::Misfit(misfit) => Err(misfit.into()),
         Reported::TooMany => {
             app.metrics.bound_hit("proxies");
             Err(Kind::TooManyProxies.into())

@@ -30,8 +30,9 @@ struct Answer<'a> {
     forget_after_ms: u64,
 }
 
-/// The long poll. Answered as soon as something after `since` is published; with nothing new when the wait is over,
-/// a newer poll of the same proxy has come, or the control plane shuts down; turned away when it leads no more.
+/// The long poll. Answered as soon as something after `since` is published; with nothing new when the wait is over, or the
+/// control plane shuts down; turned away when it leads no more, and when another poll or relay speaks for the proxy: 409,
+/// which the one who asks does not take for a reason to ask again at once.
 pub(super) async fn sync(
     State(app): State<Arc<App>>,
     active: Active,
@@ -47,10 +48,14 @@ pub(super) async fn sync(
     let until = Instant::now() + Duration::from_millis(wait_ms).min(MAX_WAIT);
     let guard = match active.fleet.open_poll(proxy).await? {
         Ok(guard) => guard,
-        Err(PollRefusal::Superseded) => return Ok(respond(&app, encode(&app, nothing(&active, since)))),
+        Err(PollRefusal::Misfit(misfit)) => return Err(misfit.into()),
         Err(PollRefusal::TooMany) => {
             app.metrics.bound_hit("proxies");
             return Err(Kind::TooManyProxies.into());
+        }
+        Err(PollRefusal::TooManyPolls) => {
+            app.metrics.bound_hit("polls");
+            return Err(Kind::TooManyPolls.into());
         }
     };
     let mut view = active.fleet.view();
@@ -63,7 +68,8 @@ pub(super) async fn sync(
         }
         tokio::select! {
             changed = view.changed() => changed.map_err(|_| Kind::ShuttingDown)?,
-            () = guard.ended() => break,
+            // Not with nothing new: two who poll in one proxy's name would end each other's polls without a pause.
+            () = guard.ended() => return Err(Error::new(Kind::Superseded, "a later poll of this proxy has come")),
             () = active.ended() => return Err(Kind::Standby.into()),
             () = app.stop.cancelled() => break,
             () = sleep_until(until) => break,

@@ -775,6 +775,8 @@ fn an_arrival_in_the_row_of_a_gate_that_has_not_beaten_is_no_news() {
     s.row(A, s.head.version, vec![arrived]);
     s.later();
     assert_eq!(targets(&mut s), Some(1), "it lives");
+}
+
 /// Syncs that leave within `period`, if each is answered at once with what `answer` makes of its number.
 fn syncs_within(period: Duration, mut answer: impl FnMut(u64) -> Result<SyncResponse, SyncFailure>) -> usize {
     let mut s = Scenario::new();

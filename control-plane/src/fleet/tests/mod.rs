@@ -2,9 +2,11 @@
 
 mod beginning;
 mod contention;
+mod crowds;
 mod draining;
 mod others;
 mod reporting;
+mod terms;
 mod twins;
 mod unreached;
 mod waking;

@@ -108,11 +108,15 @@ impl Server {
     }
 
     async fn sync_as(&self, name: &str, term: u64, since: Option<Revision>, wait_ms: u64) -> SyncResponse {
-        let proxy = json!({"id": name, "incarnation": "1", "term": term});
-        let asked = json!({"proxy": proxy, "since": since, "wait_ms": wait_ms}).to_string();
-        let response = self.post("/v1/sync", &asked).await;
+        let response = self.try_sync(name, term, since, wait_ms).await;
         assert_eq!(response.status(), StatusCode::OK, "must be answered");
         serde_json::from_str(&body(response).await).unwrap()
+    }
+
+    async fn try_sync(&self, name: &str, term: u64, since: Option<Revision>, wait_ms: u64) -> Response {
+        let proxy = json!({"id": name, "incarnation": "1", "term": term});
+        let asked = json!({"proxy": proxy, "since": since, "wait_ms": wait_ms}).to_string();
+        self.post("/v1/sync", &asked).await
     }
 
     async fn report(&self, seq: u64, targets: Value) -> StatusCode {

@@ -82,34 +82,67 @@ async fn a_report_of_demand_answers_every_poll_at_once() {
     assert_eq!(begun.elapsed(), Duration::ZERO, "must not wait for any timer");
 }
 
+/// With nothing new two who poll in one name would end each other's polls without a pause, as fast as the network allows.
 #[tokio::test(start_paused = true)]
-async fn a_newer_poll_ends_the_older_with_nothing_new() {
+async fn a_newer_poll_turns_the_older_away_and_a_lower_term_is_superseded() {
     let server = Server::start().await;
     let since = server.sync(None, 0).await.revision;
-    let older = {
+    let poll = |term: u64| {
         let (server, since) = (server.clone(), since.clone());
-        tokio::spawn(async move { server.sync_as("a", 1, Some(since), 60_000).await })
+        tokio::spawn(async move { server.try_sync("a", term, Some(since), 60_000).await })
     };
+    let older = poll(2);
     server.until_polls(1).await;
-    let newer = {
-        let (server, since) = (server.clone(), since.clone());
-        tokio::spawn(async move { server.sync_as("a", 2, Some(since), 60_000).await })
-    };
     let begun = tokio::time::Instant::now();
-    assert_eq!(
-        older.await.unwrap().revision,
-        since,
-        "must be answered with what it had"
-    );
-    assert_eq!(begun.elapsed(), Duration::ZERO, "must be answered at once");
+    let newer = poll(2);
+    check_problem(older.await.unwrap(), 409, "urn:holdfast:superseded").await;
     server.until_polls(1).await;
-    let late = server.sync_as("a", 1, Some(since.clone()), 60_000).await;
+    check_problem(poll(1).await.unwrap(), 409, "urn:holdfast:superseded").await;
+    let jump = check_problem(poll(1_000).await.unwrap(), 409, "urn:holdfast:term-jump").await;
     assert_eq!(
-        (late.revision, late.full),
-        (since, false),
-        "must not take the place of a later relay"
+        jump.field.as_deref(),
+        Some("proxy.term"),
+        "must say what is wrong"
     );
-    assert!(!newer.is_finished(), "must leave the later relay's poll open");
+    let report = json!({"proxy": {"id": "a", "incarnation": "1", "term": 1, "seq": 1}, "targets": {}});
+    let refused = server.post("/v1/report", &report.to_string()).await;
+    check_problem(refused, 409, "urn:holdfast:superseded").await;
+    assert_eq!(begun.elapsed(), Duration::ZERO, "must be answered at once");
+    assert!(!newer.is_finished(), "must leave the later poll open");
+}
+
+/// Each poll keeps a place for its end. Those who wait for a place must not keep those who have one from going on.
+#[tokio::test(start_paused = true)]
+async fn thousands_of_polls_at_once_freeze_nobody() {
+    let server = Server::start().await;
+    let since = server.sync(None, 0).await.revision;
+    let begun = tokio::time::Instant::now();
+    let polls: Vec<_> = (0..5_000)
+        .map(|n| {
+            let (server, since) = (server.clone(), since.clone());
+            let name = format!("envoy-{}", n % 12);
+            tokio::spawn(async move { server.try_sync(&name, 1, Some(since), 60_000).await.status() })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    let report = server.report(1, json!({"default/web": {"held": 1, "idle_ms": 0}}));
+    let report = tokio::time::timeout(Duration::from_secs(1), report).await;
+    assert_eq!(report, Ok(StatusCode::NO_CONTENT), "must take a report at once");
+    for poll in polls {
+        let status = tokio::time::timeout(Duration::from_secs(1), poll).await;
+        let status = status.expect("must be answered").unwrap().as_u16();
+        assert!(
+            [200, 409, 503].contains(&status),
+            "must be answered or turned away: {status}"
+        );
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO, "must not wait for any timer");
+    server.until_polls(0).await;
+    assert_eq!(
+        server.sync(None, 0).await.targets.len(),
+        2,
+        "must go on answering"
+    );
 }
 
 #[tokio::test(start_paused = true)]
