@@ -1,6 +1,7 @@
 //! The command line. Every option is also an environment variable, `HOLDFAST_..`.
 
-use std::net::SocketAddr;
+mod server;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -12,6 +13,7 @@ use crate::config::{Needs, Span, TargetsFile};
 use crate::kubernetes::crd;
 pub use crate::logs::LogFormat;
 use crate::{serve, supervise};
+pub use server::ServerArgs;
 
 /// Holdfast's control plane.
 #[derive(Debug, Parser)]
@@ -78,25 +80,9 @@ pub struct ServeArgs {
     /// File with ScaleTarget documents; it is watched. Required by local and manual, and by them only.
     #[arg(long, env = "HOLDFAST_TARGETS", value_name = "FILE")]
     pub targets: Option<PathBuf>,
-    /// Where to listen, for HTTP/1.1 and h2c. Port 0 takes a free one, which the log names.
-    #[arg(
-        long,
-        env = "HOLDFAST_LISTEN",
-        value_name = "ADDRESS",
-        default_value = "127.0.0.1:7001"
-    )]
-    pub listen: SocketAddr,
-    /// Shared secret that callers must send as `authorization: Bearer`.
-    #[arg(
-        long,
-        env = "HOLDFAST_TOKEN",
-        hide_env_values = true,
-        conflicts_with = "token_file"
-    )]
-    pub token: Option<String>,
-    /// File that holds the shared secret.
-    #[arg(long, env = "HOLDFAST_TOKEN_FILE", value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
+    /// Who may call it, and where.
+    #[command(flatten)]
+    pub server: ServerArgs,
     /// A proxy reports at least this often; after three without a word it counts as silent.
     #[arg(
         long,
@@ -205,6 +191,9 @@ struct ValidateArgs {
 
 #[derive(Debug, clap::Args)]
 struct SuperviseArgs {
+    /// How many files the workload may have open.
+    #[arg(long, value_name = "N")]
+    open_files: Option<u64>,
     /// Program and arguments.
     #[arg(last = true, required = true)]
     command: Vec<String>,
@@ -256,7 +245,10 @@ impl Args {
         match self.command {
             Command::Serve(args) => serve::run(*args),
             Command::Validate(ValidateArgs { file, backend }) => validate(file, backend),
-            Command::Supervise(SuperviseArgs { command }) => supervise::run(&command),
+            Command::Supervise(SuperviseArgs { open_files, command }) => {
+                open_files.into_iter().for_each(serve::open_files::lower);
+                supervise::run(&command)
+            }
             Command::Generate { file } => generate(file),
         }
     }

@@ -47,8 +47,9 @@ pub struct Metrics {
     pub reports_ignored: Counter,
     /// Removals cut off from the history.
     pub history_truncations: Counter,
-    /// Requests without the right token.
-    pub unauthorized: Counter,
+    unauthorized: Family<[(&'static str, &'static str); 3], Counter>,
+    /// TLS handshakes that failed or did not end in time.
+    pub tls_failures: Counter,
     /// Lines of the log that could not be written.
     pub log_lines_lost: Counter,
     scale_orders: Family<[(&'static str, &'static str); 1], Counter>,
@@ -94,7 +95,8 @@ impl Metrics {
             reports: Counter::default(),
             reports_ignored: Counter::default(),
             history_truncations: Counter::default(),
-            unauthorized: Counter::default(),
+            unauthorized: Family::default(),
+            tls_failures: Counter::default(),
             log_lines_lost: Counter::default(),
             scale_orders: Family::default(),
             scale_writes: Family::default(),
@@ -175,8 +177,13 @@ impl Metrics {
         );
         registry.register(
             "unauthorized",
-            "Requests without the right token",
+            "Requests without the right token, by where from, what for, and why",
             new.unauthorized.clone(),
+        );
+        registry.register(
+            "tls_failures",
+            "TLS handshakes that failed",
+            new.tls_failures.clone(),
         );
         registry.register(
             "log_lines_lost",
@@ -260,6 +267,13 @@ impl Metrics {
     /// A request was refused because `bound` was reached.
     pub fn bound_hit(&self, bound: &'static str) {
         self.bounds_hit.get_or_create(&[("bound", bound)]).inc();
+    }
+
+    /// A request has no token that is good for it.
+    pub(crate) fn turned_away(&self, from: &'static str, call: &'static str, why: &'static str) {
+        self.unauthorized
+            .get_or_create(&[("from", from), ("call", call), ("why", why)])
+            .inc();
     }
 
     /// The text of `/metrics`, with gauges as of `status`. `None`: this replica does not lead, and has no targets.

@@ -177,7 +177,7 @@ fn a_shutdown_answers_the_poll() {
     let body = format!(r#"{{"proxy":{{"id":"e","incarnation":"1"}},"since":{revision},"wait_ms":60000}}"#);
     let mut poll = TcpStream::connect(plane.address()).unwrap();
     let head = format!(
-        "POST /v1/sync HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+        "POST /v1/sync HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     poll.write_all(format!("{head}{body}").as_bytes()).unwrap();

@@ -5,10 +5,13 @@
 pub mod active;
 pub mod answers;
 pub mod auth;
+mod guard;
 mod legacy;
 mod problem;
+pub mod refusals;
 mod report;
 pub mod server;
+mod slow;
 mod standby;
 mod sync;
 mod targets;
@@ -29,8 +32,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use active::Sight;
-use auth::Token;
+use auth::{Keyring, Part};
 use problem::{Error, Kind};
+use refusals::Refusals;
 
 /// Largest body taken, in bytes. A report of the most targets with long names fits.
 pub const MAX_BODY: usize = 2 << 20;
@@ -44,8 +48,14 @@ pub struct App {
     pub sight: Sight,
     /// What is counted.
     pub metrics: Metrics,
-    /// Asked of every call but health and metrics, if there is one.
-    pub token: Option<Token>,
+    /// Tokens asked of every call but health and metrics, if there are any.
+    pub keys: Keyring,
+    /// Callers have shown a certificate before they can call.
+    pub knows_callers: bool,
+    /// Probes and metrics have a listener of their own, and no place on this one.
+    pub probes_apart: bool,
+    /// Who was turned away.
+    pub refusals: Refusals,
     /// Told to the proxies.
     pub heartbeat: Duration,
     /// Told to the proxies.
@@ -58,13 +68,23 @@ pub struct App {
     pub stop: CancellationToken,
 }
 
-/// All routes.
+impl App {
+    /// True if callers must show a token or a certificate.
+    fn asks_who(&self) -> bool {
+        self.knows_callers || !self.keys.tokens().is_empty()
+    }
+}
+
+/// All routes; those of [`probes`] only where they have no listener of their own.
 pub fn router(app: App) -> Router {
     // Every layer clones it for every request, and the metrics are many.
     let app = Arc::new(app);
-    let mut guarded = Router::new()
+    let lock = |part| middleware::from_fn_with_state((app.clone(), part), auth::check);
+    let proxies = Router::new()
         .route(protocol::SYNC_PATH, post(sync::sync))
         .route(protocol::REPORT_PATH, post(report::report))
+        .route_layer(lock(Part::Proxy));
+    let mut people = Router::new()
         .route("/v1/targets", get(targets::all))
         .route("/v1/targets/{namespace}/{name}", get(targets::one))
         .route("/v1/targets/{namespace}/{name}/wake", post(targets::wake))
@@ -73,21 +93,37 @@ pub fn router(app: App) -> Router {
         .route("/", get(legacy::held_hosts))
         .route("/poke-scale-up", post(legacy::poke));
     if app.manual {
-        guarded = guarded.route("/set-scaled-to-zero", post(legacy::toggle));
+        people = people.route("/set-scaled-to-zero", post(legacy::toggle));
     }
-    let guarded = guarded
-        .route_layer(middleware::from_fn_with_state(app.clone(), auth::check))
+    let guarded = proxies
+        .merge(people.route_layer(lock(Part::Operator)))
         .method_not_allowed_fallback(async || Error::from(Kind::MethodNotAllowed))
         .fallback(async || Error::from(Kind::NoRoute))
+        .layer(middleware::from_fn(slow::bound))
+        .layer(middleware::from_fn_with_state(app.clone(), guard::check))
         .layer(middleware::from_fn_with_state(app.clone(), standby::check));
+    let open = if app.probes_apart { Router::new() } else { open() };
+    finished(open.merge(guarded)).with_state(app)
+}
+
+/// Health, readiness and metrics, which nobody has to be let through to.
+pub fn probes(app: App) -> Router {
+    finished(open().fallback(async || Error::from(Kind::NoRoute))).with_state(Arc::new(app))
+}
+
+fn open() -> Router<Arc<App>> {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .method_not_allowed_fallback(async || Error::from(Kind::MethodNotAllowed))
-        .merge(guarded)
+}
+
+/// What holds for every route.
+fn finished(router: Router<Arc<App>>) -> Router<Arc<App>> {
+    router
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(app)
+        .layer(middleware::map_response(problem::always))
 }
 
 /// 200 only while this replica answers and knows everything it watches.

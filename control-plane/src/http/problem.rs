@@ -1,8 +1,10 @@
+use axum::body::to_bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use protocol::{Problem, TargetId};
 
+use super::slow;
 use crate::fleet::proxies::{MAX_TERM_RISE, Misfit};
 use crate::fleet::{Gone, WishRefusal};
 
@@ -13,6 +15,8 @@ pub(super) enum Kind {
     BadRequest,
     /// No token, or not the right one.
     Unauthorized,
+    /// A token that is good for other calls, or a page that may not call.
+    Forbidden,
     /// No such route.
     NoRoute,
     /// No such target, or no target for the host.
@@ -27,6 +31,10 @@ pub(super) enum Kind {
     TermJump,
     /// The body is larger than allowed.
     TooLarge,
+    /// The body is none of JSON.
+    NotJson,
+    /// The body did not end in time.
+    TooSlow,
     /// Something that should not happen.
     Internal,
     /// There are as many proxies as may be.
@@ -49,6 +57,17 @@ impl Kind {
                 StatusCode::UNAUTHORIZED,
                 "urn:holdfast:unauthorized",
                 "Unauthorized",
+            ),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "urn:holdfast:forbidden", "Forbidden"),
+            Self::NotJson => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "urn:holdfast:not-json",
+                "Not JSON",
+            ),
+            Self::TooSlow => (
+                StatusCode::REQUEST_TIMEOUT,
+                "urn:holdfast:too-slow",
+                "Body too slow",
             ),
             Self::NoRoute => (StatusCode::NOT_FOUND, "urn:holdfast:no-route", "No such route"),
             Self::NoTarget => (StatusCode::NOT_FOUND, "urn:holdfast:no-target", "No such target"),
@@ -137,6 +156,11 @@ impl Error {
         }
     }
 
+    /// What is wrong, in a few words.
+    pub(super) fn title(&self) -> &'static str {
+        self.kind.parts().2
+    }
+
     /// Why a wish about `target` is not carried out.
     pub(super) fn refused(refusal: WishRefusal, target: TargetId) -> Self {
         let kind = match refusal {
@@ -187,6 +211,7 @@ impl From<BytesRejection> for Error {
                 Kind::TooLarge,
                 format!("the body is larger than {} bytes", super::MAX_BODY),
             ),
+            other if slow::is_too_slow(&other) => Self::new(Kind::TooSlow, slow::TooSlow.to_string()),
             other => Self::new(Kind::BadRequest, other.body_text()),
         }
     }
@@ -218,4 +243,40 @@ impl IntoResponse for Error {
         }
         response
     }
+}
+
+/// Longest text of an answer that becomes a problem's detail, in bytes.
+const MAX_DETAIL: usize = 4096;
+
+/// Makes a problem of every refusal that is none yet: axum's own are plain text.
+pub(super) async fn always(response: Response) -> Response {
+    let status = response.status();
+    let told = response.headers().get(header::CONTENT_TYPE);
+    let is_problem = told.is_some_and(|told| told == Problem::CONTENT_TYPE);
+    if is_problem || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let text = to_bytes(body, MAX_DETAIL).await.unwrap_or_default();
+    let problem = Problem {
+        kind: "about:blank".to_owned(),
+        title: status.canonical_reason().unwrap_or_default().to_owned(),
+        status: status.as_u16(),
+        detail: Some(String::from_utf8_lossy(&text).into_owned()).filter(|text| !text.is_empty()),
+        target: None,
+        field: None,
+    };
+    let mut response = (status, serde_json::to_vec(&problem).unwrap_or_default()).into_response();
+    response.extensions_mut().extend(parts.extensions);
+    // Those that say something of the body are no longer true.
+    for name in [header::ALLOW, header::CONNECTION, header::RETRY_AFTER] {
+        if let Some(value) = parts.headers.get(&name) {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(Problem::CONTENT_TYPE),
+    );
+    response
 }

@@ -11,6 +11,7 @@ use super::App;
 use super::active::Active;
 use super::problem::{Error, Kind};
 use crate::fleet::Reported;
+use crate::logs::is_plain;
 
 /// Most targets one report may list: as many as there can be.
 pub(super) const MAX_TARGETS: usize = crate::config::file::MAX_DOCUMENTS;
@@ -63,6 +64,10 @@ pub(super) fn check_name(id: &str, incarnation: &str) -> Result<(), Error> {
     for (field, name) in [("proxy.id", id), ("proxy.incarnation", incarnation)] {
         if name.is_empty() || name.len() > MAX_NAME {
             let detail = format!("is empty or longer than {MAX_NAME} bytes");
+            return Err(Error::new(Kind::BadRequest, detail).in_field(field));
+        }
+        if !name.chars().all(is_plain) {
+            let detail = "holds a character that is not to be shown";
             return Err(Error::new(Kind::BadRequest, detail).in_field(field));
         }
     }

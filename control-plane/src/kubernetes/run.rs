@@ -54,12 +54,12 @@ pub(crate) async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let Stage {
         app,
         seat,
-        listener,
+        door,
         blueprint,
     } = stage;
     let (metrics, stop) = (app.metrics.clone(), app.stop.clone());
-    info!(event = "listening", address = %listener.local_addr()?, "listening");
-    let mut server = answer(listener, app);
+    door.announce(None)?;
+    let mut server = answer(door, app);
 
     let index = Index::default();
     let mut tasks = JoinSet::new();

@@ -11,6 +11,8 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use tracing::warn;
 
+use super::plain;
+
 /// Most bytes that wait to be written: some thousands of lines, for a reader that stops for a moment.
 const MAX_WAITING: usize = 1 << 20;
 /// Between two attempts where the other side takes nothing at the moment and says so (`O_NONBLOCK`).
@@ -80,7 +82,7 @@ impl Lines {
 /// What the subscriber writes at once is one line.
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        self.push(line);
+        self.push(&plain::one_line(line));
         Ok(line.len())
     }
 

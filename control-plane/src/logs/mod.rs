@@ -1,6 +1,7 @@
 //! The log, on stderr. Whatever becomes of stderr, nobody who logs waits for it or fails with it (see [`lines`]).
 
 mod lines;
+mod plain;
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::EnvFilter;
 
 use lines::Lines;
+pub(crate) use plain::is_plain;
 
 /// Longest wait for the last lines at the end of the process: nobody may be reading.
 const LAST_LINES: Duration = Duration::from_secs(1);

@@ -67,9 +67,7 @@ async fn operate<B: Backend>(
     actor: impl Future<Output = B> + Send + 'static,
 ) -> anyhow::Result<()> {
     let Running {
-        stage: Stage {
-            app, seat, listener, ..
-        },
+        stage: Stage { app, seat, door, .. },
         fleet,
         file,
         specs,
@@ -87,8 +85,8 @@ async fn operate<B: Backend>(
         .await
         .context("the fleet ended at its start")?;
     seat.take(fleet.clone(), None);
-    info!(event = "listening", address = %listener.local_addr()?, targets = specs.len(), "listening");
-    let mut server = answer(listener, app);
+    door.announce(Some(specs.len()))?;
+    let mut server = answer(door, app);
     let mut follower = tokio::spawn(follow(file, specs, fleet.clone()));
     let outcome = tokio::select! {
         signal = signalled() => signal,

@@ -1,11 +1,12 @@
 //! `serve`: makes what every backend is served with, and hands it to the one that was asked for.
 
 mod files;
+pub(crate) mod open_files;
+mod secrets;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,19 +17,21 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::args::{BackendKind, ServeArgs};
-use crate::config::{TargetsFile, read_regular};
+use crate::args::{BackendKind, ServeArgs, ServerArgs};
+use crate::config::TargetsFile;
 use crate::fleet::Settings;
 use crate::fleet::proxies::Limits;
 use crate::http::active::Seat;
 use crate::http::answers::Answers;
-use crate::http::auth::Token;
-use crate::http::{App, router, server};
+use crate::http::refusals::Refusals;
+use crate::http::server::{Limits as Bearable, Server};
+use crate::http::{App, probes, router};
 use crate::kubernetes;
 use crate::life::Policy;
 use crate::logs;
 use crate::metrics::Metrics;
 use crate::time::Clock;
+use secrets::Secrets;
 
 /// Two estimates of an arrival that are closer than this are the same one: network and scheduling move them.
 const ARRIVAL_JITTER: Duration = Duration::from_millis(100);
@@ -36,19 +39,53 @@ const ARRIVAL_JITTER: Duration = Duration::from_millis(100);
 /// A fifth of it is the longest that one request for the lease may take.
 const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 
-/// Largest token file read, in bytes: a header of it must have room in a request.
-const MAX_TOKEN_FILE: u64 = 16 << 10;
-
 /// What every backend is served with.
 pub(crate) struct Stage {
     /// What the handlers share. Nobody answers before the seat is taken.
     pub app: App,
     /// Who answers.
     pub seat: Seat,
-    /// Bound already, so that a port in use is told before anything is done.
-    pub listener: TcpListener,
+    /// Where it is called.
+    pub door: Door,
     /// What fleets are made with.
     pub blueprint: Blueprint,
+}
+
+/// Where it is called, and by whom. Bound already, so that a port in use is told before anything is done.
+pub(crate) struct Door {
+    listener: TcpListener,
+    /// For probes and metrics.
+    admin: Option<TcpListener>,
+    secrets: Secrets,
+    limits: Bearable,
+}
+
+impl Door {
+    async fn open(args: &ServerArgs, proxies: usize) -> anyhow::Result<Self> {
+        let secrets = Secrets::read(args)?;
+        let limits = Bearable::of_calls(proxies, open_files::raise());
+        let listener = bind(args.listen, "--listen").await?;
+        let admin = match args.admin_listen {
+            Some(address) => Some(bind(address, "--admin-listen").await?),
+            None => None,
+        };
+        Ok(Self {
+            listener,
+            admin,
+            secrets,
+            limits,
+        })
+    }
+
+    /// Says where.
+    pub(crate) fn announce(&self, targets: Option<usize>) -> anyhow::Result<()> {
+        let address = self.listener.local_addr()?;
+        if let Some(admin) = &self.admin {
+            info!(event = "admin_listening", address = %admin.local_addr()?, "listening for probes");
+        }
+        info!(event = "listening", %address, targets, tls = self.secrets.tls.is_some(), "listening");
+        Ok(())
+    }
 }
 
 /// What fleets are made with.
@@ -71,10 +108,39 @@ impl Blueprint {
     }
 }
 
-/// Answers on `listener` until `app.stop` is cancelled and what was under way has ended.
-pub(crate) fn answer(listener: TcpListener, app: App) -> JoinHandle<()> {
-    let (metrics, stop) = (app.metrics.clone(), app.stop.clone());
-    tokio::spawn(server::serve(listener, router(app), metrics, stop))
+/// Answers at `door` until `app.stop` is cancelled and what was under way has ended.
+pub(crate) fn answer(door: Door, app: App) -> JoinHandle<()> {
+    let Door {
+        listener,
+        admin,
+        secrets,
+        limits,
+    } = door;
+    let main = Server {
+        router: router(app.clone()),
+        limits,
+        tls: secrets.tls.clone(),
+        metrics: app.metrics.clone(),
+        refusals: app.refusals.clone(),
+        stop: app.stop.clone(),
+    };
+    let beside = Server {
+        router: probes(app),
+        limits: Bearable::of_probes(),
+        tls: None,
+        ..main.clone()
+    };
+    tokio::spawn(async move {
+        let probed = async {
+            if let Some(admin) = admin {
+                beside.serve(admin).await;
+            }
+        };
+        tokio::select! {
+            _ = async { tokio::join!(main.serve(listener), probed) } => {}
+            () = secrets.follow() => {}
+        }
+    })
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -105,9 +171,7 @@ async fn serve(args: ServeArgs, metrics: Metrics) -> anyhow::Result<()> {
     let ServeArgs {
         backend,
         targets,
-        listen,
-        token,
-        token_file,
+        server,
         heartbeat,
         proxy_forget_after,
         lease_duration,
@@ -135,15 +199,17 @@ async fn serve(args: ServeArgs, metrics: Metrics) -> anyhow::Result<()> {
         max: usize::try_from(max_proxies)?,
     };
     let stage = async |workloads_end_with_us| {
-        let token = read_token(token, token_file)?;
-        let listener = bind(listen).await?;
+        let door = Door::open(&server, limits.max).await?;
         let clock = Clock::start();
         let (seat, sight) = Seat::new();
         anyhow::Ok(Stage {
             app: App {
                 sight,
                 metrics,
-                token,
+                keys: door.secrets.keys.clone(),
+                knows_callers: door.secrets.knows_callers,
+                probes_apart: door.admin.is_some(),
+                refusals: Refusals::default(),
                 heartbeat: limits.heartbeat,
                 forget_after: limits.forget_after,
                 manual: backend == BackendKind::Manual,
@@ -151,7 +217,7 @@ async fn serve(args: ServeArgs, metrics: Metrics) -> anyhow::Result<()> {
                 stop: CancellationToken::new(),
             },
             seat,
-            listener,
+            door,
             blueprint: Blueprint {
                 clock,
                 settings: Settings {
@@ -208,28 +274,14 @@ pub(crate) async fn signalled() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
+async fn bind(listen: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
+    let variable = format!("HOLDFAST_{}", option.trim_start_matches('-').replace('-', "_")).to_uppercase();
     TcpListener::bind(listen).await.map_err(|e| match e.kind() {
         ErrorKind::AddrInUse => {
-            anyhow!("{listen} is in use: choose another address with --listen or HOLDFAST_LISTEN")
+            anyhow!("{listen} is in use: choose another address with {option} or {variable}")
         }
-        _ => anyhow!("{listen} cannot be listened on: {e} (--listen)"),
+        _ => anyhow!("{listen} cannot be listened on: {e} ({option})"),
     })
-}
-
-fn read_token(token: Option<String>, file: Option<PathBuf>) -> anyhow::Result<Option<Token>> {
-    let (text, origin) = match (token, file) {
-        (Some(text), _) => (text, "--token".to_owned()),
-        (None, Some(path)) => {
-            let text = read_regular(&path, MAX_TOKEN_FILE)
-                .map_err(|reason| anyhow!("--token-file {} {reason}", path.display()))?;
-            (text, format!("--token-file {}", path.display()))
-        }
-        (None, None) => return Ok(None),
-    };
-    Token::try_new(&text)
-        .map(Some)
-        .map_err(|reason| anyhow!("{origin}: {reason}"))
 }
 
 /// Seeded by the operating system. For names and spreads, not for secrets.

@@ -32,6 +32,7 @@ pub struct ControlPlane {
     child: Child,
     log: mpsc::Receiver<Value>,
     address: String,
+    admin: Option<String>,
     directory: tempfile::TempDir,
 }
 
@@ -50,7 +51,12 @@ pub fn run(args: &[&str]) -> Output {
 impl ControlPlane {
     /// Serves `targets` on a free port.
     pub fn start(targets: &str, args: &[&str]) -> Self {
-        let (mut new, stderr) = Self::spawn(targets, "127.0.0.1:0", args, Stdio::piped());
+        Self::start_at("127.0.0.1:0", targets, args)
+    }
+
+    /// Serves `targets` at `listen`.
+    pub fn start_at(listen: &str, targets: &str, args: &[&str]) -> Self {
+        let (mut new, stderr) = Self::spawn(targets, listen, args, Stdio::piped());
         let (sender, log) = mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stderr.unwrap()).lines().map_while(Result::ok) {
@@ -58,6 +64,9 @@ impl ControlPlane {
             }
         });
         new.log = log;
+        if args.contains(&"--admin-listen") {
+            new.admin = Some(new.event("admin_listening", "address"));
+        }
         new.address = new.event("listening", "address");
         new
     }
@@ -86,6 +95,7 @@ impl ControlPlane {
             child,
             log: mpsc::channel().1,
             address: listen.to_owned(),
+            admin: None,
             directory,
         };
         (new, stderr)
@@ -101,6 +111,17 @@ impl ControlPlane {
 
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Where probes are answered: with `--admin-listen` only.
+    pub fn admin(&self) -> &str {
+        self.admin.as_deref().unwrap()
+    }
+
+    /// Status of `GET /v1/targets` with this token.
+    pub fn status_with(&self, token: &str) -> u16 {
+        let header = format!("authorization: Bearer {token}\r\n");
+        call_at(&self.address, "GET", "/v1/targets", &header, "").0
     }
 
     pub fn pid(&self) -> Pid {
@@ -152,17 +173,7 @@ impl ControlPlane {
 
     /// One HTTP/1.1 request on a connection of its own.
     pub fn call(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let length = body.len();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
-        );
-        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        call_at(&self.address, method, path, "", body)
     }
 
     pub fn report(&self, seq: u64, applied: &Value, targets: &str) {
@@ -195,6 +206,25 @@ impl Drop for ControlPlane {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+pub fn get_at(address: &str, path: &str) -> (u16, String) {
+    call_at(address, "GET", path, "", "")
+}
+
+/// One HTTP/1.1 request on a connection of its own. `headers` end each with CR LF.
+fn call_at(address: &str, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
 /// Waits for a condition.

@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::config::Process;
+use crate::serve::open_files;
 use crate::supervise::Report;
 use crate::time::millis;
 
@@ -26,6 +27,7 @@ impl Supervised {
         let mut command = Command::new(supervisor);
         command
             .arg("supervise")
+            .args(open_files::before().map(|files| format!("--open-files={files}")))
             .arg("--")
             .arg(&process.program)
             .args(&process.args)

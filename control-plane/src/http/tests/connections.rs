@@ -68,7 +68,9 @@ async fn an_http2_connection_ends_once_what_is_open_is_answered() {
     let since = server.sync(None, 0).await.revision;
     let polls = ["b", "c"].map(|name| {
         let asked = json!({"proxy": {"id": name, "incarnation": "1"}, "since": since, "wait_ms": 60_000});
-        let request = Request::post("http://x/v1/sync").body(Body::from(asked.to_string()));
+        let request = Request::post("http://x/v1/sync")
+            .header("content-type", "application/json")
+            .body(Body::from(asked.to_string()));
         tokio::spawn(sender.send_request(request.unwrap()))
     });
     while server.polling().await < polls.len() {
@@ -87,21 +89,26 @@ async fn an_http2_connection_ends_once_what_is_open_is_answered() {
     assert!(sender.is_closed(), "the connection must end");
 }
 
+pub(super) fn serving(server: &Server, limits: server::Limits) -> server::Server {
+    server::Server {
+        router: router(server.app.clone()),
+        limits,
+        tls: None,
+        metrics: server.app.metrics.clone(),
+        refusals: server.app.refusals.clone(),
+        stop: server.app.stop.clone(),
+    }
+}
+
 async fn listening() -> (Server, SocketAddr) {
     let server = Server::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let app = server.app.clone();
-    tokio::spawn(server::serve(
-        listener,
-        router(app.clone()),
-        app.metrics,
-        app.stop,
-    ));
+    tokio::spawn(serving(&server, server::Limits::of_calls(16, 1024)).serve(listener));
     (server, address)
 }
 
-async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+pub(super) async fn read_until(stream: &mut TcpStream, end: &str) -> String {
     let mut seen = Vec::new();
     let mut buffer = [0; 4096];
     loop {

@@ -4,6 +4,8 @@ mod connections;
 mod polls;
 mod routes;
 mod standby;
+mod strangers;
+mod web;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use tower::ServiceExt;
 
 use super::active::Seat;
 use super::answers::Answers;
+use super::auth::{Token, Tokens};
 use super::*;
 use crate::backend::manual::Manual;
 use crate::fleet::proxies::Limits;
@@ -37,14 +40,18 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        Self::new(None).await
+        Self::new(Tokens::default()).await
     }
 
     async fn with_token(token: &str) -> Self {
-        Self::new(Some(Token::try_new(token).unwrap())).await
+        Self::new(Tokens {
+            all: vec![Token::try_new(token).unwrap()],
+            ..Tokens::default()
+        })
+        .await
     }
 
-    async fn new(token: Option<Token>) -> Self {
+    async fn new(tokens: Tokens) -> Self {
         let (heartbeat, forget_after) = (Duration::from_secs(5), Duration::from_secs(600));
         let clock = Clock::start();
         let metrics = Metrics::new();
@@ -79,7 +86,10 @@ impl Server {
             app: App {
                 sight,
                 metrics,
-                token,
+                keys: Keyring::new(tokens),
+                knows_callers: false,
+                probes_apart: false,
+                refusals: Refusals::default(),
                 heartbeat,
                 forget_after,
                 manual: true,
@@ -99,6 +109,7 @@ impl Server {
 
     async fn post(&self, path: &str, body: &str) -> Response {
         let request = Request::builder().method(Method::POST).uri(path);
+        let request = request.header("content-type", "application/json");
         self.call(request.body(Body::from(body.to_owned())).unwrap())
             .await
     }
