@@ -30,6 +30,11 @@ impl Backend for Manual {
                 self.workloads.entry(spec.id.clone()).or_default();
                 return Vec::new();
             }
+            Command::Rename { from, spec } => {
+                let number = self.workloads.remove(&from).unwrap_or_default();
+                self.workloads.insert(spec.id.clone(), number);
+                return Vec::new();
+            }
             Command::Release { id } => {
                 self.workloads.remove(&id);
                 return Vec::new();

@@ -23,6 +23,14 @@ pub enum Command {
         /// Its document.
         spec: Arc<ScaleTarget>,
     },
+    /// What was known as `from` is called `spec.id` from now on. Nothing else happens to it: its commands count on.
+    /// What is seen is told anew, since what was told last may have gone to the former name.
+    Rename {
+        /// Its former name.
+        from: TargetId,
+        /// Its document.
+        spec: Arc<ScaleTarget>,
+    },
     /// Scale it up if it is at zero.
     Start {
         /// Which.

@@ -129,7 +129,7 @@ impl<'de> Deserialize<'de> for ClusterKey {
 }
 
 /// All names of one target, without repeats, in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MatchKeys {
     /// Host keys.
     pub hosts: Vec<HostKey>,

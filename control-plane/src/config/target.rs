@@ -99,6 +99,21 @@ pub struct Process {
     pub autostart: bool,
 }
 
+impl Process {
+    /// True if what runs of one is what runs of the other: how it is started and ended does not matter once it does.
+    pub fn runs_as(&self, other: &Self) -> bool {
+        let what = |one: &Self| {
+            (
+                one.program.clone(),
+                one.args.clone(),
+                one.env.clone(),
+                one.dir.clone(),
+            )
+        };
+        what(self) == what(other) && self.ready.address() == other.ready.address()
+    }
+}
+
 /// How a process says that it is ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Probe {

@@ -117,7 +117,7 @@ impl Fleet {
     }
 }
 
-fn passes(state: protocol::State) -> bool {
+pub(super) fn passes(state: protocol::State) -> bool {
     matches!(state, protocol::State::Ready | protocol::State::Suspended)
 }
 

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use protocol::TargetId;
 
+use super::renames::{Renames, identity};
 use super::{Condition, Effect, Entry, Fleet};
 use crate::backend::Command;
 use crate::config::{MatchKeys, ScaleTarget, Workload};
@@ -34,16 +35,20 @@ impl From<ScaleTarget> for Configured {
 
 impl Fleet {
     /// Takes the whole configuration. A new target begins in the phase that fits what is seen of it, else asleep; what
-    /// is no longer in it retires; what has not changed costs a comparison. The first call publishes even an empty
-    /// configuration: from then on the proxies are answered.
+    /// is no longer in it retires, or goes on under another name; what has not changed costs a comparison. The first
+    /// call publishes even an empty configuration: from then on the proxies are answered.
     pub fn configure(&mut self, configured: Vec<Configured>, now: Time) {
         let first = self.n == 0;
-        let missing = self.missing(&configured);
+        let mut missing = self.missing(&configured);
+        let renames = Renames::find(&self.targets, &missing, &configured);
+        let former = renames.former();
+        missing.retain(|id| !former.contains(id));
         let claimed = claims(&configured, &missing);
         let successors = self.with_successors(&missing, &configured);
         let mut events = Vec::new();
         let mut keys_moved = !missing.is_empty();
         let mut found = Vec::new();
+        let mut removed = Vec::new();
         for one in configured {
             let id = one.spec.id.clone();
             if let Some(entry) = self.targets.get(&id) {
@@ -51,12 +56,18 @@ impl Fleet {
                 events.extend(self.change(&id, one, now).map(|event| (id, event)));
                 continue;
             }
+            keys_moved = true;
+            if let Some(from) = renames.of(&id) {
+                found.extend(self.rename(from, one, now));
+                removed.push(from.clone());
+                events.push((id, Event::Restore));
+                continue;
+            }
             let event = if autostart(&one.spec) {
                 Event::Wake
             } else {
                 Event::Tick
             };
-            keys_moved = true;
             found.push(self.found(&id, one, first, now));
             events.push((id, event));
         }
@@ -65,7 +76,7 @@ impl Fleet {
             self.publish(Publication {
                 n,
                 changed: found,
-                removed: Vec::new(),
+                removed,
             });
         }
         self.retire(missing, &claimed, &successors, &mut events);
@@ -136,12 +147,13 @@ impl Fleet {
 
     /// Those of the missing whose workload a present target has.
     fn with_successors(&self, missing: &[TargetId], configured: &[Configured]) -> BTreeSet<TargetId> {
+        if missing.is_empty() {
+            return BTreeSet::new();
+        }
+        let present: BTreeSet<_> = configured.iter().map(|one| identity(&one.spec)).collect();
         let has_successor = |id: &&TargetId| {
-            self.targets.get(id).is_some_and(|entry| {
-                configured.iter().any(|one| {
-                    one.spec.workload == entry.spec.workload && namespace(&one.spec.id) == namespace(id)
-                })
-            })
+            let entry = self.targets.get(*id);
+            entry.is_some_and(|entry| present.contains(&identity(&entry.spec)))
         };
         missing.iter().filter(has_successor).cloned().collect()
     }
@@ -162,8 +174,9 @@ impl Fleet {
             let free_cluster = |key: &_| claimed.clusters.binary_search(key).is_err();
             entry.keys.hosts.retain(free_host);
             entry.keys.clusters.retain(free_cluster);
-            // Renamed: what happens to its workload is another's to say.
-            if entry.keys.is_empty() && successors.contains(&id) {
+            // What happens to its workload is another's to say.
+            let (held, _) = self.proxies.usage(&id);
+            if successors.contains(&id) && (entry.keys.is_empty() || held == 0) {
                 self.drop_target(&id);
             } else {
                 events.push((id, Event::Retire));
@@ -181,10 +194,6 @@ fn claims(configured: &[Configured], missing: &[TargetId]) -> MatchKeys {
     let hosts = specs().flat_map(|spec| spec.keys.hosts.iter().cloned());
     let clusters = specs().flat_map(|spec| spec.keys.clusters.iter().cloned());
     MatchKeys::new(hosts.collect(), clusters.collect())
-}
-
-fn namespace(id: &TargetId) -> Option<&str> {
-    id.as_str().split_once('/').map(|(namespace, _)| namespace)
 }
 
 fn autostart(spec: &ScaleTarget) -> bool {

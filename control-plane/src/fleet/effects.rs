@@ -122,7 +122,14 @@ pub enum Note {
     Left(ProxyKey),
     /// A report older than one already seen was ignored.
     StaleReport(ProxyKey),
-    /// A removed target is awake and no longer ours; its workload goes on.
+    /// A target goes on under another name.
+    Renamed {
+        /// Its former name.
+        from: TargetId,
+        /// Its name from now on.
+        to: TargetId,
+    },
+    /// A removed target is no longer ours; what runs of its workload goes on.
     Dropped(TargetId),
 }
 

@@ -13,6 +13,7 @@ mod handle;
 mod index;
 mod notes;
 pub mod proxies;
+mod renames;
 mod report;
 mod status;
 mod twins;

@@ -94,6 +94,9 @@ pub(super) fn tell(note: &Note, metrics: &Metrics) {
             metrics.reports_ignored.inc();
             debug!(event = "report_ignored", %proxy, unix_ms, "report is older than one already seen");
         }
+        Note::Renamed { from, to } => {
+            info!(event = "renamed", target = %to, %from, unix_ms, "{from} is called {to} from now on");
+        }
         Note::Dropped(target) => {
             info!(event = "dropped", %target, unix_ms, "removed target is let go; its workload goes on");
         }

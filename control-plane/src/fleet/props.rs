@@ -13,6 +13,10 @@ use crate::backend::Command;
 use crate::life::{Failure, FailureClass, Observed};
 use crate::time::{Time, millis};
 
+/// What the target is called, by turns.
+const NAMES: [&str; 2] = ["web", "shop"];
+const SPEC: &str = "idle: {after: 20s}";
+
 /// As in [`World`].
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 
@@ -67,6 +71,8 @@ enum Action {
     Wait(u64),
     AskSleep,
     AskWake,
+    /// Its document gets the other of two names.
+    Rename,
 }
 
 /// One Envoy, with what it really does.
@@ -74,6 +80,8 @@ struct Envoy {
     incarnation: u64,
     seq: u64,
     known: Option<(u64, State)>,
+    /// What it calls the target.
+    name: &'static str,
     held: u32,
     in_flight: u32,
     arrived: Option<Time>,
@@ -87,6 +95,7 @@ impl Envoy {
             incarnation: 0,
             seq: 0,
             known: None,
+            name: NAMES[0],
             held: 0,
             in_flight: 0,
             arrived: None,
@@ -111,17 +120,20 @@ struct Play {
     command: u64,
     replicas: u32,
     made_up: u64,
+    /// What the control plane calls the target.
+    name: &'static str,
 }
 
 impl Play {
     fn new() -> Self {
         Self {
-            world: World::with("idle: {after: 20s}", &["web"]),
+            world: World::with(SPEC, &NAMES[..1]),
             envoys: [Envoy::new(), Envoy::new()],
             told: VecDeque::new(),
             command: 0,
             replicas: 0,
             made_up: 0,
+            name: NAMES[0],
         }
     }
 
@@ -159,12 +171,16 @@ impl Play {
             Action::Others(replicas) => self.scale(replicas),
             Action::Wait(ms) => self.world.pass(ms),
             Action::AskSleep => {
-                let _ = self.world.fleet.sleep(&id("web"), now);
+                let _ = self.world.fleet.sleep(&id(self.name), now);
                 self.world.settle()
             }
             Action::AskWake => {
-                let _ = self.world.fleet.wake(&id("web"), now);
+                let _ = self.world.fleet.wake(&id(self.name), now);
                 self.world.settle()
+            }
+            Action::Rename => {
+                self.name = if self.name == NAMES[0] { NAMES[1] } else { NAMES[0] };
+                self.world.configure(&[(self.name, "web.example.com")], SPEC)
             }
         };
         self.check(commands)
@@ -215,8 +231,9 @@ impl Play {
         }
         self.world.fleet.close_poll(&proxy, PollId(1), self.world.now);
         let commands = self.world.settle();
-        let target = self.world.published("web").unwrap();
+        let target = self.world.published(self.name).unwrap();
         let envoy = &mut self.envoys[n];
+        envoy.name = self.name;
         envoy.last_word = Some(self.world.now);
         envoy.known = Some((self.world.view.revision().n, target.state));
         match target.state {
@@ -250,7 +267,7 @@ impl Play {
                 instance: "me".to_owned(),
                 n,
             }),
-            targets: [(id("web"), usage)].into(),
+            targets: [(id(envoy.name), usage)].into(),
             unreached: Vec::new(),
             leaving,
         };
@@ -338,7 +355,7 @@ impl Play {
     }
 
     fn see(&mut self, seen: Observed) -> Vec<Command> {
-        self.world.fleet.observe(&id("web"), seen, self.world.now);
+        self.world.fleet.observe(&id(self.name), seen, self.world.now);
         self.world.settle()
     }
 
@@ -390,5 +407,6 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::Wait(700_000)),
         2 => Just(Action::AskSleep),
         1 => Just(Action::AskWake),
+        1 => Just(Action::Rename),
     ]
 }

@@ -179,6 +179,19 @@ impl Proxies {
         }
     }
 
+    /// What is said of `from` is of `to` from now on, of which nothing has been said.
+    pub fn rename_target(&mut self, from: &TargetId, to: &TargetId) {
+        if let Some(total) = self.totals.remove(from) {
+            self.totals.insert(to.clone(), total);
+        }
+        for state in self.all.values_mut() {
+            if let Some(one) = state.usage.remove(from) {
+                state.usage.insert(to.clone(), one);
+            }
+            state.unreached.retain(|one| !one.is_of(from));
+        }
+    }
+
     /// Held and in flight, over all proxies that speak.
     pub fn usage(&self, id: &TargetId) -> (u64, u64) {
         self.totals.get(id).copied().unwrap_or_default()

@@ -121,6 +121,10 @@ impl Fleet {
 }
 
 impl Missed {
+    pub(super) fn is_of(&self, target: &TargetId) -> bool {
+        self.target == *target
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         (&self.target, self.epoch, &self.cluster) == (&other.target, other.epoch, &other.cluster)
     }

@@ -34,6 +34,13 @@ impl Backend for Kubernetes {
                     self.keepers.insert(id, Handle::start(self.tools.clone(), spec));
                 }
             },
+            Command::Rename { from, spec } => {
+                if let Some(keeper) = self.keepers.remove(&from) {
+                    let id = spec.id.clone();
+                    keeper.adopt(spec);
+                    self.keepers.insert(id, keeper);
+                }
+            }
             Command::Start {
                 id,
                 command,

@@ -72,6 +72,13 @@ impl Outlook {
         if facts.same_channel(&self.facts) {
             return;
         }
+        if self.id != spec.id {
+            // The same workload under another name: what is known of it stands, and is told to the name.
+            self.id = spec.id.clone();
+            self.facts = facts;
+            self.told = None;
+            return;
+        }
         let (command, told) = (self.command, self.told.take());
         *self = Self {
             facts,

@@ -74,23 +74,58 @@ impl Local {
             return;
         };
         let process = Arc::new(process.clone());
-        match self.workers.get_mut(&spec.id) {
-            None => self.employ(&spec.id, process),
-            Some(slot) => {
-                let returned = std::mem::take(&mut slot.released);
-                slot.wanted.send_modify(|wanted| {
-                    wanted.process = process;
-                    if returned {
-                        wanted.life += 1;
-                        wanted.command = 0;
-                    }
-                });
-            }
+        if let Some(slot) = self.workers.get_mut(&spec.id).filter(|slot| !slot.released) {
+            slot.wanted.send_modify(|wanted| wanted.process = process);
+            return;
         }
+        let own = self
+            .take_released_at(&process)
+            .or_else(|| self.workers.remove(&spec.id));
+        match own {
+            Some(slot) => self.take_over(&spec.id, slot, process),
+            None => self.employ(&spec.id, process),
+        }
+    }
+
+    /// What was released, under whatever name, and has the address of `process`: it cannot be started before that is gone.
+    fn take_released_at(&mut self, process: &Process) -> Option<Slot> {
+        let address = process.ready.address();
+        let has_address = |slot: &Slot| slot.wanted.borrow().process.ready.address() == address;
+        let mut all = self.workers.iter();
+        let (found, _) = all.find(|(_, slot)| slot.released && has_address(slot))?;
+        let found = found.clone();
+        self.workers.remove(&found)
+    }
+
+    /// Makes what was released `id`'s. What runs of it goes on if it is what `process` would be; else it ends, as nobody
+    /// wants it any more.
+    fn take_over(&mut self, id: &TargetId, slot: Slot, process: Arc<Process>) {
+        let Slot { wanted, .. } = slot;
+        wanted.send_modify(|wanted| {
+            wanted.up &= wanted.process.runs_as(&process);
+            wanted.id = id.clone();
+            wanted.process = process;
+            wanted.life += 1;
+            wanted.command = 0;
+        });
+        let slot = Slot {
+            wanted,
+            released: false,
+        };
+        self.workers.insert(id.clone(), slot);
+    }
+
+    fn rename(&mut self, from: &TargetId, spec: &Arc<ScaleTarget>) {
+        if let Some(slot) = self.workers.remove(from) {
+            slot.wanted.send_modify(|wanted| wanted.id = spec.id.clone());
+            self.workers.insert(spec.id.clone(), slot);
+        }
+        self.adopt(spec);
     }
 
     fn employ(&mut self, id: &TargetId, process: Arc<Process>) {
         let (wanted, seen) = watch::channel(Wanted {
+            id: id.clone(),
             process,
             life: 0,
             command: 0,
@@ -115,6 +150,12 @@ impl Local {
     }
 
     fn want(&mut self, id: &TargetId, command: u64, up: bool) {
+        let own = self.workers.get(id).filter(|_| up);
+        if let Some(process) = own.map(|slot| Arc::clone(&slot.wanted.borrow().process))
+            && let Some(slot) = self.take_released_at(&process)
+        {
+            self.take_over(id, slot, process);
+        }
         if let Some(slot) = self.workers.get(id) {
             slot.wanted.send_modify(|wanted| {
                 wanted.command = command;
@@ -128,6 +169,7 @@ impl Backend for Local {
     fn carry_out(&mut self, command: Command) -> Vec<Sighting> {
         match command {
             Command::Adopt { spec } => self.adopt(&spec),
+            Command::Rename { from, spec } => self.rename(&from, &spec),
             Command::Start {
                 id,
                 command,
@@ -135,9 +177,11 @@ impl Backend for Local {
             } => self.want(&id, command, true),
             Command::Stop { id, command, .. } => self.want(&id, command, false),
             Command::Release { id } => {
-                if let Some(slot) = self.workers.get_mut(&id) {
-                    slot.released = true;
-                }
+                self.workers.retain(|worker, slot| {
+                    slot.released |= *worker == id;
+                    // Nothing runs of it, or no longer than it takes to end: its worker ends with its slot.
+                    !slot.released || slot.wanted.borrow().up
+                });
             }
             Command::Toggle { .. } => {}
         }

@@ -19,6 +19,8 @@ use crate::time::unix_ms;
 /// What is wanted of one target's process.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
+    /// What it is called: another process of the same target, or the same under another name.
+    pub(super) id: TargetId,
     /// How to run it; a change counts from the next start.
     pub(super) process: Arc<Process>,
     /// Raised when the target comes back after it was released: its commands are counted anew.
@@ -39,6 +41,8 @@ pub(super) struct Worker {
     stop: CancellationToken,
     /// Life and command that were carried out last.
     done: (u64, u64),
+    /// What was told last.
+    told: Observed,
 }
 
 /// Why a process is no longer watched.
@@ -47,6 +51,8 @@ enum End {
     Failed(Failure),
     /// It was stopped on command.
     Stopped,
+    /// A start was asked for, of another program.
+    Replaced(Arc<Process>),
     /// The control plane is shutting down, or nobody is interested any more.
     Shutdown,
 }
@@ -68,6 +74,7 @@ impl Worker {
             wanted,
             stop,
             done: (0, 0),
+            told: Observed::default(),
         }
     }
 
@@ -81,23 +88,41 @@ impl Worker {
                 self.tell(0, 0, 0, None).await;
                 continue;
             }
-            match self.live(&wanted.process).await {
-                End::Failed(failure) => self.tell(1, 0, 0, Some(failure)).await,
-                End::Stopped => self.tell(0, 0, 0, None).await,
-                End::Shutdown => return,
+            let mut process = wanted.process;
+            loop {
+                match self.live(&process).await {
+                    End::Failed(failure) => self.tell(1, 0, 0, Some(failure)).await,
+                    End::Stopped => self.tell(0, 0, 0, None).await,
+                    End::Replaced(other) => {
+                        process = other;
+                        continue;
+                    }
+                    End::Shutdown => return,
+                }
+                break;
             }
         }
     }
 
-    /// The next command that is not yet carried out; `None` at shutdown. Takes it as carried out.
+    /// The next command that is not yet carried out; `None` at shutdown. Takes it as carried out. Tells what is seen anew
+    /// under a name that is new.
     async fn next_command(&mut self) -> Option<Wanted> {
-        let done = self.done;
-        let wanted = tokio::select! {
-            () = self.stop.cancelled() => return None,
-            wanted = self.wanted.wait_for(|wanted| (wanted.life, wanted.command) != done) => wanted.ok()?.clone(),
-        };
-        self.done = (wanted.life, wanted.command);
-        Some(wanted)
+        loop {
+            let (id, done) = (self.id.clone(), self.done);
+            let is_news = |wanted: &Wanted| (wanted.life, wanted.command) != done || wanted.id != id;
+            let wanted = tokio::select! {
+                () = self.stop.cancelled() => return None,
+                wanted = self.wanted.wait_for(is_news) => wanted.ok()?.clone(),
+            };
+            if (wanted.life, wanted.command) != done {
+                self.id.clone_from(&wanted.id);
+                self.done = (wanted.life, wanted.command);
+                return Some(wanted);
+            }
+            // Said first: if this is dropped while it waits, it begins anew.
+            self.say(wanted.id.clone(), self.told.clone()).await;
+            self.id = wanted.id;
+        }
     }
 
     /// One life of the process, from start to reaped.
@@ -146,6 +171,11 @@ impl Worker {
                     }
                 }
                 wanted = self.next_command() => match wanted {
+                    Some(wanted) if wanted.up && !process.runs_as(&wanted.process) => {
+                        self.tell(1, 0, 1, None).await;
+                        self.end(child, process).await;
+                        return End::Replaced(wanted.process);
+                    }
                     Some(wanted) if wanted.up => self.tell(1, u32::from(is_ready), 1, None).await,
                     Some(_) => {
                         self.tell(0, 0, 1, None).await;
@@ -230,7 +260,7 @@ impl Worker {
         }
     }
 
-    async fn tell(&self, replicas: u32, ready: u32, left: u32, failure: Option<Failure>) {
+    async fn tell(&mut self, replicas: u32, ready: u32, left: u32, failure: Option<Failure>) {
         let seen = Observed {
             command: self.done.1,
             replicas,
@@ -240,14 +270,13 @@ impl Worker {
             failure,
             set_by: None,
         };
+        self.told = seen.clone();
+        self.say(self.id.clone(), seen).await;
+    }
+
+    async fn say(&self, id: TargetId, seen: Observed) {
         // A fleet that is gone has nothing to be told.
-        let _ = self
-            .fleet
-            .observe(Sighting {
-                id: self.id.clone(),
-                seen,
-            })
-            .await;
+        let _ = self.fleet.observe(Sighting { id, seen }).await;
     }
 }
 

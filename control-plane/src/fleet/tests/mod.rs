@@ -5,6 +5,7 @@ mod contention;
 mod crowds;
 mod draining;
 mod others;
+mod renames;
 mod reporting;
 mod terms;
 mod twins;
