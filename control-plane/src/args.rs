@@ -99,6 +99,10 @@ pub struct ServeArgs {
         default_value = "10m"
     )]
     pub proxy_forget_after: Span,
+    /// File in which it is kept which proxies are known, so that after a restart nothing is put to sleep under one that has not
+    /// come back. With local and manual; in a cluster it is kept beside the Lease. Default: it is not kept.
+    #[arg(long, env = "HOLDFAST_STATE_FILE", value_name = "FILE")]
+    pub state_file: Option<PathBuf>,
     /// No target is put to sleep in the first two leases after a start. With kubernetes also how long a leader may go
     /// without renewing its lease, so the longest until another takes over.
     #[arg(

@@ -39,6 +39,7 @@ pub struct Metrics {
     pub(crate) status_writes_waiting: Gauge,
     /// Proxies that made room for others.
     pub proxies_evicted: Counter,
+    known_writes: Family<[(&'static str, &'static str); 1], Counter>,
     /// Polls answered.
     pub syncs: Counter,
     /// Reports taken in.
@@ -91,6 +92,7 @@ impl Metrics {
             status_writes: Family::default(),
             status_writes_waiting: Gauge::default(),
             proxies_evicted: Counter::default(),
+            known_writes: Family::default(),
             syncs: Counter::default(),
             reports: Counter::default(),
             reports_ignored: Counter::default(),
@@ -162,6 +164,11 @@ impl Metrics {
             "proxies_evicted",
             "Proxies that made room for others, because there were as many as may be",
             new.proxies_evicted.clone(),
+        );
+        registry.register(
+            "known_proxies_writes",
+            "Writes of which proxies are known, for the next control plane, by outcome",
+            new.known_writes.clone(),
         );
         registry.register("syncs", "Long polls answered", new.syncs.clone());
         registry.register("reports", "Reports taken in", new.reports.clone());
@@ -257,6 +264,12 @@ impl Metrics {
     pub(crate) fn status_written(&self, ok: bool) {
         let outcome = if ok { "ok" } else { "failed" };
         self.status_writes.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    /// A write of which proxies are known has ended.
+    pub(crate) fn known_written(&self, ok: bool) {
+        let outcome = if ok { "ok" } else { "failed" };
+        self.known_writes.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     /// An Event was written, or why not: `limited`, `fenced`, `failed`, or its target is `gone`.

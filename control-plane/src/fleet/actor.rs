@@ -39,6 +39,7 @@ pub fn new<B: Backend>(
     let (ends, ended) = mpsc::channel(2 * settings.limits.max + QUEUE);
     let view = watch::Sender::new(View::new(settings.instance.clone()));
     let notes = broadcast::Sender::new(NOTES);
+    let known = watch::Sender::new(0);
     let handle = FleetHandle {
         messages: sender,
         ends,
@@ -46,6 +47,7 @@ pub fn new<B: Backend>(
         notes_missed: metrics.notes_missed.clone(),
         view: view.subscribe(),
         polls: Arc::new(AtomicU64::new(1)),
+        known_changes: known.subscribe(),
     };
     let backend = mount(handle.clone());
     let actor = Actor {
@@ -54,6 +56,7 @@ pub fn new<B: Backend>(
         metrics,
         notes,
         view,
+        known,
         polls: BTreeMap::new(),
         backend,
         closing: None,
@@ -67,6 +70,8 @@ struct Actor<B> {
     metrics: Metrics,
     notes: broadcast::Sender<Note>,
     view: watch::Sender<View>,
+    /// Changes whenever other proxies are known.
+    known: watch::Sender<u64>,
     /// The open polls: at most one for each proxy, so they are bounded as proxies are.
     polls: BTreeMap<PollId, CancellationToken>,
     backend: B,
@@ -103,6 +108,9 @@ impl<B: Backend> Actor<B> {
                 () = timeout => self.fleet.handle_timeout(self.clock.now()),
             }
             self.carry_out();
+            let changes = self.fleet.known_changes();
+            self.known
+                .send_if_modified(|known| std::mem::replace(known, changes) != changes);
             if self.fleet.is_closed()
                 && let Some(reply) = self.closing.take()
             {
@@ -125,6 +133,11 @@ impl<B: Backend> Actor<B> {
                 }
                 answer(reply, outcome);
             }
+            Message::Remember(known, reply) => {
+                self.fleet.remember(&known, now);
+                answer(reply, ());
+            }
+            Message::Known(reply) => answer(reply, self.fleet.known()),
             Message::Wake(id, reply) => answer(reply, self.fleet.wake(&id, now)),
             Message::Sleep(id, reply) => answer(reply, self.fleet.sleep(&id, now)),
             Message::Toggle(id, reply) => {

@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::proxies::PollId;
-use super::{Configured, Note, PollRefusal, Reported, Status, WishRefusal};
+use super::{Configured, Known, Note, PollRefusal, Reported, Status, WishRefusal};
 use crate::backend::Sighting;
 use crate::view::View;
 
@@ -30,6 +30,10 @@ pub(super) enum Message {
         CancellationToken,
         oneshot::Sender<Result<(), PollRefusal>>,
     ),
+    /// Whom the control plane before this one knew; answered once it counts.
+    Remember(Known, oneshot::Sender<()>),
+    /// Whom another control plane would have to know.
+    Known(oneshot::Sender<Known>),
     /// A person's wish.
     Wake(TargetId, oneshot::Sender<Result<(), WishRefusal>>),
     /// A person's wish.
@@ -62,6 +66,7 @@ pub struct FleetHandle {
     pub(super) notes_missed: Counter,
     pub(super) view: watch::Receiver<View>,
     pub(super) polls: Arc<AtomicU64>,
+    pub(super) known_changes: watch::Receiver<u64>,
 }
 
 impl FleetHandle {
@@ -86,6 +91,22 @@ impl FleetHandle {
             .send(Message::Configure(targets))
             .await
             .map_err(|_| Gone)
+    }
+
+    /// Tells whom the control plane before this one knew: they block sleeps until they are heard or forgotten. To be called
+    /// before anybody is answered; see [`super::known::recall`].
+    pub async fn remember(&self, known: Known) -> Result<(), Gone> {
+        self.ask(|reply| Message::Remember(known, reply)).await
+    }
+
+    /// Whom another control plane would have to know.
+    pub async fn known(&self) -> Result<Known, Gone> {
+        self.ask(Message::Known).await
+    }
+
+    /// Another number whenever [`Self::known`] says something else.
+    pub fn known_changes(&self) -> watch::Receiver<u64> {
+        self.known_changes.clone()
     }
 
     /// Tells what the backend saw.

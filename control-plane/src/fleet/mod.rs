@@ -11,6 +11,7 @@ mod effects;
 mod entry;
 mod handle;
 mod index;
+pub mod known;
 mod notes;
 pub mod proxies;
 mod renames;
@@ -36,6 +37,7 @@ use thiserror::Error;
 pub use configure::Configured;
 pub use effects::{Effect, Note};
 pub use handle::{FleetHandle, Gone, Notes, PollGuard};
+pub use known::Known;
 pub use report::Reported;
 pub use status::{Condition, ProxyStatus, Status, TargetStatus};
 pub use unreached::{Missed, UnreachedBy};
@@ -179,6 +181,22 @@ impl Fleet {
             self.note(Note::Live(key.clone()));
         }
         self.follow_standing(before, affected, now);
+    }
+
+    /// Takes in whom the control plane before this one knew. Until they are heard or forgotten they are silent.
+    pub fn remember(&mut self, known: &Known, now: Time) {
+        self.proxies.remember(known, now);
+        self.tick_all(now);
+    }
+
+    /// Whom another control plane would have to know.
+    pub fn known(&self) -> Known {
+        self.proxies.known()
+    }
+
+    /// Another number whenever [`Self::known`] says something else.
+    pub fn known_changes(&self) -> u64 {
+        self.proxies.changes()
     }
 
     /// A poll has been answered, or its connection is gone.

@@ -13,7 +13,7 @@ pub use state::{
     Use,
 };
 
-use super::Missed;
+use super::{Known, Missed};
 use crate::life::Quorum;
 use crate::time::Time;
 use others::Others;
@@ -32,6 +32,8 @@ pub struct Proxies {
     applied: BTreeMap<u64, usize>,
     /// Held and in flight, of every target that has any.
     totals: BTreeMap<TargetId, (u64, u64)>,
+    /// Raised whenever somebody comes or goes.
+    changes: u64,
     /// Nobody lapses before it. Made exact by [`Self::lapse`]; a word in between only puts a lapse off.
     next_lapse: Option<Time>,
 }
@@ -55,6 +57,7 @@ impl Proxies {
             silent: 0,
             applied: BTreeMap::new(),
             totals: BTreeMap::new(),
+            changes: 0,
             next_lapse: None,
         }
     }
@@ -74,23 +77,53 @@ impl Proxies {
         self.others.count()
     }
 
+    /// Takes in whom another control plane knew: silent, and last heard of now, for nobody knows when. They are taken for
+    /// real, so that made-up ones make room first.
+    pub fn remember(&mut self, known: &Known, now: Time) {
+        self.others.add(known.others, now);
+        for key in &known.proxies {
+            if self.all.contains_key(key) {
+                continue;
+            }
+            if self.all.len() >= self.limits.max {
+                self.others.add(1, now);
+                continue;
+            }
+            let state = ProxyState {
+                silent: true,
+                proven: true,
+                ..ProxyState::new(0, now)
+            };
+            self.all.insert(key.clone(), state);
+            self.silent += 1;
+            *self.applied.entry(0).or_default() += 1;
+        }
+        self.changes += 1;
+        self.lapses_at(now + self.limits.forget_after());
+    }
+
+    /// Whom another control plane would have to know.
+    pub fn known(&self) -> Known {
+        Known {
+            proxies: self.all.keys().cloned().collect(),
+            others: self.others.count(),
+        }
+    }
+
+    /// Another number whenever [`Self::known`] says something else.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// A word of a proxy, whose relay has this term: it is live. [`ProxyState::judge`] has been asked.
     pub fn hear(&mut self, key: &ProxyKey, term: u64, now: Time) -> Result<Heard, TooMany> {
         let known = self.all.contains_key(key);
         let evicted = if known { None } else { self.make_room(key, now)? };
-        let state = self.all.entry(key.clone()).or_insert_with(|| ProxyState {
-            term,
-            reported: None,
-            proven: false,
-            poll: None,
-            last_word: now,
-            silent: false,
-            applied: 0,
-            usage: BTreeMap::new(),
-            unreached: Vec::new(),
-        });
+        let new = || ProxyState::new(term, now);
+        let state = self.all.entry(key.clone()).or_insert_with(new);
         let mut fresh = !known;
         if fresh {
+            self.changes += 1;
             *self.applied.entry(0).or_default() += 1;
         }
         if std::mem::take(&mut state.silent) {
@@ -163,6 +196,7 @@ impl Proxies {
     /// Signs a proxy off.
     pub fn remove(&mut self, key: &ProxyKey) -> Option<ProxyState> {
         let state = self.all.remove(key)?;
+        self.changes += 1;
         uncount(&mut self.applied, state.applied);
         self.silent -= usize::from(state.silent);
         for (id, one) in &state.usage {
@@ -237,6 +271,7 @@ impl Proxies {
             }
         }
         let others = self.others.lapse(now);
+        self.changes += u64::from(others > 0);
         lapses.extend((others > 0).then_some(Lapse::Others(others)));
         self.next_lapse = self.first_lapse();
         lapses

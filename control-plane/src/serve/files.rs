@@ -9,12 +9,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use super::state::StateFile;
 use super::{Stage, answer, signalled};
 use crate::backend::Backend;
 use crate::backend::local::{Delays, Local};
 use crate::backend::manual::Manual;
 use crate::config::{ScaleTarget, TargetsFile, watch};
-use crate::fleet::{FleetHandle, actor};
+use crate::fleet::{FleetHandle, actor, known};
 use crate::view::View;
 
 /// How long the proxies have to confirm that they hold, before what they would pass into is stopped.
@@ -26,6 +27,7 @@ pub(super) async fn run(
     file: TargetsFile,
     specs: Vec<ScaleTarget>,
     delays: Option<Delays>,
+    state: Option<StateFile>,
 ) -> anyhow::Result<()> {
     let (settings, clock, metrics) = (
         stage.blueprint.fleet_settings(),
@@ -39,6 +41,7 @@ pub(super) async fn run(
         fleet,
         file,
         specs,
+        state,
         end: end.clone(),
     };
     match delays {
@@ -59,6 +62,7 @@ struct Running {
     fleet: FleetHandle,
     file: TargetsFile,
     specs: Vec<ScaleTarget>,
+    state: Option<StateFile>,
     end: CancellationToken,
 }
 
@@ -71,10 +75,20 @@ async fn operate<B: Backend>(
         fleet,
         file,
         specs,
+        state,
         end,
     } = running;
     let stop = app.stop.clone();
     let mut actor = tokio::spawn(actor);
+    let keeping = CancellationToken::new();
+    let keeper = match state {
+        Some(state) => {
+            known::recall(&state, &fleet).await?;
+            let keeper = known::keep(state, fleet.clone(), app.metrics.clone(), keeping.clone());
+            Some(tokio::spawn(keeper))
+        }
+        None => None,
+    };
     fleet
         .configure(specs.iter().cloned().map(Into::into).collect())
         .await?;
@@ -102,6 +116,12 @@ async fn operate<B: Backend>(
         && let Err(e) = server.await
     {
         error!("the server failed: {e}");
+    }
+    keeping.cancel();
+    if let Some(keeper) = keeper
+        && let Err(e) = keeper.await
+    {
+        error!("which proxies are known is not kept: {e}");
     }
     end.cancel();
     let backend = actor.await.context("the fleet failed")?;

@@ -3,6 +3,7 @@
 mod files;
 pub(crate) mod open_files;
 mod secrets;
+mod state;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{ErrorKind, Write};
@@ -32,6 +33,7 @@ use crate::logs;
 use crate::metrics::Metrics;
 use crate::time::Clock;
 use secrets::Secrets;
+use state::StateFile;
 
 /// Two estimates of an arrival that are closer than this are the same one: network and scheduling move them.
 const ARRIVAL_JITTER: Duration = Duration::from_millis(100);
@@ -174,6 +176,7 @@ async fn serve(args: ServeArgs, metrics: Metrics) -> anyhow::Result<()> {
         server,
         heartbeat,
         proxy_forget_after,
+        state_file,
         lease_duration,
         retry_initial,
         retry_max,
@@ -239,13 +242,17 @@ async fn serve(args: ServeArgs, metrics: Metrics) -> anyhow::Result<()> {
             let file = TargetsFile { path, needs };
             let specs = file.read()?;
             let delays = (backend == BackendKind::Local).then_some(test_delay.local);
-            files::run(stage(delays.is_some()).await?, file, specs, delays).await
+            let state = state_file.map(StateFile::new);
+            files::run(stage(delays.is_some()).await?, file, specs, delays, state).await
         }
         (Some(_), None) => bail!("--targets is required by the local and the manual backend"),
         (None, Some(_)) => {
             bail!(
                 "--targets is for local and manual: with --backend kubernetes targets are ScaleTarget resources"
             )
+        }
+        (None, None) if state_file.is_some() => {
+            bail!("--state-file is for local and manual: with --backend kubernetes it is kept in the cluster")
         }
         (None, None) if lease_duration.get() < SHORTEST_LEASE => {
             bail!("--lease-duration is too short to elect a leader by: write 100ms or more")

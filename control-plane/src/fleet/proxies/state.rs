@@ -112,6 +112,21 @@ pub enum Misfit {
 }
 
 impl ProxyState {
+    /// Of a proxy that has just been heard of first.
+    pub(super) fn new(term: u64, now: Time) -> Self {
+        Self {
+            term,
+            reported: None,
+            proven: false,
+            poll: None,
+            last_word: now,
+            silent: false,
+            applied: 0,
+            usage: BTreeMap::new(),
+            unreached: Vec::new(),
+        }
+    }
+
     /// Whether a relay of `term` may speak. The order of terms binds only as long as somebody speaks: after a silence
     /// whoever comes is heard, so that a term that nobody has cannot silence a proxy for good.
     pub fn judge(&self, term: u64) -> Result<(), Misfit> {

@@ -4,6 +4,7 @@ mod beginning;
 mod contention;
 mod crowds;
 mod draining;
+mod known;
 mod others;
 mod renames;
 mod reporting;
