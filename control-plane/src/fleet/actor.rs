@@ -87,6 +87,7 @@ impl<B: Backend> Actor<B> {
         stop: CancellationToken,
     ) -> B {
         loop {
+            self.take_time();
             let deadline = self.fleet.poll_timeout().map(|at| self.clock.instant(at));
             let timeout = async {
                 match deadline {
@@ -105,7 +106,8 @@ impl<B: Backend> Actor<B> {
                     Some(message) => self.take(message),
                     None => return self.backend,
                 },
-                () = timeout => self.fleet.handle_timeout(self.clock.now()),
+                // What is due is done at the next turn.
+                () = timeout => {}
             }
             self.carry_out();
             let changes = self.fleet.known_changes();
@@ -116,6 +118,16 @@ impl<B: Backend> Actor<B> {
             {
                 answer(reply, ());
             }
+        }
+    }
+
+    /// Time comes before whatever waits in the queue, or nothing would become due while that is never empty. It takes no more
+    /// than its turn: once it is dealt with, the next deadline is later than now.
+    fn take_time(&mut self) {
+        let now = self.clock.now();
+        if self.fleet.poll_timeout().is_some_and(|at| at <= now) {
+            self.fleet.handle_timeout(now);
+            self.carry_out();
         }
     }
 

@@ -1,5 +1,7 @@
 //! The fleet against simulated Envoys that know the truth: what each of them really lets pass.
 
+mod action;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -7,6 +9,8 @@ use proptest::prelude::*;
 use protocol::{Incarnation, Proxy, Report, Reporter, Revision, State, Usage};
 
 use super::Reported;
+use action::{Action, action};
+
 use super::proxies::PollId;
 use super::world::{World, id, mk_proxy, mk_report};
 use crate::backend::Command;
@@ -48,31 +52,6 @@ proptest! {
         play.act(&Action::Sync(0))?;
         prop_assert_eq!(play.envoys[0].state(), State::Ready, "must be woken by one request");
     }
-}
-
-#[derive(Clone, Debug)]
-enum Action {
-    Arrive(usize),
-    Finish(usize),
-    Abandon(usize),
-    Sync(usize),
-    Report(usize),
-    /// Says nothing for a while, but goes on letting pass what it believes may pass.
-    Mute(usize),
-    Leave(usize),
-    /// Somebody asks in the name of a proxy that there is not, and perhaps reports too.
-    MakeUp(bool),
-    /// The backend carries out what it was told.
-    Carry,
-    /// The workload dies.
-    Die,
-    /// Another manager sets the replicas.
-    Others(u32),
-    Wait(u64),
-    AskSleep,
-    AskWake,
-    /// Its document gets the other of two names.
-    Rename,
 }
 
 /// One Envoy, with what it really does.
@@ -387,26 +366,4 @@ impl Play {
         }
         Ok(())
     }
-}
-
-fn action() -> impl Strategy<Value = Action> {
-    let envoy = || 0usize..2;
-    prop_oneof![
-        3 => envoy().prop_map(Action::Arrive),
-        4 => envoy().prop_map(Action::Finish),
-        2 => envoy().prop_map(Action::Abandon),
-        8 => envoy().prop_map(Action::Sync),
-        8 => envoy().prop_map(Action::Report),
-        1 => envoy().prop_map(Action::Mute),
-        1 => envoy().prop_map(Action::Leave),
-        2 => any::<bool>().prop_map(Action::MakeUp),
-        6 => Just(Action::Carry),
-        1 => Just(Action::Die),
-        2 => (0u32..4).prop_map(Action::Others),
-        4 => (0u64..12_000).prop_map(Action::Wait),
-        1 => Just(Action::Wait(700_000)),
-        2 => Just(Action::AskSleep),
-        1 => Just(Action::AskWake),
-        1 => Just(Action::Rename),
-    ]
 }

@@ -9,6 +9,7 @@ mod others;
 mod renames;
 mod reporting;
 mod terms;
+mod turns;
 mod twins;
 mod unreached;
 mod waking;
