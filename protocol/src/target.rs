@@ -23,6 +23,11 @@ pub struct Target {
     /// epoch says nothing about the next, even if it never saw the states in between.
     #[serde(default)]
     pub epoch: u64,
+    /// True while it is in the readiness in which this control plane found it when it first saw it: it has not been away
+    /// since. Only of such a target may a proxy that knows it as ready from another control plane believe that it has been
+    /// up all along. Absent: it has been away, or the control plane is older and does not say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub found: bool,
     /// Ready endpoints, for the pace of the release.
     #[serde(default)]
     pub ready_endpoints: u32,
@@ -41,6 +46,14 @@ pub struct Target {
     /// Requests that are not use.
     #[serde(default)]
     pub ignore: Ignore,
+}
+
+impl Target {
+    /// True if it is found by the same hosts and clusters as `other`, and by any at all.
+    pub fn has_same_keys(&self, other: &Self) -> bool {
+        let any = !self.hosts.is_empty() || !self.clusters.is_empty();
+        any && self.hosts == other.hosts && self.clusters == other.clusters
+    }
 }
 
 /// The life of a target as a proxy sees it (`stopping` is published as `asleep`: both hold).

@@ -89,6 +89,16 @@ fn each_state() {
 }
 
 #[test]
+fn a_target_that_was_found_ready() {
+    let found = Target {
+        epoch: 1,
+        found: true,
+        ..mk_target("shop/web", State::Ready)
+    };
+    check("target-found", &found);
+}
+
+#[test]
 fn report_of_an_idle_proxy() {
     check("report-empty", &mk_report([]));
 }
@@ -282,6 +292,7 @@ fn mk_target(id: &str, state: State) -> Target {
         reason_class: failed.then(|| "crash".to_owned()),
         retry_after_ms: failed.then_some(2_000),
         epoch: 4,
+        found: false,
         ready_endpoints: u32::from(matches!(state, State::Ready | State::Draining)),
         hosts: vec!["*.web.example.com".to_owned(), "web.example.com".to_owned()],
         clusters: vec!["outbound|80|*|web.shop.svc.cluster.local".to_owned()],

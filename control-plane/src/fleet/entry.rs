@@ -131,6 +131,7 @@ impl Entry {
             reason_class,
             retry_after_ms,
             epoch,
+            found,
             ready_endpoints,
             hosts,
             clusters,
@@ -146,6 +147,7 @@ impl Entry {
             && reason_class.as_deref() == class
             && *retry_after_ms == retry
             && *epoch == life.epoch
+            && *found == life.is_as_found()
             && *ready_endpoints == endpoints(life)
             && keys.hosts.iter().map(|key| key.as_str()).eq(hosts)
             && keys.clusters.iter().map(|key| key.as_str()).eq(clusters)
@@ -186,6 +188,7 @@ fn wire(spec: &ScaleTarget, keys: &MatchKeys, life: &Life) -> Target {
         reason_class: class.map(str::to_owned),
         retry_after_ms,
         epoch: life.epoch,
+        found: life.is_as_found(),
         ready_endpoints: endpoints(life),
         hosts: keys.hosts.iter().map(|key| key.as_str().to_owned()).collect(),
         clusters: keys.clusters.iter().map(|key| key.as_str().to_owned()).collect(),

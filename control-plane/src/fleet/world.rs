@@ -293,6 +293,7 @@ pub(crate) fn mk_wire_target(id: &str) -> Target {
         reason_class: None,
         retry_after_ms: None,
         epoch: 0,
+        found: false,
         ready_endpoints: 0,
         hosts: Vec::new(),
         clusters: Vec::new(),

@@ -31,6 +31,7 @@ impl Life {
             attempts: u32::from(matches!(phase, Phase::Failed { .. })),
             up_since: up.then_some(facts.now),
             epoch: u64::from(up),
+            found_up: up,
             phase,
             seen,
             ..life

@@ -45,6 +45,8 @@ pub struct Life {
     pub up_since: Option<Time>,
     /// Raised each time it enters ready from anything but draining.
     pub epoch: u64,
+    /// It was ready when it was first seen, and has not entered ready since but from draining.
+    pub found_up: bool,
     /// Counts the commands given to the backend.
     pub command: u64,
     /// What the backend last saw.
@@ -70,6 +72,7 @@ impl Life {
             away_since: now,
             up_since: None,
             epoch: 0,
+            found_up: false,
             command: 0,
             seen: Observed::default(),
             attempts: 0,
@@ -78,6 +81,11 @@ impl Life {
             wake_asked: false,
             retiring: false,
         }
+    }
+
+    /// True while it is in the readiness that it was found in.
+    pub fn is_as_found(&self) -> bool {
+        self.found_up && matches!(self.phase, Phase::Ready | Phase::Draining { .. })
     }
 
     /// True once the backend has carried out the last command.

@@ -261,6 +261,7 @@ impl Turn<'_> {
 
     fn enter_ready(&mut self, why: Why) {
         self.life.epoch += 1;
+        self.life.found_up = false;
         self.life.up_since = Some(self.facts.now);
         self.enter(Phase::Ready, why);
     }

@@ -127,9 +127,7 @@ impl Entry {
     /// Takes in a newer record of the same target. The match keys are the table's business.
     pub(super) fn update(&mut self, now: Time, me: GateId, record: &SlotRecord, target: Target, lost: bool) {
         if target.epoch != self.target.epoch {
-            self.forget_checks();
-            // It has been away in between, seen or not: it serves anew.
-            self.stance = Stance::Hold;
+            self.serve_anew();
         }
         self.trusted = record.trusted.or(self.trusted);
         self.target = target;
@@ -176,6 +174,12 @@ impl Entry {
         for route in &mut self.routes {
             route.waits = false;
         }
+    }
+
+    /// It has been away in between, seen or not, or another workload may be behind its keys: what was confirmed says nothing.
+    pub(super) fn serve_anew(&mut self) {
+        self.forget_checks();
+        self.stance = Stance::Hold;
     }
 
     fn forget_checks(&mut self) {

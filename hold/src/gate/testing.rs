@@ -17,6 +17,7 @@ pub(crate) fn mk_target(id: &str) -> Target {
         reason_class: None,
         retry_after_ms: None,
         epoch: 0,
+        found: false,
         ready_endpoints: 0,
         hosts: Vec::new(),
         clusters: vec![id.to_owned()],

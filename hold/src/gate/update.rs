@@ -89,9 +89,14 @@ impl Gate {
             return self.retire(slot);
         };
         if let Some(ix) = self.at(slot)
-            && self.entry(ix).is_some_and(|entry| entry.target.id != target.id)
+            && let Some(entry) = self.entry_mut(ix)
+            && entry.target.id != target.id
         {
-            self.retire(slot);
+            if entry.target.has_same_keys(&target) {
+                entry.serve_anew();
+            } else {
+                self.retire(slot);
+            }
         }
         let ix = match self.at(slot) {
             Some(ix) => ix,
@@ -183,5 +188,125 @@ impl Gate {
         for ix in self.waiting.iter().map(|(_, ix)| ix).collect::<Vec<_>>() {
             self.queue(TargetIx(ix));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::{State, Target, TargetId};
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+    use crate::gate::testing::mk_target;
+    use crate::gate::{Found, Request, Ticket, Verdict};
+    use crate::{Config, GateId, Member, StreamId};
+
+    #[test]
+    fn what_is_held_and_in_flight_stays_so_under_another_name() {
+        let mut gate = mk_gate();
+        apply(&mut gate, 1, mk_named("a", State::Ready));
+        let Found::Target(ix) = gate.find_cluster(b"web") else {
+            panic!("must be found")
+        };
+        let passed = gate.pass(ix, b"web");
+        assert_eq!(passed, Some(Ticket::Passed(ix)), "must pass: it is trusted");
+        apply(&mut gate, 2, mk_named("a", State::Asleep));
+        let request = Request {
+            cluster: b"web",
+            authority: b"a",
+            ..Request::default()
+        };
+        let verdict = gate.arrive(Time::ZERO, StreamId(1), Some(ix), &request);
+        let Verdict::Hold(claim) = verdict else {
+            panic!("must be held: {verdict:?}")
+        };
+        gate.hold(Time::ZERO, StreamId(1), claim).unwrap();
+
+        apply(&mut gate, 3, mk_named("b", State::Asleep));
+        assert_eq!(
+            gate.poll_command(Time::ZERO),
+            None,
+            "must not be let go to what sleeps"
+        );
+        let entries = gate.row(Time::ZERO).entries;
+        let used: Vec<_> = entries.iter().map(|one| (one.held, one.in_flight)).collect();
+        assert_eq!(used, [(1, 1)], "must be known as its use");
+
+        let elsewhere = Target {
+            clusters: vec!["elsewhere".to_owned()],
+            ..mk_named("c", State::Asleep)
+        };
+        apply(&mut gate, 4, elsewhere);
+        let entries = gate.row(Time::ZERO).entries;
+        assert!(
+            entries.is_empty(),
+            "must not be taken for the use of what has other keys"
+        );
+    }
+
+    #[test]
+    fn what_was_confirmed_of_one_name_says_nothing_of_another() {
+        let mut gate = mk_gate();
+        apply(&mut gate, 1, mk_named("a", State::Ready));
+        let Found::Target(ix) = gate.find_cluster(b"web") else {
+            panic!("must be found")
+        };
+        assert!(gate.pass(ix, b"web").is_some(), "must pass: it is trusted");
+        let head = mk_head(2);
+        let record = SlotRecord {
+            target: Some(mk_named("b", State::Ready)),
+            ..SlotRecord::default()
+        };
+        let slots = vec![(Slot(0), record)];
+        let full = false;
+        gate.apply(Time::ZERO, Update { head, full, slots });
+        assert!(gate.pass(ix, b"web").is_none(), "must be confirmed first");
+    }
+
+    fn mk_gate() -> Gate {
+        let me = Member {
+            id: GateId(1),
+            nonce: 1,
+            gate: true,
+        };
+        let config = Config::parse(br#"{"control_plane":{"cluster":"cp"}}"#).unwrap();
+        Gate::new(config, me, Time::ZERO)
+    }
+
+    fn mk_named(id: &str, state: State) -> Target {
+        Target {
+            id: TargetId::new(id),
+            state,
+            epoch: 1,
+            ..mk_target("web")
+        }
+    }
+
+    fn mk_head(version: u64) -> Head {
+        Head {
+            version,
+            known: true,
+            slots: 1,
+            ..Head::default()
+        }
+    }
+
+    fn apply(gate: &mut Gate, version: u64, target: Target) {
+        let record = SlotRecord {
+            trusted: (target.state == State::Ready).then_some(1),
+            target: Some(target),
+            ..SlotRecord::default()
+        };
+        let head = mk_head(version);
+        let slots = vec![(Slot(0), record)];
+        gate.apply(
+            Time::ZERO,
+            Update {
+                head,
+                full: false,
+                slots,
+            },
+        );
     }
 }

@@ -90,7 +90,8 @@ fields! {
     RowEntry { slot, held, in_flight, idle_ms, proven }
     Revision { instance, n }
     Target {
-        id, state, reason, reason_class, retry_after_ms, epoch, ready_endpoints, hosts, clusters, hold, release, confirm, ignore
+        id, state, reason, reason_class, retry_after_ms, epoch, found, ready_endpoints, hosts, clusters, hold, release, confirm,
+        ignore
     }
     Hold { timeout_ms, max_requests, max_bytes, unknown_body, on_control_plane_loss }
     Release { concurrency_per_endpoint }

@@ -1,8 +1,13 @@
 //! The targets as they stand in shared data: which slot each has, what changed, what every gate has applied.
 
+mod renames;
+mod view;
+
 use std::collections::VecDeque;
 
 use protocol::{Revision, State, SyncResponse, Target, TargetId};
+
+use view::View;
 
 use crate::maps::FixedMap;
 use crate::relay::rows::Rows;
@@ -11,21 +16,6 @@ use crate::{Head, Slot, SlotRecord};
 
 /// Most publications that are remembered for the gates' answers.
 const PUBLISHED: usize = 4_096;
-
-/// A control plane counts epochs anew. In this one is what it found ready and what has not been away since; and what was
-/// ready before that cannot have been put to sleep in between, for this proxy would have been asked.
-const EPOCH_FOUND: u64 = 1;
-
-/// Which answer of a control plane something stands in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum View {
-    /// The first that this Envoy has.
-    First,
-    /// The first of another life of the control plane.
-    Successor,
-    /// Any other.
-    Next,
-}
 
 #[derive(Debug, Default)]
 pub(super) struct Catalogue {
@@ -124,8 +114,10 @@ impl Catalogue {
                 .filter(|(_, slot)| stays.get(slot.0 as usize) != Some(&true))
                 .map(|(id, _)| id.clone())
                 .collect();
+            self.follow_renames(&gone, &targets);
             gone.iter().for_each(|id| self.remove(id));
         }
+        self.follow_renames(&removed, &targets);
         removed.iter().for_each(|id| self.remove(id));
         let successor = self
             .instance
@@ -172,7 +164,12 @@ impl Catalogue {
         let resized = old
             .is_none_or(|old| old.ready_endpoints != target.ready_endpoints || old.release != target.release);
         self.ready -= usize::from(place.is_ready());
+        let renamed = old.is_some_and(|old| old.id != target.id);
         let mut record = std::mem::take(&mut place.record);
+        if renamed {
+            // The same keys, but whether the same workload is behind them is not known.
+            (record.trusted, record.proven, record.prober) = (None, None, None);
+        }
         if resized || target.state != State::Ready {
             // Split anew, by the gates that still hold something.
             record.shares.clear();
@@ -183,12 +180,8 @@ impl Catalogue {
         let was_ready = record
             .target
             .as_ref()
-            .is_some_and(|old| old.state == State::Ready);
-        let trusts = match view {
-            View::First => true,
-            View::Successor => was_ready && target.epoch == EPOCH_FOUND,
-            View::Next => false,
-        };
+            .is_some_and(|old| old.state == State::Ready && !renamed);
+        let trusts = view.trusts(was_ready, &target);
         if trusts && target.state == State::Ready {
             record.trusted = Some(target.epoch);
         } else if !matches!(target.state, State::Ready | State::Draining) {

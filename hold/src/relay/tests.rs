@@ -144,6 +144,17 @@ impl Scenario {
         self.now += HEARTBEAT;
     }
 
+    fn slot(&self, id: &str) -> Slot {
+        let mut all = self.slots.iter();
+        let is = |record: &SlotRecord| {
+            record
+                .target
+                .as_ref()
+                .is_some_and(|target| target.id.as_str() == id)
+        };
+        all.find(|(_, record)| is(record)).unwrap().0
+    }
+
     fn record(&self, id: &str) -> &SlotRecord {
         let is = |record: &SlotRecord| {
             record
@@ -541,30 +552,63 @@ fn what_was_ready_needs_no_confirm_when_another_control_plane_takes_over() {
         epoch,
         ..target("a", state)
     };
+    let found = |found, epoch| Target {
+        found,
+        epoch,
+        ..target("a", State::Ready)
+    };
     let cases = [
-        (State::Ready, 1, true, "must go on passing"),
-        (State::Ready, 2, false, "it has been away since"),
-        (State::Asleep, 1, false, "it has come up since"),
+        (State::Ready, true, true, "must go on passing"),
+        (
+            State::Ready,
+            false,
+            false,
+            "somebody may have set zero, and it came up since, in the first epoch of the successor",
+        ),
+        (State::Asleep, true, false, "it has come up since"),
         (
             State::Draining,
-            1,
+            true,
             false,
             "the drain may have been carried out and it may have come up since",
         ),
     ];
-    for (before, after, trusted, why) in cases {
+    for (before, as_found, trusted, why) in cases {
         let mut s = Scenario::new();
         s.snapshot(1, vec![]);
         s.snapshot(2, vec![epoch(7, before)]);
-        s.snapshot_of("successor", 1, vec![epoch(after, State::Ready)]);
-        assert_eq!(s.record("a").trusted, trusted.then_some(after), "{why}");
-        s.snapshot_of("successor", 2, vec![epoch(after + 1, State::Ready)]);
+        s.snapshot_of("successor", 1, vec![found(as_found, 1)]);
+        assert_eq!(s.record("a").trusted, trusted.then_some(1), "{why}");
+        s.snapshot_of("successor", 2, vec![found(false, 2)]);
         assert_ne!(
             s.record("a").trusted,
-            Some(after + 1),
+            Some(2),
             "must be confirmed when it comes up again"
         );
     }
+}
+
+#[test]
+fn what_goes_on_under_another_name_keeps_its_place_and_is_confirmed_anew() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Ready), target("b", State::Asleep)]);
+    let slot = s.slot("a");
+    assert_eq!(s.record("a").trusted, Some(1), "must be trusted at first");
+    let renamed = Target {
+        clusters: vec!["a".to_owned()],
+        ..target("z", State::Ready)
+    };
+    s.snapshot(2, vec![renamed, target("b", State::Asleep)]);
+    assert_eq!(s.slot("z"), slot, "must keep its place: its requests are in it");
+    assert_eq!(s.record("z").trusted, None, "must be confirmed anew");
+    s.snapshot(3, vec![target("y", State::Asleep), target("b", State::Asleep)]);
+    let of_z = s.slots.iter().filter(|(_, record)| {
+        record
+            .target
+            .as_ref()
+            .is_some_and(|target| target.id.as_str() == "z")
+    });
+    assert_eq!(of_z.count(), 0, "must be gone: others have other keys");
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn revision(reader: &mut Reader<'_>) -> Result<Revision, Error> {
 pub(super) fn target(reader: &mut Reader<'_>) -> Result<Target, Error> {
     let (mut id, mut state, mut hold, mut release, mut confirm) = (None, None, None, None, None);
     let (mut reason, mut reason_class, mut retry_after_ms) = (None, None, None);
-    let (mut epoch, mut ready_endpoints) = (0, 0);
+    let (mut epoch, mut found, mut ready_endpoints) = (0, false, 0);
     let (mut hosts, mut clusters) = (Vec::new(), Vec::new());
     let mut ignore = Ignore::default();
     reader.object(&mut |reader, name| {
@@ -75,6 +75,7 @@ pub(super) fn target(reader: &mut Reader<'_>) -> Result<Target, Error> {
             "retry_after_ms" if !reader.null() => retry_after_ms = Some(reader.u64()?),
             "reason" | "reason_class" | "retry_after_ms" => {}
             "epoch" => epoch = reader.u64()?,
+            "found" => found = reader.bool()?,
             "ready_endpoints" => ready_endpoints = reader.u32()?,
             "hosts" => hosts = reader.strings()?,
             "clusters" => clusters = reader.strings()?,
@@ -93,6 +94,7 @@ pub(super) fn target(reader: &mut Reader<'_>) -> Result<Target, Error> {
         reason_class,
         retry_after_ms,
         epoch,
+        found,
         ready_endpoints,
         hosts,
         clusters,

@@ -21,6 +21,36 @@ fn what_is_found_begins_where_it_is() {
 }
 
 #[test]
+fn what_is_found_up_is_as_found_until_it_has_been_away() {
+    let found = Life::found(seen(0, 1, 1, 1), &mk_facts(100));
+    assert!(found.is_as_found(), "must say so");
+    let asked = step(&found, Event::Sleep, &mk_facts(200)).life;
+    assert_eq!(asked.phase.name(), "draining");
+    assert!(asked.is_as_found(), "nothing has been stopped yet");
+    let kept = step(&asked, Event::Wake, &mk_facts(201)).life;
+    assert!(kept.is_as_found(), "must have been up all along");
+    let lost = step(&kept, Event::Observed(seen(0, 1, 0, 1)), &mk_facts(202)).life;
+    assert!(!lost.is_as_found(), "must not say it of what is not up");
+    let back = step(
+        &lost,
+        Event::Observed(seen(lost.command, 1, 1, 1)),
+        &mk_facts(203),
+    )
+    .life;
+    assert_eq!(back.phase, Phase::Ready);
+    assert!(!back.is_as_found(), "must not say it of what has been away");
+
+    let slept = Life::found(seen(0, 0, 0, 0), &mk_facts(100));
+    let woken = step(&slept, Event::Wake, &mk_facts(101)).life;
+    let first = step(&woken, Event::Observed(seen(1, 1, 1, 1)), &mk_facts(102)).life;
+    assert_eq!(
+        (first.epoch, first.is_as_found()),
+        (1, false),
+        "must tell the first epoch from what was found"
+    );
+}
+
+#[test]
 fn what_is_found_failed_begins_failed_with_the_first_wait() {
     let broken = |ready| Observed {
         failure: Some(Failure::new(FailureClass::Image, "no image")),

@@ -1,0 +1,28 @@
+//! Targets that go on under another name, as far as keys tell.
+
+use protocol::{Target, TargetId};
+
+use super::Catalogue;
+
+/// Most targets of one revision that are looked at for a new name. A person renames one, a release some; beyond it they are gone
+/// and new.
+const RENAMES: usize = 64;
+
+impl Catalogue {
+    /// Gives each new target the place of one that goes in the same revision and has the same keys: to the gates its requests
+    /// stay what they are, held or in flight.
+    pub(super) fn follow_renames(&mut self, gone: &[TargetId], targets: &[Target]) {
+        let Some(gone) = gone.get(..gone.len().min(RENAMES)) else {
+            return;
+        };
+        for target in targets {
+            if gone.is_empty() || self.by_id.contains_key(&target.id) {
+                continue;
+            }
+            let has_keys = |id: &&TargetId| self.find(id).is_some_and(|old| old.has_same_keys(target));
+            if let Some(slot) = gone.iter().find(has_keys).and_then(|id| self.by_id.remove(id)) {
+                self.by_id.insert(target.id.clone(), slot);
+            }
+        }
+    }
+}
