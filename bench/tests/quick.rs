@@ -2,6 +2,7 @@
 
 use bench::{Name, Report, Size};
 use clap::ValueEnum as _;
+use e2e::skip::skip;
 
 /// What it found; nothing, and said so, where it cannot run.
 async fn check(name: Name) -> Option<Report> {
@@ -26,13 +27,8 @@ async fn check(name: Name) -> Option<Report> {
 fn has_h2load() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|dir| dir.join("h2load").is_file());
-    let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
-    assert!(
-        found || !in_ci,
-        "no h2load on PATH: apt-get install nghttp2-client"
-    );
     if !found {
-        eprintln!("SKIPPED: no h2load on PATH: apt-get install nghttp2-client");
+        skip("no h2load on PATH: apt-get install nghttp2-client");
     }
     found
 }

@@ -37,6 +37,7 @@ pub mod kube;
 mod ports;
 mod process;
 mod relays;
+pub mod skip;
 mod stack;
 mod target;
 mod websocket;

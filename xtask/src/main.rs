@@ -6,6 +6,7 @@ mod demo;
 mod dist;
 mod lint;
 mod run;
+mod tally;
 mod test;
 mod tools;
 

@@ -1,4 +1,5 @@
-//! The test ladder: every rung is run, counted from what its test runner prints, and summed up in one line.
+//! The test ladder: every rung is run, counted from what its test runner prints, and summed up in one line;
+//! another says what was skipped, why, and how many.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::Context as _;
 
 use crate::run::{cargo, check, in_ci, on_path, root, say, target_dir};
+use crate::tally::{Count, Tally};
 use crate::{bench, dist, lint, tools};
 
 /// Options of `cargo xtask test`.
@@ -29,18 +31,19 @@ enum Rung {
     E2e,
 }
 
-/// What the runners' own closing lines add up to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Count {
-    passed: u32,
-    failed: u32,
-    skipped: u32,
-}
-
 struct Outcome {
-    count: Count,
+    tally: Tally,
     /// The runner ended well: a crash is a failure even if no test was counted as failed.
     succeeded: bool,
+}
+
+impl Outcome {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            tally: self.tally.plus(other.tally),
+            succeeded: self.succeeded && other.succeeded,
+        }
+    }
 }
 
 impl Test {
@@ -56,11 +59,20 @@ impl Test {
         {
             say(&format!("rung {rung:?}"));
             match rung.run(self.filter.as_deref()) {
-                Ok(Ok(outcome)) => {
-                    total = total.plus(outcome.count);
-                    succeeded &= outcome.succeeded;
-                    let word = if outcome.succeeded { "ok" } else { "FAILED" };
-                    lines.push(format!("rung {rung:?}: {word}: {}", outcome.count.shown()));
+                Ok(Ok(Outcome {
+                    tally,
+                    succeeded: ended_well,
+                })) => {
+                    let ended_well = ended_well && tally.may_stand(in_ci());
+                    succeeded &= ended_well;
+                    let word = if ended_well { "ok" } else { "FAILED" };
+                    lines.push(format!("rung {rung:?}: {word}: {}", tally.count.shown()));
+                    lines.extend(
+                        tally
+                            .skips()
+                            .map(|skips| format!("rung {rung:?}: SKIPPED: {skips}")),
+                    );
+                    total = total.plus(tally.count);
                 }
                 Ok(Err(missing)) => {
                     succeeded &= !in_ci();
@@ -121,11 +133,7 @@ fn wasm(filter: Option<&str>) -> anyhow::Result<Outcome> {
         .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner)
         .args(["--tests", "--no-fail-fast"]);
     let of_hold = counted(command.args(filter))?;
-    let of_the_filter = of_the_filter(filter)?;
-    Ok(Outcome {
-        count: of_hold.count.plus(of_the_filter.count),
-        succeeded: of_hold.succeeded && of_the_filter.succeeded,
-    })
+    Ok(of_hold.plus(of_the_filter(filter)?))
 }
 
 /// The filter as it ships in a host that counts: what a warm request costs (host calls, steps, memory), and what the shell does around
@@ -139,11 +147,7 @@ fn of_the_filter(filter: Option<&str>) -> anyhow::Result<Outcome> {
         counted(node.args(filter))
     };
     let warm = node("warm.mjs", &[&shipped, &steps])?;
-    let members = node("members.mjs", &[&shipped])?;
-    Ok(Outcome {
-        count: warm.count.plus(members.count),
-        succeeded: warm.succeeded && members.succeeded,
-    })
+    Ok(warm.plus(node("members.mjs", &[&shipped])?))
 }
 
 fn e2e(filter: Option<&str>) -> anyhow::Result<Outcome> {
@@ -194,75 +198,21 @@ impl Parts {
     }
 }
 
-/// Runs tests, passes on what it prints, and adds up the lines `test result: ...`.
+/// Runs tests, passes on what they print, and adds it up.
 fn counted(command: &mut Command) -> anyhow::Result<Outcome> {
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot run {}", command.get_program().display()))?;
     let stdout = child.stdout.take().context("the tests have no output")?;
-    let mut count = Count::default();
+    let mut tally = Tally::default();
     for line in BufReader::new(stdout).split(b'\n') {
         let line = String::from_utf8_lossy(&line?).into_owned();
         println!("{line}");
-        if let Some(result) = Count::parse(&line) {
-            count = count.plus(result);
-        }
+        tally.take(&line);
     }
     Ok(Outcome {
-        count,
+        tally,
         succeeded: child.wait()?.success(),
     })
-}
-
-impl Count {
-    /// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
-    fn parse(line: &str) -> Option<Self> {
-        let numbers = line.strip_prefix("test result: ")?.split_once(". ")?.1;
-        let of = |word: &str| {
-            let part = numbers.split(';').find_map(|part| part.trim().strip_suffix(word));
-            part.and_then(|number| number.trim().parse().ok())
-        };
-        Some(Self {
-            passed: of("passed")?,
-            failed: of("failed")?,
-            skipped: of("ignored")?,
-        })
-    }
-
-    fn plus(self, other: Self) -> Self {
-        Self {
-            passed: self.passed + other.passed,
-            failed: self.failed + other.failed,
-            skipped: self.skipped + other.skipped,
-        }
-    }
-
-    fn shown(self) -> String {
-        format!(
-            "{} passed, {} failed, {} skipped",
-            self.passed, self.failed, self.skipped
-        )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_the_closing_line_of_a_runner() {
-        let line = "test result: FAILED. 3 passed; 2 failed; 1 ignored; 0 measured; 4 filtered out; finished in 0.00s";
-        let count = Count {
-            passed: 3,
-            failed: 2,
-            skipped: 1,
-        };
-        assert_eq!(Count::parse(line), Some(count), "all three numbers must be read");
-        assert_eq!(
-            Count::parse("test tests::x ... ok"),
-            None,
-            "other lines must not count"
-        );
-    }
 }

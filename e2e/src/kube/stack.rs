@@ -10,7 +10,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::replicas::ReadyReplicas;
-use super::{Cluster, Eds, Kubelet, Scales, Workload};
+use super::{Cluster, Eds, Kubelet, Scales, Workload, assets};
 use crate::{
     Client, Control, ControlBuilder, Envoy, EnvoyBuilder, Journal, Target, binaries, eventually, grpc,
 };
@@ -122,10 +122,15 @@ impl KubeStackBuilder {
 
     /// Starts everything. One control plane leads, and Envoy has synced with it. `None`: see [`Cluster::start`].
     pub async fn start(self) -> Option<KubeStack> {
+        let definitions = if self.gateway_api {
+            Some(assets::definitions_or_skip()?)
+        } else {
+            None
+        };
         let cluster = Cluster::start().await?;
         let kubelet = Kubelet::start(&cluster).await;
-        if self.gateway_api {
-            cluster.install_crds(&super::assets::shared("crds")).await;
+        if let Some(definitions) = definitions {
+            cluster.install_crds(&definitions).await;
         }
         cluster
             .apply_folder(&binaries::root().join("kubernetes/base"), |document| {

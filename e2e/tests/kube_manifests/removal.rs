@@ -17,10 +17,13 @@ async fn the_token_is_made_once_and_copied_to_the_gateways() {
     let Some(kubectl) = kubectl::find_or_skip() else {
         return;
     };
+    let Some(definitions) = assets::definitions_or_skip() else {
+        return;
+    };
     let Some(cluster) = Cluster::start().await else {
         return;
     };
-    cluster.install_crds(&assets::shared("crds")).await;
+    cluster.install_crds(&definitions).await;
     apply(&cluster, &["base", "overlays/istio"]).await;
     cluster.create_namespace("mine").await;
     let kubeconfig = cluster.admin_kubeconfig();
@@ -47,10 +50,13 @@ async fn the_removal_wakes_what_sleeps_and_leaves_nothing() {
     let Some(kubectl) = kubectl::find_or_skip() else {
         return;
     };
+    let Some(definitions) = assets::definitions_or_skip() else {
+        return;
+    };
     let Some(cluster) = Cluster::start().await else {
         return;
     };
-    cluster.install_crds(&assets::shared("crds")).await;
+    cluster.install_crds(&definitions).await;
     apply(&cluster, &["base", "overlays/istio", "demo"]).await;
     let deployments = Api::<Deployment>::namespaced(cluster.admin(), "holdfast-demo");
     let patch = |replicas: u32| json!({"spec": {"replicas": replicas}});
