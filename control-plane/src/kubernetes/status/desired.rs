@@ -13,6 +13,12 @@ const MAX_MESSAGE: usize = 1024;
 /// A condition of the fleet that no object can have: it stands for one that is gone.
 const RETIRING: &str = "Retiring";
 
+/// The condition of a target that some Envoy does not reach.
+const UNREACHED: &str = "Unreached";
+
+/// For how long it must not have been reached, in ms: with each wake some Envoy learns of the endpoints a moment late.
+const UNREACHED_FOR: u64 = 5_000;
+
 /// How much a status differs from what is known to be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Urgency {
@@ -54,7 +60,12 @@ pub(super) fn desired(
     }
     let others = seen.into_iter().flat_map(|seen| &seen.conditions);
     let mut conditions = vec![verdict.condition()];
-    conditions.extend(others.filter(|one| one.kind != RETIRING).map(holds));
+    let is_told = |one: &&fleet::Condition| match one.kind {
+        RETIRING => false,
+        UNREACHED => seen.is_some_and(lasts),
+        _ => true,
+    };
+    conditions.extend(others.filter(is_told).map(holds));
     if seen.is_none() {
         conditions.extend(target.invalid.iter().map(|reason| is_invalid(reason)));
     }
@@ -79,7 +90,14 @@ pub(super) fn compare(desired: &ScaleTargetStatus, known: Option<&ScaleTargetSta
     if known == *desired {
         return None;
     }
+    let mut conditions = known.conditions.clone();
+    for condition in conditions.iter_mut().filter(|one| one.kind == UNREACHED) {
+        // Which Envoy it is and what it sees may change with each report.
+        let told = desired.conditions.iter().find(|one| one.kind == UNREACHED);
+        condition.message = told.map_or_else(String::new, |told| told.message.clone());
+    }
     let slow = ScaleTargetStatus {
+        conditions,
         replicas: desired.replicas,
         ready_endpoints: desired.ready_endpoints,
         held: desired.held,
@@ -182,6 +200,11 @@ fn last_wake(seen: &TargetStatus) -> Option<LastWake> {
             .map(|took| format!("{}.{:03}s", took / 1000, took % 1000)),
         by: text(&wake.by.to_string())?,
     })
+}
+
+/// True if some Envoy has not reached it for long enough to be told.
+fn lasts(seen: &TargetStatus) -> bool {
+    seen.unreached.iter().any(|one| one.for_ms >= UNREACHED_FOR)
 }
 
 fn holds(condition: &fleet::Condition) -> Condition {

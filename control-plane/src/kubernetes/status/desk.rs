@@ -296,5 +296,5 @@ fn has_reached(shown: &str, written: &str) -> bool {
 
 /// True if it may change without a publication.
 fn is_restless(seen: &TargetStatus) -> bool {
-    seen.held > 0 || !matches!(seen.state, "ready" | "asleep" | "suspended")
+    seen.held > 0 || !seen.unreached.is_empty() || !matches!(seen.state, "ready" | "asleep" | "suspended")
 }

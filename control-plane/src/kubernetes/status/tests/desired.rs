@@ -213,6 +213,56 @@ fn numbers_and_keys_can_wait_and_nothing_else() {
 }
 
 #[test]
+fn what_an_envoy_does_not_reach_is_told_when_it_lasts() {
+    let unreached = |saw: &str, for_ms: u64| {
+        let mut seen = mk_seen("web", "ready");
+        seen.unreached = vec![mk_unreached(saw, for_ms)];
+        let message = format!("the Envoy edge-1 does not reach it: {saw}");
+        seen.conditions = vec![Condition {
+            kind: "Unreached",
+            message: message.into(),
+        }];
+        seen
+    };
+    let calm = of(&mk_seen("web", "ready"), None, at(0));
+    let early = of(&unreached("refused", 4_999), Some(&calm), at(4));
+    assert_eq!(
+        compare(&early, Some(&calm)),
+        None,
+        "must not be told of what each wake has"
+    );
+    let told = of(&unreached("refused", 5_000), Some(&calm), at(5));
+    assert_eq!(
+        compare(&told, Some(&calm)),
+        Some(Urgency::Now),
+        "must be told when it lasts"
+    );
+    let condition = find(&told, "Unreached");
+    assert_eq!(condition.status, ConditionStatus::True, "must hold");
+    assert!(
+        condition.message.ends_with("refused"),
+        "must say what was seen: {condition:?}"
+    );
+    let other = of(&unreached("no endpoint", 6_000), Some(&told), at(6));
+    assert_eq!(
+        compare(&other, Some(&told)),
+        Some(Urgency::Later),
+        "must not be written with each report"
+    );
+    assert_eq!(
+        find(&other, "Unreached").last_transition_time,
+        find(&told, "Unreached").last_transition_time,
+        "must say since when"
+    );
+    let over = of(&mk_seen("web", "ready"), Some(&told), at(7));
+    assert_eq!(
+        compare(&over, Some(&told)),
+        Some(Urgency::Now),
+        "must be told when it is over"
+    );
+}
+
+#[test]
 fn conditions_of_others_are_left_alone() {
     let seen = mk_seen("web", "ready");
     let status = of(&seen, None, at(0));

@@ -237,6 +237,14 @@ fn knows_when_to_look_again() {
     play.seen.get_mut("web").unwrap().held = 1;
     play.look();
     assert!(play.desk.is_lively(), "must be lively while requests are held");
+    let seen = play.seen.get_mut("web").unwrap();
+    seen.held = 0;
+    seen.unreached = vec![mk_unreached("refused", 1)];
+    play.look();
+    assert!(
+        play.desk.is_lively(),
+        "must be lively while some Envoy may not reach it for long"
+    );
 }
 
 /// A desk between a fleet and an API server.

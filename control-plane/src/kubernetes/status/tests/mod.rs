@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use protocol::TargetId;
 
 use super::ShownTarget;
-use crate::fleet::{Condition, TargetStatus};
+use crate::fleet::{Condition, TargetStatus, UnreachedBy};
 use crate::kubernetes::crd::ScaleTargetStatus;
 
 /// What the API server has of a target without a status.
@@ -54,6 +54,16 @@ fn mk_seen(name: &str, state: &'static str) -> TargetStatus {
         unreached: Vec::new(),
         unreached_clusters: 0,
         conditions: Vec::new(),
+    }
+}
+
+fn mk_unreached(saw: &str, for_ms: u64) -> UnreachedBy {
+    UnreachedBy {
+        proxy: "edge-1".to_owned(),
+        incarnation: "i".to_owned(),
+        cluster: "web".to_owned(),
+        saw: saw.to_owned(),
+        for_ms,
     }
 }
 
