@@ -1,7 +1,7 @@
 //! What a replica does while it leads: it has a fleet, keepers, and the seat.
 //!
 //! Each leadership begins with a fleet of its own, rebuilt from the index and from what the proxies report; nothing else
-//! is kept. It ends the moment the lease does.
+//! is kept but whom the one before it knew. It ends the moment the lease does.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,10 +18,11 @@ use super::configuration::{Configuration, configured};
 use super::events;
 use super::index::Index;
 use super::keeper::Tools;
+use super::known::KnownProxies;
 use super::lease::{Fence, Role};
 use super::pods::PodWatches;
 use super::status::{self, Shown};
-use crate::fleet::{FleetHandle, Gone, actor};
+use crate::fleet::{FleetHandle, Gone, actor, known};
 use crate::http::active::Seat;
 use crate::metrics::Metrics;
 use crate::serve::Blueprint;
@@ -46,6 +47,8 @@ pub(super) struct Candidate {
     pub(super) shown: Shown,
     /// Name of this replica.
     pub(super) identity: String,
+    /// Namespace and name of the Lease.
+    pub(super) lease: (String, String),
     /// Opens watches of Pods.
     pub(super) pods: PodWatches,
     /// How long a Pod may be unschedulable.
@@ -105,6 +108,20 @@ impl Candidate {
         let ending = CancellationToken::new();
         let (fleet, actor) = actor::new(settings, clock, self.metrics.clone(), mount, ending);
         let _actor = AbortOnDropHandle::new(tokio::spawn(actor));
+        let proxies = KnownProxies::new(
+            self.client.clone(),
+            self.lease.clone(),
+            seat.clone(),
+            fleet.clone(),
+        );
+        known::recall(&proxies, &fleet).await?;
+        let kept = known::keep(
+            proxies,
+            fleet.clone(),
+            self.metrics.clone(),
+            CancellationToken::new(),
+        );
+        let _known = AbortOnDropHandle::new(tokio::spawn(kept));
         let _status = AbortOnDropHandle::new(tokio::spawn(self.status_writer(&fleet, seat.clone()).run()));
         let _events = AbortOnDropHandle::new(tokio::spawn(self.events_writer(&fleet, seat.clone()).run()));
         let mut known = BTreeSet::new();

@@ -13,6 +13,7 @@ pub mod failure;
 pub mod index;
 pub mod keeper;
 pub mod kinds;
+mod known;
 mod leadership;
 pub mod lease;
 pub mod mirror;

@@ -73,9 +73,10 @@ pub(crate) async fn run(wiring: Wiring) -> anyhow::Result<()> {
     let resign = CancellationToken::new();
     let identity = identity(args.identity, random());
     let (roles, role) = watch::channel(Role::Standby { holder: None });
+    let place = (lease_namespace(args.lease_namespace), args.lease_name);
     let election = Election::new(
         client.clone(),
-        (lease_namespace(args.lease_namespace), args.lease_name),
+        place.clone(),
         identity.clone(),
         lease,
         blueprint.clock,
@@ -89,6 +90,7 @@ pub(crate) async fn run(wiring: Wiring) -> anyhow::Result<()> {
         blueprint,
         seat,
         identity,
+        lease: place,
         pods: PodWatches::new(client.clone(), metrics.clone()),
         client,
         index,

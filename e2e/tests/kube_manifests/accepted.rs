@@ -81,6 +81,7 @@ async fn the_control_plane_may_do_what_it_does_and_no_more() {
     let may_not = [
         "get secrets",
         "list configmaps",
+        "create configmaps",
         "get pods",
         "delete pods",
         "create pods",
@@ -115,6 +116,15 @@ async fn the_control_plane_may_do_what_it_does_and_no_more() {
     }
     let other = allowed(&cluster, "update leases.coordination.k8s.io", home, "another").await;
     assert!(!other, "must not touch another lease");
+    for verb in ["get", "update", "create"] {
+        let question = format!("{verb} configmaps");
+        assert!(
+            allowed(&cluster, &question, home, "holdfast-control-plane-proxies").await,
+            "must be allowed to {question} of its own"
+        );
+    }
+    let other = allowed(&cluster, "get configmaps", home, "another").await;
+    assert!(!other, "must not read another ConfigMap");
 
     let rules = json!([
         {"apiGroups": ["example.com"], "resources": ["widgets"], "verbs": ["get", "list", "watch"]},
