@@ -1,21 +1,33 @@
 #!/bin/sh
-# Makes the token that proxies show to the control plane, as Secret `holdfast-token`, and copies it to where gateways run:
-# namespaces with the label holdfast.dev/gateways=true, and those named as arguments. A token that is there is kept.
+# Makes the tokens that the control plane takes, as Secret `holdfast-token`: `token` for proxies, `operator-token` for people. The
+# first it copies to where gateways run: namespaces with the label holdfast.dev/gateways=true, and those named as arguments. What is
+# there is kept.
 #
 #   kubernetes/token.sh [NAMESPACE]...
 #
-# For a new token: kubectl --namespace holdfast-system delete secret holdfast-token, run this, restart control plane and gateways.
+# For a new token: put it below the old one, on a second line of `token` in holdfast-system, where both are good within a minute or two;
+# run this, which copies the last line; restart the gateways; take the old line away.
 set -eu
 
 home=holdfast-system
 secret=holdfast-token
 
+random() { head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n'; }
+stored() { kubectl --namespace "$home" get secret "$secret" --output "jsonpath={.data.$1}"; }
+
 if ! kubectl --namespace "$home" get secret "$secret" >/dev/null 2>&1; then
   # By standard input: an argument would show in the process list.
-  head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n' |
-    kubectl --namespace "$home" create secret generic "$secret" --from-file=token=/dev/stdin
+  random | kubectl --namespace "$home" create secret generic "$secret" --from-file=token=/dev/stdin
 fi
-encoded=$(kubectl --namespace "$home" get secret "$secret" --output 'jsonpath={.data.token}')
+if [ -z "$(stored operator-token)" ]; then
+  kubectl apply --filename - <<MANIFEST
+apiVersion: v1
+kind: Secret
+metadata: {name: $secret, namespace: $home}
+data: {token: $(stored token), operator-token: $(random | base64 | tr -d '\n')}
+MANIFEST
+fi
+encoded=$(stored token | base64 -d | tail -n 1 | tr -d '\n' | base64 | tr -d '\n')
 
 for namespace in $(kubectl get namespaces --selector holdfast.dev/gateways=true --output 'jsonpath={.items[*].metadata.name}') "$@"; do
   kubectl apply --filename - <<MANIFEST

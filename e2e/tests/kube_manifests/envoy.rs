@@ -171,7 +171,7 @@ fn merge(into: &mut Value, from: &Value) {
 }
 
 /// Envoy's words, if it refuses.
-fn validate(config: &str) -> Result<(), String> {
+pub(crate) fn validate(config: &str) -> Result<(), String> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("envoy.yaml");
     std::fs::write(&file, config).unwrap();

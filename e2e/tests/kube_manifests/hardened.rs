@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::selectors::patched_by_istio;
-use super::tree::{self, OVERLAYS, Object, find, of_kind};
+use super::tree::{self, OVERLAYS, Object, find, named, of_kind};
 
 #[test]
 fn pods_meet_the_restricted_standard() {
@@ -75,6 +75,23 @@ fn the_control_plane_is_probed_where_it_answers() {
     let container = &control_plane.pod().unwrap()["spec"]["containers"][0];
     assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/healthz");
     assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/readyz");
+    let admin = named(&container["ports"], "admin").unwrap()["containerPort"].clone();
+    let listens = format!("--admin-listen=0.0.0.0:{admin}");
+    assert!(
+        container["args"]
+            .as_array()
+            .unwrap()
+            .contains(&Value::from(listens.as_str())),
+        "must have {listens}"
+    );
+    for probe in ["livenessProbe", "readinessProbe"] {
+        assert_eq!(
+            container[probe]["httpGet"]["port"], "admin",
+            "{probe} must not wait behind proxies"
+        );
+    }
+    let scraped = &control_plane.pod().unwrap()["metadata"]["annotations"]["prometheus.io/port"];
+    assert_eq!(*scraped, admin.to_string(), "must be scraped there");
     assert_eq!(control_plane.0["spec"]["replicas"], 2);
 }
 

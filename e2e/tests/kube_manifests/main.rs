@@ -14,4 +14,5 @@ mod replicas;
 mod routes;
 mod scripts;
 mod selectors;
+mod tls;
 mod tree;

@@ -74,21 +74,20 @@ fn what_asks_for_the_token_asks_for_what_the_script_makes() {
         script.contains("\nhome=holdfast-system\nsecret=holdfast-token\n"),
         "must make this Secret"
     );
-    assert!(script.contains("--from-file=token="), "must have this key");
+    for key in ["--from-file=token=", "operator-token: "] {
+        assert!(script.contains(key), "must have this key: {key}");
+    }
     for overlay in OVERLAYS {
         let asked = secrets(overlay);
+        let count = |key: &str| {
+            let wanted = ("holdfast-token".to_owned(), key.to_owned());
+            asked.iter().filter(|secret| **secret == wanted).count()
+        };
         assert_eq!(
-            asked.len(),
-            2,
-            "{overlay}: control plane and gateway must ask for it: {asked:?}"
+            (count("token"), count("operator-token"), asked.len()),
+            (2, 1, 3),
+            "{overlay}: control plane and gateway must ask for the one, the control plane alone for the other: {asked:?}"
         );
-        for secret in asked {
-            assert_eq!(
-                secret,
-                ("holdfast-token".to_owned(), "token".to_owned()),
-                "{overlay}"
-            );
-        }
     }
     for folder in tree::folders() {
         let fixed = tree::render(folder);
@@ -100,23 +99,28 @@ fn what_asks_for_the_token_asks_for_what_the_script_makes() {
 }
 
 #[test]
-fn the_control_planes_token_file_is_the_mounted_one() {
+fn the_control_planes_token_files_are_the_mounted_ones() {
     let base = tree::render(BASE);
     let control_plane = find(&base, "Deployment", "holdfast-system", "holdfast-control-plane");
     let spec = &control_plane.pod().unwrap()["spec"];
     let container = named(&spec["containers"], "control-plane").unwrap();
     let mount = named(&container["volumeMounts"], "token").unwrap();
-    let item = &named(&spec["volumes"], "token").unwrap()["secret"]["items"][0];
-    let path = format!(
-        "{}/{}",
-        mount["mountPath"].as_str().unwrap(),
-        item["path"].as_str().unwrap()
-    );
-    let argument = Value::from(format!("--token-file={path}"));
-    assert!(
-        container["args"].as_array().unwrap().contains(&argument),
-        "must read {path}"
-    );
+    let items = &named(&spec["volumes"], "token").unwrap()["secret"]["items"];
+    for (option, key) in [
+        ("--proxy-token-file", "token"),
+        ("--operator-token-file", "operator-token"),
+    ] {
+        let item = items.as_array().unwrap().iter().find(|item| item["key"] == *key);
+        let path = item.unwrap()["path"].as_str().unwrap();
+        let argument = format!("{option}={}/{path}", mount["mountPath"].as_str().unwrap());
+        assert!(
+            container["args"]
+                .as_array()
+                .unwrap()
+                .contains(&Value::from(argument.as_str())),
+            "must have {argument}"
+        );
+    }
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! The scripts that change a cluster, run against the real API server: the token is made once and copied, and the removal
 //! leaves every workload awake and nothing of ours behind.
 
+use std::collections::BTreeMap;
+
 use e2e::kube::{Cluster, assets};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, Patch, PatchParams};
@@ -37,11 +40,40 @@ async fn the_token_is_made_once_and_copied_to_the_gateways() {
     for namespace in ["holdfast-gateway", "mine"] {
         assert_eq!(self::token(&cluster, namespace).await, token, "{namespace}");
     }
+    let operators = secret(&cluster, "holdfast-system").await["operator-token"]
+        .0
+        .clone();
+    assert_eq!(operators.len(), 64, "must be 32 bytes in hexadecimal");
+    assert_ne!(operators, token, "must be another for people");
+    assert!(
+        !secret(&cluster, "mine").await.contains_key("operator-token"),
+        "must not be copied to gateways"
+    );
+    said(&mut kubectl::script(&kubectl, &kubeconfig, "token.sh", &[]));
+    let kept = secret(&cluster, "holdfast-system").await;
+    assert_eq!(
+        (&kept["token"].0, &kept["operator-token"].0),
+        (&token, &operators),
+        "must keep those that are there"
+    );
+    // As it is changed while both are good.
+    let new = format!("{}\nfe{}", String::from_utf8(token).unwrap(), "d".repeat(62));
+    let secrets = Api::<Secret>::namespaced(cluster.admin(), "holdfast-system");
+    let patch = Patch::Merge(json!({"stringData": {"token": new}}));
+    secrets
+        .patch("holdfast-token", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
     said(&mut kubectl::script(&kubectl, &kubeconfig, "token.sh", &[]));
     assert_eq!(
+        String::from_utf8(self::token(&cluster, "holdfast-gateway").await).unwrap(),
+        format!("fe{}", "d".repeat(62)),
+        "must copy the newer one to gateways"
+    );
+    assert_eq!(
         self::token(&cluster, "holdfast-system").await,
-        token,
-        "must keep the one that is there"
+        new.as_bytes(),
+        "must keep both here"
     );
 }
 
@@ -119,7 +151,10 @@ async fn apply(cluster: &Cluster, folders: &[&str]) {
 }
 
 async fn token(cluster: &Cluster, namespace: &str) -> Vec<u8> {
+    secret(cluster, namespace).await["token"].0.clone()
+}
+
+async fn secret(cluster: &Cluster, namespace: &str) -> BTreeMap<String, ByteString> {
     let secrets = Api::<Secret>::namespaced(cluster.admin(), namespace);
-    let secret = secrets.get("holdfast-token").await.unwrap();
-    secret.data.unwrap()["token"].0.clone()
+    secrets.get("holdfast-token").await.unwrap().data.unwrap()
 }

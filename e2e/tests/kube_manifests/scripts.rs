@@ -50,6 +50,7 @@ fn every_path_in_the_readme_exists() {
             "overlays/",
             "demo/",
             "image/",
+            "tls/",
             "patch/",
             "kubernetes/",
             "e2e/",

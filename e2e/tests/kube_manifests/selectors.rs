@@ -101,14 +101,17 @@ fn the_network_policy_lets_every_gateway_in_and_asks_for_both_labels() {
         "must guard the control plane"
     );
     let rules = policy.list("/spec/ingress");
-    let [rule] = rules else {
-        panic!("must have one rule")
+    let [gateways, scrapers] = rules else {
+        panic!("must have a rule for gateways and one for scrapers")
     };
-    for port in rule["ports"].as_array().unwrap() {
-        assert!(has_port(pod, &port["port"]), "no container has port {port}");
+    for (rule, port) in [(gateways, "http"), (scrapers, "admin")] {
+        let ports = rule["ports"].as_array().unwrap();
+        assert_eq!(ports.len(), 1, "must open one port to each");
+        assert_eq!(ports[0]["port"], *port, "must open this port");
+        assert!(has_port(pod, &ports[0]["port"]), "no container has port {port}");
     }
-    let peers = rule["from"].as_array().unwrap();
-    for peer in peers {
+    let peers = gateways["from"].as_array().unwrap();
+    for peer in rules.iter().flat_map(|rule| rule["from"].as_array().unwrap()) {
         let both =
             ["namespaceSelector", "podSelector"].map(|selector| peer[selector]["matchLabels"].is_object());
         assert_eq!(
@@ -127,8 +130,9 @@ fn the_network_policy_lets_every_gateway_in_and_asks_for_both_labels() {
         assert!(let_in, "{overlay}: its gateway must be let in");
     }
     let stranger = serde_json::json!({"kubernetes.io/metadata.name": "default", "app": "x"});
-    let let_in = peers
+    let let_in = rules
         .iter()
+        .flat_map(|rule| rule["from"].as_array().unwrap())
         .any(|peer| matches(&stranger, &peer["namespaceSelector"]["matchLabels"]));
     assert!(!let_in, "must keep others out");
 }
