@@ -198,6 +198,9 @@ struct SuperviseArgs {
     /// How many files the workload may have open.
     #[arg(long, value_name = "N")]
     open_files: Option<u64>,
+    /// Pass on what it prints.
+    #[arg(long)]
+    output: bool,
     /// Program and arguments.
     #[arg(last = true, required = true)]
     command: Vec<String>,
@@ -249,9 +252,13 @@ impl Args {
         match self.command {
             Command::Serve(args) => serve::run(*args),
             Command::Validate(ValidateArgs { file, backend }) => validate(file, backend),
-            Command::Supervise(SuperviseArgs { open_files, command }) => {
+            Command::Supervise(SuperviseArgs {
+                open_files,
+                output,
+                command,
+            }) => {
                 open_files.into_iter().for_each(serve::open_files::lower);
-                supervise::run(&command)
+                supervise::run(&command, output)
             }
             Command::Generate { file } => generate(file),
         }

@@ -270,28 +270,6 @@ fn helpers_of_a_process_that_dies_are_killed() {
 }
 
 #[test]
-fn a_killed_supervisor_takes_its_workload_along() {
-    let plane = ControlPlane::start(&document("web", &listener(free_port(), ""), ""), &[]);
-    plane.report(1, &Value::Null, WANTED);
-    let pid: i32 = plane.event("started", "pid").parse().unwrap();
-    plane.line("ready");
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let supervisor = stat
-        .rsplit_once(") ")
-        .unwrap()
-        .1
-        .split(' ')
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap();
-    assert_ne!(supervisor, plane.pid().as_raw(), "must stand between");
-    kill(Pid::from_raw(supervisor), Signal::SIGKILL).unwrap();
-    until("the workload must be gone", || (!runs(pid)).then_some(()));
-    plane.until_state("web", "ready");
-}
-
-#[test]
 fn a_script_without_permission_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let script = directory.path().join("script");

@@ -54,6 +54,8 @@ impl Backend for Manual {
                 cause: Cause::Person | Cause::Retired,
             } => (id, Number { command, replicas: 1 }),
             Command::Stop { id, command, .. } => (id, Number { command, replicas: 0 }),
+            // What a person has said stands.
+            Command::Look { .. } => return Vec::new(),
             Command::Toggle { id } => {
                 let before = self.workloads.get(&id).copied().unwrap_or_default();
                 (
@@ -73,6 +75,7 @@ impl Backend for Manual {
             ready: replicas,
             left: replicas,
             absent: false,
+            finished: false,
             failure: None,
             set_by: None,
         };

@@ -55,6 +55,11 @@ pub enum Command {
         /// Which.
         id: TargetId,
     },
+    /// A proxy finds nobody there although it is ready: see whether that is so.
+    Look {
+        /// Which.
+        id: TargetId,
+    },
     /// A person turns it off or on; only for the manual backend.
     Toggle {
         /// Which.

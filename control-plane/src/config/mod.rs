@@ -6,6 +6,7 @@
 pub mod file;
 pub mod keys;
 mod nesting;
+mod process;
 mod regular;
 pub mod spec;
 pub mod target;

@@ -11,6 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::keys::{ClusterKey, HostKey};
+pub use super::process::{GrpcReady, HttpReady, Process, Ready, Restart, StopSignal, TcpReady};
 use super::units::{PositiveSpan, Size, Span};
 use super::words::{AgentPrefix, Authority, GroupVersion, Name, ObjectKind, UrlPath};
 
@@ -113,65 +114,6 @@ pub struct Workload {
     /// A process on this machine. Only in the targets file of the local backend, never in a cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
-}
-
-/// A process on this machine.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Process {
-    /// Program and arguments; the program is looked up in `PATH`.
-    #[schemars(length(min = 1))]
-    pub command: Vec<String>,
-    /// Added to the control plane's own environment.
-    #[serde(default)]
-    pub env: BTreeMap<String, String>,
-    /// Working directory; the control plane's own if absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dir: Option<String>,
-    /// How it says that it is ready.
-    pub ready: Ready,
-    /// From SIGTERM to SIGKILL.
-    #[serde(default = "ten_seconds")]
-    pub stop_grace: Span,
-    /// From the start to the first ready; after it the start has failed.
-    #[serde(default = "one_minute")]
-    pub start_timeout: PositiveSpan,
-    /// Start it as soon as the control plane starts, instead of at the first request.
-    #[serde(default)]
-    pub autostart: bool,
-}
-
-/// Exactly one of them.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Ready {
-    /// Ready when a GET is answered with 2xx or 3xx.
-    pub http: Option<HttpReady>,
-    /// Ready when a connection is taken.
-    pub tcp: Option<TcpReady>,
-}
-
-/// Where to ask over HTTP.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct HttpReady {
-    /// IP address; 127.0.0.1 if absent.
-    pub address: Option<std::net::IpAddr>,
-    /// TCP port.
-    pub port: NonZeroU16,
-    /// Path and query.
-    #[serde(default)]
-    pub path: UrlPath,
-}
-
-/// Where to connect.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TcpReady {
-    /// IP address; 127.0.0.1 if absent.
-    pub address: Option<std::net::IpAddr>,
-    /// TCP port.
-    pub port: NonZeroU16,
 }
 
 /// A Kubernetes Service.
@@ -320,14 +262,6 @@ pub struct Ignore {
     pub paths: Vec<UrlPath>,
     /// Beginnings of `user-agent`.
     pub user_agents: Vec<AgentPrefix>,
-}
-
-fn ten_seconds() -> Span {
-    Span::from_secs(10)
-}
-
-fn one_minute() -> PositiveSpan {
-    PositiveSpan::from_secs(60)
 }
 
 /// The wire type knows no schemas; a table test holds the two together.

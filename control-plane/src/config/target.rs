@@ -9,8 +9,11 @@ use protocol::TargetId;
 use thiserror::Error;
 
 use super::keys::MatchKeys;
-use super::spec::{self, Document};
+use super::spec::{self, Document, Restart, StopSignal};
 use super::words::Authority;
+
+/// Longest name of a gRPC service, in bytes.
+const MAX_SERVICE: usize = 255;
 
 /// One target, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,10 +94,14 @@ pub struct Process {
     pub dir: Option<String>,
     /// How it says that it is ready.
     pub ready: Probe,
-    /// From SIGTERM to SIGKILL.
+    /// Asks its group to end.
+    pub stop_signal: StopSignal,
+    /// From that signal to SIGKILL.
     pub stop_grace: Duration,
     /// From the start to the first ready.
     pub start_timeout: Duration,
+    /// When it is started again without being asked for.
+    pub restart: Restart,
     /// Started with the control plane.
     pub autostart: bool,
 }
@@ -121,13 +128,15 @@ pub enum Probe {
     Tcp(SocketAddr),
     /// It answers a GET of this path with 2xx or 3xx.
     Http(SocketAddr, String),
+    /// Its health service says that this service is serving; empty: the server as a whole.
+    Grpc(SocketAddr, String),
 }
 
 impl Probe {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         match self {
-            Self::Tcp(address) | Self::Http(address, _) => *address,
+            Self::Tcp(address) | Self::Http(address, _) | Self::Grpc(address, _) => *address,
         }
     }
 }
@@ -137,6 +146,8 @@ impl std::fmt::Display for Probe {
         match self {
             Self::Tcp(address) => write!(f, "tcp {address}"),
             Self::Http(address, path) => write!(f, "http://{address}{path}"),
+            Self::Grpc(address, service) if service.is_empty() => write!(f, "grpc {address}"),
+            Self::Grpc(address, service) => write!(f, "grpc {address} {service}"),
         }
     }
 }
@@ -249,8 +260,10 @@ fn process(text: spec::Process) -> Result<Process, Refused> {
         env: text.env,
         dir: text.dir,
         ready: probe(text.ready)?,
+        stop_signal: text.stop_signal,
         stop_grace: text.stop_grace.get(),
         start_timeout: text.start_timeout.get(),
+        restart: text.restart,
         autostart: text.autostart,
     })
 }
@@ -282,12 +295,17 @@ fn probe(text: spec::Ready) -> Result<Probe, Refused> {
     let at = |address: Option<IpAddr>, port: NonZeroU16| {
         SocketAddr::new(address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port.get())
     };
-    match (text.http, text.tcp) {
-        (Some(http), None) => Ok(Probe::Http(at(http.address, http.port), http.path.into())),
-        (None, Some(tcp)) => Ok(Probe::Tcp(at(tcp.address, tcp.port))),
+    match (text.http, text.tcp, text.grpc) {
+        (Some(http), None, None) => Ok(Probe::Http(at(http.address, http.port), http.path.into())),
+        (None, Some(tcp), None) => Ok(Probe::Tcp(at(tcp.address, tcp.port))),
+        (None, None, Some(grpc)) if grpc.service.len() > MAX_SERVICE => Err(Refused::new(
+            "spec.workload.process.ready.grpc.service",
+            format!("is longer than {MAX_SERVICE} bytes"),
+        )),
+        (None, None, Some(grpc)) => Ok(Probe::Grpc(at(grpc.address, grpc.port), grpc.service)),
         _ => Err(Refused::new(
             "spec.workload.process.ready",
-            "write exactly one of http and tcp",
+            "write exactly one of http, tcp and grpc",
         )),
     }
 }

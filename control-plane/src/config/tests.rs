@@ -1,3 +1,5 @@
+mod process;
+
 use super::file::{Needs, TargetsFile};
 use super::target::{Probe, ScaleTarget, Workload};
 
@@ -196,46 +198,12 @@ fn refuses_half_a_workload() {
     );
     check_refused(
         &with("{process: {command: [a], ready: {}}}"),
-        "process.ready: write exactly one of http and tcp",
+        "process.ready: write exactly one of http, tcp and grpc",
     );
     check_refused(
         &with("{apiVersion: apps/v1, kind: Deployment, name: w}"),
         "spec.workload.process: is missing",
     );
-}
-
-#[test]
-fn refuses_what_no_process_can_be_given() {
-    let with = |process: &str| {
-        let process = format!("{{ready: {{tcp: {{port: 1}}}}, {process}}}");
-        format!("metadata: {{name: w}}\nspec:\n  match: {{hosts: [w]}}\n  workload: {{process: {process}}}")
-    };
-    for (process, expected) in [
-        (
-            "command: [a, \"b\\0c\"]",
-            "process.command: a word of it holds a NUL",
-        ),
-        ("command: [\"\\0\"]", "process.command: a word of it holds a NUL"),
-        ("command: [a], dir: \"/t\\0mp\"", "process.dir: it holds a NUL"),
-        (
-            "command: [a], env: {A: \"\\0\"}",
-            "process.env: a name or a value holds a NUL",
-        ),
-        (
-            "command: [a], env: {\"A\\0\": b}",
-            "process.env: a name or a value holds a NUL",
-        ),
-        (
-            "command: [a], env: {A=B: c}",
-            "process.env: \"A=B\" is no name of a variable",
-        ),
-        (
-            "command: [a], env: {\"\": c}",
-            "process.env: \"\" is no name of a variable",
-        ),
-    ] {
-        check_refused(&with(process), expected);
-    }
 }
 
 #[test]

@@ -312,6 +312,7 @@ impl Play {
             ready: replicas,
             left: replicas,
             absent: false,
+            finished: false,
             failure: None,
             set_by: None,
         })
@@ -328,6 +329,7 @@ impl Play {
             ready: 0,
             left: 0,
             absent: false,
+            finished: false,
             failure,
             set_by: None,
         })

@@ -2,7 +2,7 @@
 //!
 //! An Envoy's word stands until its next report, and no longer than the readiness that it is about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use protocol::{Report, TargetId, Unreached};
@@ -10,12 +10,16 @@ use serde::Serialize;
 
 use super::proxies::ProxyKey;
 use super::{Condition, Effect, Entry, Fleet, Note};
+use crate::backend::Command;
 use crate::config::ClusterKey;
 use crate::life::Phase;
 use crate::time::{Time, millis};
 
 /// Most bytes of names and answers that are kept of one proxy: a full report of usual names has half of it.
 const MAX_BYTES: usize = 16 << 10;
+
+/// How an answer begins that says that nobody listens.
+const REFUSED: &str = "refused";
 
 /// Longest answer kept, in bytes. What Envoys see has a few words.
 const MAX_SAW: usize = 128;
@@ -70,6 +74,15 @@ impl Fleet {
         let Some(before) = self.proxies.set_unreached(key, missed.clone()) else {
             return;
         };
+        let refused: BTreeSet<_> = missed
+            .iter()
+            .filter(|one| one.saw.starts_with(REFUSED))
+            .map(|one| one.target.clone())
+            .collect();
+        let looks = refused
+            .into_iter()
+            .map(|id| Effect::Backend(Command::Look { id }));
+        self.effects.extend(looks);
         let is_known = |one: &Missed| before.iter().any(|old| old.is_same(one));
         let news = missed.into_iter().filter(|one| !is_known(one)).map(|one| {
             Effect::Note(Note::Unreached {

@@ -152,6 +152,7 @@ impl World {
             ready,
             left,
             absent: false,
+            finished: false,
             failure: None,
             set_by: None,
         };

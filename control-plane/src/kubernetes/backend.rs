@@ -56,8 +56,8 @@ impl Backend for Kubernetes {
                 }
             }
             Command::Release { id } => drop(self.keepers.remove(&id)),
-            // Only the manual backend has something to toggle.
-            Command::Toggle { .. } => {}
+            // Only the manual backend has something to toggle, and endpoints are watched.
+            Command::Toggle { .. } | Command::Look { .. } => {}
         }
         Vec::new()
     }

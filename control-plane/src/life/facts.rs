@@ -75,6 +75,8 @@ pub struct Observed {
     /// There is no workload, or none that can be scaled: `replicas` says nothing, and `failure` says why. Its endpoints
     /// may be up all the same, whoever runs them.
     pub absent: bool,
+    /// It has ended by itself, and well: `replicas` is zero because of that, and nobody has set it.
+    pub finished: bool,
     /// Why it cannot start.
     pub failure: Option<Failure>,
     /// Who set the replicas last, if it was not us and is known.

@@ -270,6 +270,8 @@ pub enum Why {
     Suspend,
     /// It was removed from the configuration.
     Retired,
+    /// It has ended by itself, and well, and nobody used it.
+    Finished,
 }
 
 impl Why {
@@ -292,6 +294,7 @@ impl Why {
             Self::Retry => "retry",
             Self::Suspend => "suspend",
             Self::Retired => "retired",
+            Self::Finished => "finished",
         }
     }
 }

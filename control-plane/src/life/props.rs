@@ -138,6 +138,13 @@ fn check(before: &Life, event: &Event, facts: &Facts, taken: &Step) -> Result<()
                 );
             }
         }
+        ("ready" | "draining", "stopping") if taken.moved == Some(Why::Finished) => {
+            prop_assert!(!facts.busy(), "must not sleep while somebody uses it");
+            prop_assert!(
+                after.seen.finished && after.seen.replicas == 0,
+                "must have ended by itself"
+            );
+        }
         ("stopping", "asleep") => {
             prop_assert!(
                 after.obeyed() && after.seen.left == 0,
@@ -224,6 +231,10 @@ impl Turn {
                     ready: ready.min(left),
                     left,
                     absent,
+                    finished: replicas == 0
+                        && left == 0
+                        && !absent
+                        && self.wait.as_millis().is_multiple_of(2),
                     failure: failed.then(|| Failure::new(FailureClass::Crash, "it broke")),
                     set_by: None,
                 })

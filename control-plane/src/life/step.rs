@@ -116,7 +116,7 @@ impl Turn<'_> {
         {
             return self.fail(failure);
         }
-        if self.set_to_zero() {
+        if self.set_to_zero() && !self.life.seen.finished {
             return self.undone();
         }
         if self.is_let_go_waking() {
@@ -130,7 +130,9 @@ impl Turn<'_> {
     }
 
     fn settle_ready(&mut self) {
-        if self.set_to_zero() {
+        if self.set_to_zero() && self.life.seen.finished {
+            self.finish();
+        } else if self.set_to_zero() {
             self.life.note_undone(self.facts);
             self.leave(Phase::Stopping, Why::SetByOthers);
         } else if !self.is_up() {
@@ -146,7 +148,9 @@ impl Turn<'_> {
         let Facts { now, policy, .. } = *self.facts;
         let begun = self.life.since;
         let idle_until = self.facts.last_use.map(|used| used + self.facts.idle_after);
-        if self.set_to_zero() {
+        if self.set_to_zero() && self.life.seen.finished {
+            self.finish();
+        } else if self.set_to_zero() {
             self.leave(Phase::Stopping, Why::SetByOthers);
         } else if self.life.obeyed() && self.life.seen.replicas != from {
             self.turn_back(Why::SetByOthers);
@@ -250,6 +254,15 @@ impl Turn<'_> {
                 format!("not ready within {limit:?}"),
             )),
             _ => self.stop(self.life.seen.replicas, Why::Idle),
+        }
+    }
+
+    /// It has ended by itself, and well: that is a sleep, unless it has ended under those who use it.
+    fn finish(&mut self) {
+        if self.facts.busy() {
+            self.lose();
+        } else {
+            self.leave(Phase::Stopping, Why::Finished);
         }
     }
 

@@ -56,7 +56,11 @@ impl ControlPlane {
 
     /// Serves `targets` at `listen`.
     pub fn start_at(listen: &str, targets: &str, args: &[&str]) -> Self {
-        let (mut new, stderr) = Self::spawn(targets, listen, args, Stdio::piped());
+        let started = Self::spawn(binary(), targets, listen, args, Stdio::piped());
+        Self::follow(started, args.contains(&"--admin-listen"))
+    }
+
+    fn follow((mut new, stderr): (Self, Option<ChildStderr>), has_admin: bool) -> Self {
         let (sender, log) = mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stderr.unwrap()).lines().map_while(Result::ok) {
@@ -64,26 +68,39 @@ impl ControlPlane {
             }
         });
         new.log = log;
-        if args.contains(&"--admin-listen") {
+        if has_admin {
             new.admin = Some(new.event("admin_listening", "address"));
         }
         new.address = new.event("listening", "address");
         new
     }
 
+    /// As [`Self::start`], with variables of its own.
+    pub fn start_with_env(targets: &str, variables: &[(&str, &str)]) -> Self {
+        let mut command = binary();
+        command.envs(variables.iter().copied());
+        let started = Self::spawn(command, targets, "127.0.0.1:0", &[], Stdio::piped());
+        Self::follow(started, false)
+    }
+
     /// As [`Self::start`], with a log that nobody reads here. Returns once it answers.
     pub fn start_with_log(targets: &str, args: &[&str], log: Stdio) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
-        let (new, _) = Self::spawn(targets, &address, args, log);
+        let (new, _) = Self::spawn(binary(), targets, &address, args, log);
         until("it must listen", || TcpStream::connect(&new.address).ok());
         new
     }
 
-    fn spawn(targets: &str, listen: &str, args: &[&str], log: Stdio) -> (Self, Option<ChildStderr>) {
+    fn spawn(
+        mut command: Command,
+        targets: &str,
+        listen: &str,
+        args: &[&str],
+        log: Stdio,
+    ) -> (Self, Option<ChildStderr>) {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("targets.yaml");
         std::fs::write(&file, targets).unwrap();
-        let mut command = binary();
         command
             .args(["serve", "--listen", listen, "--log-format", "json", "--targets"])
             .arg(&file)

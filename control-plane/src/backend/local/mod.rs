@@ -2,8 +2,11 @@
 //!
 //! One task for each target, told what is wanted through a `watch` channel: the latest wish wins, and nothing queues.
 
+mod health;
+mod listeners;
 mod probe;
 mod supervised;
+mod supervisors;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -21,7 +24,9 @@ use tracing::warn;
 use super::{Backend, Command, Sighting};
 use crate::config::{Process, ScaleTarget, Workload};
 use crate::fleet::FleetHandle;
-use worker::{Wanted, Worker};
+use listeners::Listeners;
+use supervisors::Supervisors;
+use worker::{Tools, Wanted, Worker};
 
 /// Beyond the longest grace time, for the kill and the reaping.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(2);
@@ -40,12 +45,9 @@ pub struct Delays {
 /// Processes on this machine.
 #[derive(Debug)]
 pub struct Local {
-    supervisor: PathBuf,
-    fleet: FleetHandle,
-    delays: Delays,
+    tools: Tools,
     workers: BTreeMap<TargetId, Slot>,
     tasks: TaskTracker,
-    stop: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -55,15 +57,19 @@ struct Slot {
 }
 
 impl Local {
-    /// No process yet. `supervisor` is an executable with the subcommand `supervise`.
+    /// No process yet. `supervisor` is an executable with the subcommand `supervise`. This process becomes a subreaper, and
+    /// what it has for children from now on are supervisors or is ended.
     pub fn new(supervisor: PathBuf, fleet: FleetHandle, delays: Delays) -> Self {
         Self {
-            supervisor,
-            fleet,
-            delays,
+            tools: Tools {
+                supervisors: Supervisors::new(supervisor),
+                listeners: Arc::new(Listeners::default()),
+                fleet,
+                delays,
+                stop: CancellationToken::new(),
+            },
             workers: BTreeMap::new(),
             tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
         }
     }
 
@@ -130,15 +136,9 @@ impl Local {
             life: 0,
             command: 0,
             up: false,
+            looks: 0,
         });
-        let worker = Worker::new(
-            id.clone(),
-            self.supervisor.clone(),
-            self.fleet.clone(),
-            self.delays,
-            seen,
-            self.stop.clone(),
-        );
+        let worker = Worker::new(id.clone(), self.tools.clone(), seen);
         self.tasks.spawn(worker.run());
         self.workers.insert(
             id.clone(),
@@ -183,6 +183,11 @@ impl Backend for Local {
                     !slot.released || slot.wanted.borrow().up
                 });
             }
+            Command::Look { id } => {
+                if let Some(slot) = self.workers.get(&id) {
+                    slot.wanted.send_modify(|wanted| wanted.looks += 1);
+                }
+            }
             Command::Toggle { .. } => {}
         }
         Vec::new()
@@ -196,7 +201,7 @@ impl Backend for Local {
             .max();
         let limit = grace.unwrap_or_default() + SHUTDOWN_MARGIN;
         async move {
-            self.stop.cancel();
+            self.tools.stop.cancel();
             self.tasks.close();
             if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
                 // Their supervisors kill them when this process ends.

@@ -1,3 +1,4 @@
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,12 +9,15 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use super::health;
 use crate::config::Probe;
 
 /// The least wait between attempts. One that is refused takes some 30 µs, and somebody is waiting.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// The longest.
 const LONGEST_WAIT: Duration = Duration::from_millis(50);
+/// How a probe names itself.
+pub(super) const USER_AGENT: &str = concat!("holdfast-probe/", env!("CARGO_PKG_VERSION"));
 /// Of one attempt.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -36,11 +40,23 @@ pub(super) async fn is_taken(address: SocketAddr) -> bool {
     matches!(timeout(PATIENCE, TcpStream::connect(address)).await, Ok(Ok(_)))
 }
 
+/// True if a connection to it is refused: nobody listens there. One that is not taken in time says nothing.
+pub(super) async fn is_refused(address: SocketAddr) -> bool {
+    match timeout(PATIENCE, TcpStream::connect(address)).await {
+        Ok(Err(e)) => e.kind() == ErrorKind::ConnectionRefused,
+        Ok(Ok(_)) | Err(_) => false,
+    }
+}
+
 async fn says_ready(probe: &Probe) -> bool {
     match probe {
         Probe::Tcp(address) => is_taken(*address).await,
         Probe::Http(address, path) => {
             matches!(timeout(PATIENCE, answers(*address, path)).await, Ok(Some(())))
+        }
+        Probe::Grpc(address, service) => {
+            let asked = timeout(PATIENCE, health::is_serving(*address, service)).await;
+            matches!(asked, Ok(Some(())))
         }
     }
 }
@@ -53,10 +69,7 @@ async fn answers(address: SocketAddr, path: &str) -> Option<()> {
         .ok()?;
     let request = Request::get(path)
         .header("host", address.to_string())
-        .header(
-            "user-agent",
-            concat!("holdfast-probe/", env!("CARGO_PKG_VERSION")),
-        )
+        .header("user-agent", USER_AGENT)
         .header("connection", "close")
         .body(Empty::<Bytes>::new())
         .ok()?;

@@ -1,20 +1,28 @@
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::TargetId;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{Level, debug, info, warn};
 
+use super::listeners::Listeners;
 use super::supervised::Supervised;
+use super::supervisors::Supervisors;
 use super::{Delays, probe};
 use crate::backend::Sighting;
 use crate::config::Process;
+use crate::config::spec::Restart;
 use crate::fleet::FleetHandle;
 use crate::life::{Failure, FailureClass, Observed};
 use crate::supervise::Report;
 use crate::time::unix_ms;
+
+/// Between two looks at one that is ready: its parent may stay while what listens has gone.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// Longest wait for a supervisor's answer, and beyond the grace time for its last report: the workload may have stopped it.
+const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is wanted of one target's process.
 #[derive(Clone, Debug)]
@@ -29,26 +37,48 @@ pub(super) struct Wanted {
     pub(super) command: u64,
     /// What that command wants.
     pub(super) up: bool,
+    /// Raised when somebody finds nobody there.
+    pub(super) looks: u64,
+}
+
+/// What all workers share.
+#[derive(Clone, Debug)]
+pub(super) struct Tools {
+    pub(super) supervisors: Supervisors,
+    pub(super) listeners: Arc<Listeners>,
+    pub(super) fleet: FleetHandle,
+    pub(super) delays: Delays,
+    /// The control plane is shutting down.
+    pub(super) stop: CancellationToken,
 }
 
 /// The task of one target.
 pub(super) struct Worker {
     id: TargetId,
-    supervisor: PathBuf,
-    fleet: FleetHandle,
-    delays: Delays,
+    tools: Tools,
     wanted: watch::Receiver<Wanted>,
-    stop: CancellationToken,
     /// Life and command that were carried out last.
     done: (u64, u64),
+    /// Looks that were taken.
+    looked: u64,
     /// What was told last.
     told: Observed,
+}
+
+/// Something that is wanted now.
+enum Wish {
+    /// A command that is not yet carried out.
+    Command(Wanted),
+    /// A look at who listens.
+    Look,
 }
 
 /// Why a process is no longer watched.
 enum End {
     /// It ended by itself, or never began, for this reason.
     Failed(Failure),
+    /// It was ready and has ended by itself, and well.
+    Finished,
     /// It was stopped on command.
     Stopped,
     /// A start was asked for, of another program.
@@ -58,22 +88,13 @@ enum End {
 }
 
 impl Worker {
-    pub(super) fn new(
-        id: TargetId,
-        supervisor: PathBuf,
-        fleet: FleetHandle,
-        delays: Delays,
-        wanted: watch::Receiver<Wanted>,
-        stop: CancellationToken,
-    ) -> Self {
+    pub(super) fn new(id: TargetId, tools: Tools, wanted: watch::Receiver<Wanted>) -> Self {
         Self {
             id,
-            supervisor,
-            fleet,
-            delays,
+            tools,
             wanted,
-            stop,
             done: (0, 0),
+            looked: 0,
             told: Observed::default(),
         }
     }
@@ -81,43 +102,60 @@ impl Worker {
     /// Carries out what is wanted until the control plane shuts down.
     pub(super) async fn run(mut self) {
         loop {
-            let Some(wanted) = self.next_command().await else {
-                return;
+            let wanted = match self.next_wish().await {
+                Some(Wish::Command(wanted)) => wanted,
+                // Nobody is there, and that is known.
+                Some(Wish::Look) => continue,
+                None => return,
             };
             if !wanted.up || wanted.command == 0 {
-                self.tell(0, 0, 0, None).await;
+                self.tell(self.seen(0, 0, 0)).await;
                 continue;
             }
             let mut process = wanted.process;
-            loop {
-                match self.live(&process).await {
-                    End::Failed(failure) => self.tell(1, 0, 0, Some(failure)).await,
-                    End::Stopped => self.tell(0, 0, 0, None).await,
+            let seen = loop {
+                break match self.live(&process).await {
+                    End::Failed(failure) => Observed {
+                        failure: Some(failure),
+                        ..self.seen(1, 0, 0)
+                    },
+                    End::Finished => Observed {
+                        finished: true,
+                        ..self.seen(0, 0, 0)
+                    },
+                    End::Stopped => self.seen(0, 0, 0),
                     End::Replaced(other) => {
                         process = other;
                         continue;
                     }
                     End::Shutdown => return,
-                }
-                break;
-            }
+                };
+            };
+            self.tell(seen).await;
         }
     }
 
-    /// The next command that is not yet carried out; `None` at shutdown. Takes it as carried out. Tells what is seen anew
-    /// under a name that is new.
-    async fn next_command(&mut self) -> Option<Wanted> {
+    /// The next thing that is wanted; `None` at shutdown. Takes a command as carried out. Tells what is seen anew under a
+    /// name that is new.
+    async fn next_wish(&mut self) -> Option<Wish> {
         loop {
-            let (id, done) = (self.id.clone(), self.done);
-            let is_news = |wanted: &Wanted| (wanted.life, wanted.command) != done || wanted.id != id;
+            let (id, done, looked) = (self.id.clone(), self.done, self.looked);
+            let is_news = |wanted: &Wanted| {
+                (wanted.life, wanted.command) != done || wanted.id != id || wanted.looks != looked
+            };
             let wanted = tokio::select! {
-                () = self.stop.cancelled() => return None,
+                () = self.tools.stop.cancelled() => return None,
                 wanted = self.wanted.wait_for(is_news) => wanted.ok()?.clone(),
             };
             if (wanted.life, wanted.command) != done {
                 self.id.clone_from(&wanted.id);
                 self.done = (wanted.life, wanted.command);
-                return Some(wanted);
+                self.looked = wanted.looks;
+                return Some(Wish::Command(wanted));
+            }
+            if wanted.id == id {
+                self.looked = wanted.looks;
+                return Some(Wish::Look);
             }
             // Said first: if this is dropped while it waits, it begins anew.
             self.say(wanted.id.clone(), self.told.clone()).await;
@@ -127,38 +165,38 @@ impl Worker {
 
     /// One life of the process, from start to reaped.
     async fn live(&mut self, process: &Process) -> End {
-        if probe::is_taken(process.ready.address()).await {
-            let address = process.ready.address();
+        let address = process.ready.address();
+        if probe::is_taken(address).await {
             let reason = format!("{address} is already taken by another process");
             return End::Failed(Failure::new(FailureClass::Config, reason));
         }
-        let mut child = match Supervised::start(&self.supervisor, process) {
+        let passes_output = tracing::enabled!(Level::DEBUG);
+        let mut child = match Supervised::start(&self.tools.supervisors, process, passes_output) {
             Ok(child) => child,
-            Err(e) => return End::Failed(Failure::new(FailureClass::Other, format!("{e:#}"))),
+            Err(failure) => return End::Failed(failure),
         };
-        self.tell(1, 0, 1, None).await;
+        self.tell(self.seen(1, 0, 1)).await;
         let end = self.watch(&mut child, process).await;
         child.reap().await;
         if matches!(end, End::Stopped) {
-            sleep(self.delays.asleep).await;
+            sleep(self.tools.delays.asleep).await;
         }
         end
     }
 
     /// Until nothing of it is left.
     async fn watch(&mut self, child: &mut Supervised, process: &Process) -> End {
-        let ready_delay = self.delays.ready;
-        let ready = async move {
-            probe::until_ready(&process.ready).await;
-            sleep(ready_delay).await;
-        };
+        let ready_delay = self.tools.delays.ready;
+        let ready = becomes_ready(process, ready_delay);
         tokio::pin!(ready);
-        let too_late = sleep_until(Instant::now() + process.start_timeout);
+        let too_late = sleep(process.start_timeout);
         tokio::pin!(too_late);
+        let look = sleep(LOOK_AGAIN);
+        tokio::pin!(look);
         let mut is_ready = false;
-        let mut last_words = None;
         loop {
-            let stop = self.stop.clone();
+            let stop = self.tools.stop.clone();
+            let mut looks = false;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {
@@ -166,23 +204,26 @@ impl Worker {
                     return End::Shutdown;
                 }
                 report = child.next() => {
-                    if let Some(failure) = self.hear(report, is_ready, &mut last_words) {
-                        return End::Failed(failure);
+                    if let Some(end) = self.hear(report, is_ready, process) {
+                        return end;
                     }
                 }
-                wanted = self.next_command() => match wanted {
-                    Some(wanted) if wanted.up && !process.runs_as(&wanted.process) => {
-                        self.tell(1, 0, 1, None).await;
+                wish = self.next_wish() => match wish {
+                    Some(Wish::Command(wanted)) if wanted.up && !process.runs_as(&wanted.process) => {
+                        self.tell(self.seen(1, 0, 1)).await;
                         self.end(child, process).await;
                         return End::Replaced(wanted.process);
                     }
-                    Some(wanted) if wanted.up => self.tell(1, u32::from(is_ready), 1, None).await,
-                    Some(_) => {
-                        self.tell(0, 0, 1, None).await;
-                        sleep(self.delays.stopping).await;
+                    Some(Wish::Command(wanted)) if wanted.up => {
+                        self.tell(self.seen(1, u32::from(is_ready), 1)).await;
+                    }
+                    Some(Wish::Command(_)) => {
+                        self.tell(self.seen(0, 0, 1)).await;
+                        sleep(self.tools.delays.stopping).await;
                         self.end(child, process).await;
                         return End::Stopped;
                     }
+                    Some(Wish::Look) => looks = is_ready,
                     None => {
                         self.end(child, process).await;
                         return End::Shutdown;
@@ -190,94 +231,152 @@ impl Worker {
                 },
                 () = &mut ready, if !is_ready => {
                     is_ready = true;
-                    self.tell(1, 1, 1, None).await;
+                    look.as_mut().reset(Instant::now() + LOOK_AGAIN);
+                    self.tell(self.seen(1, 1, 1)).await;
                 }
                 () = &mut too_late, if !is_ready => {
-                    let reason = format!("not ready within {:?} ({})", process.start_timeout, process.ready);
-                    let reason = with_last_words(reason, last_words.as_deref());
-                    let failure = Failure::new(FailureClass::StartTimeout, reason);
-                    // Those who wait should know at once, not when it has died.
-                    self.tell(1, 0, 1, Some(failure.clone())).await;
+                    let failure = self.give_up(child, process).await;
                     self.end(child, process).await;
                     return End::Failed(failure);
                 }
+                () = &mut look, if is_ready => looks = true,
+            }
+            if looks {
+                look.as_mut().reset(Instant::now() + LOOK_AGAIN);
+                if self.tools.listeners.is_nobody_at(process.ready.address()).await {
+                    info!(event = "unready", target = %self.id, unix_ms = unix_ms(), "nobody listens at {} any more", process.ready);
+                    is_ready = false;
+                    ready.set(becomes_ready(process, ready_delay));
+                    too_late.as_mut().reset(Instant::now() + process.start_timeout);
+                    self.tell(self.seen(1, 0, 1)).await;
+                }
             }
         }
     }
 
-    /// SIGTERM, grace, SIGKILL, until nothing is left.
+    /// It was not ready in time: those who wait should know at once, not when it has died.
+    async fn give_up(&mut self, child: &mut Supervised, process: &Process) -> Failure {
+        let reason = format!("not ready within {:?} ({})", process.start_timeout, process.ready);
+        let last = self.last_words(child).await;
+        let failure = Failure::new(
+            FailureClass::StartTimeout,
+            with_last_words(reason, last.as_deref()),
+        );
+        self.tell(Observed {
+            failure: Some(failure.clone()),
+            ..self.seen(1, 0, 1)
+        })
+        .await;
+        failure
+    }
+
+    /// What it said last, while it runs.
+    async fn last_words(&self, child: &mut Supervised) -> Option<String> {
+        child.ask_words().await;
+        let answer = async {
+            loop {
+                match child.next().await {
+                    Report::Words { last } | Report::Gone { last, .. } => return last,
+                    Report::NotStarted { .. } => return None,
+                    report => self.note_output(report),
+                }
+            }
+        };
+        timeout(SUPERVISOR_PATIENCE, answer).await.unwrap_or_default()
+    }
+
+    /// Its signal, its grace time, SIGKILL, until nothing is left. Where its supervisor does not see to that, reaping it does.
     async fn end(&self, child: &mut Supervised, process: &Process) {
-        info!(event = "terminating", target = %self.id, unix_ms = unix_ms(), "SIGTERM");
-        child.stop(process.stop_grace).await;
-        loop {
-            match child.next().await {
-                Report::Gone { code, signal } => {
-                    info!(event = "reaped", target = %self.id, code, signal, unix_ms = unix_ms(), "process is gone");
-                    return;
+        let signal = process.stop_signal;
+        info!(event = "terminating", target = %self.id, unix_ms = unix_ms(), "{}", signal.name());
+        child.stop(signal, process.stop_grace).await;
+        let gone = async {
+            loop {
+                match child.next().await {
+                    Report::Gone { code, signal, .. } => {
+                        info!(event = "reaped", target = %self.id, code, signal, unix_ms = unix_ms(), "process is gone");
+                        return;
+                    }
+                    Report::NotStarted { .. } => return,
+                    report => self.note_output(report),
                 }
-                Report::NotStarted { .. } => return,
-                Report::Out { line } | Report::Err { line } => {
-                    debug!(event = "output", target = %self.id, "{line}")
-                }
-                Report::Started { .. } => {}
             }
+        };
+        let limit = process.stop_grace + SUPERVISOR_PATIENCE;
+        if timeout(limit, gone).await.is_err() {
+            warn!(event = "supervisor_stuck", target = %self.id, unix_ms = unix_ms(), "its supervisor does not end it: both are killed");
         }
     }
 
-    /// Takes in a report of the supervisor; returns why the process has ended, if it has.
-    fn hear(&self, report: Report, was_ready: bool, last_words: &mut Option<String>) -> Option<Failure> {
+    /// Takes in a report of the supervisor; returns how the process has ended, if it has.
+    fn hear(&self, report: Report, was_ready: bool, process: &Process) -> Option<End> {
         match report {
             Report::Started { pid } => {
                 info!(event = "started", target = %self.id, pid, unix_ms = unix_ms(), "process started");
                 None
             }
-            Report::Out { line } => {
-                debug!(event = "output", target = %self.id, "{line}");
-                None
+            Report::NotStarted { error } => {
+                let reason = format!("cannot be started: {error}");
+                Some(End::Failed(Failure::new(FailureClass::Command, reason)))
             }
-            Report::Err { line } => {
-                debug!(event = "output", target = %self.id, "{line}");
-                if !line.is_empty() {
-                    *last_words = Some(line);
-                }
-                None
-            }
-            Report::NotStarted { error } => Some(Failure::new(
-                FailureClass::Command,
-                format!("cannot be started: {error}"),
-            )),
-            Report::Gone { code, signal } => {
+            Report::Gone { code, signal, last } => {
                 let how = match (code, signal) {
                     (Some(code), _) => format!("exited with status {code}"),
                     (None, Some(signal)) => format!("killed by signal {signal}"),
                     (None, None) => "its supervisor was killed".to_owned(),
                 };
                 let when = if was_ready { "" } else { " before it was ready" };
-                let reason = with_last_words(format!("{how}{when}"), last_words.as_deref());
+                let reason = with_last_words(format!("{how}{when}"), last.as_deref());
                 info!(event = "exited", target = %self.id, code, signal, reason, unix_ms = unix_ms(), "process ended by itself");
-                Some(Failure::new(FailureClass::Crash, reason))
+                if was_ready && code == Some(0) && process.restart == Restart::OnFailure {
+                    return Some(End::Finished);
+                }
+                Some(End::Failed(Failure::new(FailureClass::Crash, reason)))
+            }
+            report => {
+                self.note_output(report);
+                None
             }
         }
     }
 
-    async fn tell(&mut self, replicas: u32, ready: u32, left: u32, failure: Option<Failure>) {
-        let seen = Observed {
+    fn note_output(&self, report: Report) {
+        match report {
+            Report::Out { line } | Report::Err { line } => {
+                debug!(event = "output", target = %self.id, "{line}");
+            }
+            Report::LeftOut { lines } => {
+                debug!(event = "output_left_out", target = %self.id, lines, "it prints more than is passed on");
+            }
+            _ => {}
+        }
+    }
+
+    /// What is seen of it once the last command is carried out.
+    fn seen(&self, replicas: u32, ready: u32, left: u32) -> Observed {
+        Observed {
             command: self.done.1,
             replicas,
             ready,
             left,
-            absent: false,
-            failure,
-            set_by: None,
-        };
+            ..Observed::default()
+        }
+    }
+
+    async fn tell(&mut self, seen: Observed) {
         self.told = seen.clone();
         self.say(self.id.clone(), seen).await;
     }
 
     async fn say(&self, id: TargetId, seen: Observed) {
         // A fleet that is gone has nothing to be told.
-        let _ = self.fleet.observe(Sighting { id, seen }).await;
+        let _ = self.tools.fleet.observe(Sighting { id, seen }).await;
     }
+}
+
+async fn becomes_ready(process: &Process, delay: Duration) {
+    probe::until_ready(&process.ready).await;
+    sleep(delay).await;
 }
 
 fn with_last_words(reason: String, last_words: Option<&str>) -> String {

@@ -2,6 +2,7 @@ use protocol::{Report, Unreached};
 
 use super::super::world::{World, id, mk_report};
 use super::super::*;
+use crate::backend::Command;
 
 #[test]
 fn what_an_envoy_does_not_reach_is_shown_until_it_says_otherwise() {
@@ -134,6 +135,31 @@ fn it_is_bounded() {
         status(&world).unreached_clusters,
         0,
         "must keep nothing of targets that are not there"
+    );
+}
+
+#[test]
+fn where_nobody_listens_the_backend_looks() {
+    let mut world = World::new(&["web", "api"]);
+    world.wake_up("web", &["a"]);
+    let report = |seq, list: &[(&str, &str, &str, u64)]| mk_unreached("a", seq, list);
+    let said = [
+        ("web", "web-v1", "refused", 100),
+        ("web", "web-v2", "refused", 100),
+        ("web", "web-v3", "no answer in 1 s", 100),
+        ("api", "api", "refused", 100),
+    ];
+    let look = [Command::Look { id: id("web") }];
+    assert_eq!(
+        world.say(&report(5, &said)),
+        look,
+        "must look once, at what is said to be ready"
+    );
+    assert_eq!(world.say(&report(6, &said[..1])), look, "must look again");
+    assert_eq!(
+        world.say(&report(7, &said[2..3])),
+        [],
+        "must not look where somebody took the connection"
     );
 }
 

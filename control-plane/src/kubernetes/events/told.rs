@@ -145,6 +145,7 @@ fn asleep(why: Why) -> String {
         Why::Idle => "nobody has used it for its idle time",
         Why::Asked => "a person asked for it",
         Why::SetByOthers => "somebody else has set its replicas to zero",
+        Why::Finished => "it has ended by itself",
         _ => return format!("scaled to zero ({why}); requests are held from now on"),
     };
     format!("{why}; requests are held from now on")

@@ -83,6 +83,7 @@ pub fn observed<'a>(
             ready: known.endpoints.ready,
             left,
             absent: known.workload.is_none(),
+            finished: false,
             failure: failure.as_ref().map(Failure::for_life),
             set_by,
         },

@@ -24,6 +24,7 @@ pub(super) fn seen(command: u64, replicas: u32, ready: u32, left: u32) -> Observ
         ready,
         left,
         absent: false,
+        finished: false,
         failure: None,
         set_by: None,
     }

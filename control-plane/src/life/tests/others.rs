@@ -297,3 +297,101 @@ fn what_is_removed_on_its_way_up_is_not_waited_for_without_end() {
     ours.policy.leaves_awake = false;
     check_let_go(&unheard, &ours);
 }
+
+#[test]
+fn what_ends_well_and_is_not_used_sleeps_and_is_woken_by_the_next_request() {
+    let finished = Observed {
+        finished: true,
+        ..seen(1, 0, 0, 0)
+    };
+    let up = Life {
+        command: 1,
+        up_since: Some(at(50)),
+        ..mk_life(Phase::Ready)
+    };
+    let resting = Facts {
+        last_use: Some(at(60)),
+        last_arrival: Some(at(60)),
+        ..mk_facts(100)
+    };
+    let ended = check_life(
+        &up,
+        Event::Observed(finished.clone()),
+        &resting,
+        "stopping",
+        Some(Why::Finished),
+    );
+    assert_eq!(ended.effects, [], "must not be told to stop what has ended");
+    let asleep = check_life(&ended.life, Event::Tick, &resting, "asleep", Some(Why::Gone));
+    assert_eq!(asleep.life.undone, None, "must not be called undone by others");
+    check_life(&asleep.life, Event::Tick, &resting, "asleep", None);
+    let wanted = Facts {
+        held: 1,
+        ..mk_facts(101)
+    };
+    let woken = check_life(&asleep.life, Event::Tick, &wanted, "waking", Some(Why::Demand));
+    let start = Effect::Start {
+        command: 2,
+        cause: Cause::Demand,
+    };
+    assert_eq!(woken.effects, [start], "must start at once");
+
+    let draining = Life {
+        phase: Phase::Draining {
+            asked: false,
+            from: 1,
+        },
+        ..up
+    };
+    check_life(
+        &draining,
+        Event::Observed(finished),
+        &mk_facts(100),
+        "stopping",
+        Some(Why::Finished),
+    );
+}
+
+#[test]
+fn what_ends_well_under_those_who_use_it_is_started_again_with_a_back_off() {
+    let finished = |command| {
+        Event::Observed(Observed {
+            finished: true,
+            ..seen(command, 0, 0, 0)
+        })
+    };
+    let up = Life {
+        command: 1,
+        up_since: Some(at(50)),
+        ..mk_life(Phase::Ready)
+    };
+    let used = |second| Facts {
+        in_flight: 1,
+        ..mk_facts(second)
+    };
+    let first = check_life(&up, finished(1), &used(100), "waking", Some(Why::Lost));
+    let start = Effect::Start {
+        command: 2,
+        cause: Cause::Lost,
+    };
+    assert_eq!(first.effects, [start], "must start at once the first time");
+    let again = Life {
+        phase: Phase::Ready,
+        up_since: Some(at(101)),
+        ..first.life
+    };
+    let second = check_life(&again, finished(2), &used(102), "waking", Some(Why::Lost));
+    assert_eq!(second.effects, [], "must wait the second time");
+    let waiting = check_life(&second.life, Event::Tick, &used(102), "waking", None);
+    let due = deadline(&waiting.life, &used(102)).expect("must come back");
+    let late = Facts {
+        now: due,
+        ..used(102)
+    };
+    let third = step(&waiting.life, Event::Tick, &late);
+    let start = Effect::Start {
+        command: 3,
+        cause: Cause::Lost,
+    };
+    assert_eq!(third.effects, [start], "must start after the back-off");
+}

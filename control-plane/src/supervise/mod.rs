@@ -1,71 +1,45 @@
 //! The hidden subcommand `supervise`: runs one workload and leaves nothing of it behind.
 //!
 //! One process of it stands between the control plane and each workload. Its stdin is a pipe from the control plane:
-//! `stop <grace in ms>` asks the workload's group to end; the end of the pipe, however the control plane died, kills
-//! it at once. It is the subreaper of all its descendants, so those that left the group are found as well. What
-//! happens goes to its stdout as one JSON [`Report`] a line; the last is [`Report::Gone`], said when nothing is left.
+//! `stop <signal> <grace in ms>` sends the signal to the workload's group and ends it after the grace time, `words` asks
+//! for what it said last; the end of the pipe, however the control plane died, kills it at once. It is the subreaper of
+//! all its descendants, so those that left the group are found as well. What happens goes to its stdout as one JSON
+//! [`Report`] a line; the last is [`Report::Gone`], said when nothing is left.
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod output;
+mod report;
+
+use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
-use serde::{Deserialize, Serialize};
 
-/// Longest line of a workload's output that is passed on, in bytes; the rest of it is cut off.
+use output::{Output, PassOn, Passed};
+pub use report::Report;
+
+/// Longest line of a workload's output that is passed on or kept, in bytes; the rest of it is cut off.
 pub const MAX_LINE: usize = 4096;
 /// Between two looks for descendants that have not yet died.
-const KILL_AGAIN: Duration = Duration::from_millis(10);
-
-/// What the supervisor says, one JSON object a line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Report {
-    /// The workload runs.
-    Started {
-        /// Its process id, which is its group's as well.
-        pid: i32,
-    },
-    /// It could not be started; nothing follows.
-    NotStarted {
-        /// Why.
-        error: String,
-    },
-    /// A line of its standard output.
-    Out {
-        /// Without the line's end.
-        line: String,
-    },
-    /// A line of its standard error.
-    Err {
-        /// Without the line's end.
-        line: String,
-    },
-    /// It has ended and nothing of it is left; nothing follows.
-    Gone {
-        /// Its exit code, if it exited.
-        code: Option<i32>,
-        /// The signal that killed it, if one did.
-        signal: Option<i32>,
-    },
-}
+pub(crate) const KILL_AGAIN: Duration = Duration::from_millis(10);
+/// Longest wait for the ends of the workload's outputs when nothing of it is left: somebody else may have been given them.
+const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
 enum Happened {
-    Stop(Duration),
+    Stop(Signal, Duration),
     /// The control plane is gone.
     Orphaned,
     Exited(ExitStatus),
     NothingLeft,
 }
 
-/// Runs `command` until nothing of it is left.
-pub fn run(command: &[String]) -> ExitCode {
+/// Runs `command` until nothing of it is left. What it prints is passed on only if `passes_output`.
+pub fn run(command: &[String], passes_output: bool) -> ExitCode {
     let Some((program, args)) = command.split_first() else {
         return ExitCode::from(2);
     };
@@ -100,31 +74,44 @@ pub fn run(command: &[String]) -> ExitCode {
     let _ = ours.thread_block();
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
     say(&Report::Started { pid: pid.as_raw() });
+    let output = Output::default();
+    // Two messages at most: the end of each output.
+    let (done, ends) = mpsc::sync_channel(2);
+    if let Some(pipe) = child.stdout.take() {
+        let pass_on = passes_output.then(|| saying(|line| Report::Out { line }));
+        output.follow(pipe, false, pass_on, done.clone());
+    }
+    if let Some(pipe) = child.stderr.take() {
+        let pass_on = passes_output.then(|| saying(|line| Report::Err { line }));
+        output.follow(pipe, true, pass_on, done);
+    }
     // Four messages at most: one stop, one end of the pipe, one exit, one end of all.
     let (tell, happened) = mpsc::sync_channel(4);
-    let readers = [
-        child
-            .stdout
-            .take()
-            .map(|pipe| pass_on(pipe, |line| Report::Out { line })),
-        child
-            .stderr
-            .take()
-            .map(|pipe| pass_on(pipe, |line| Report::Err { line })),
-    ];
-    let control = tell.clone();
-    std::thread::spawn(move || listen(&control));
+    let (control, words) = (tell.clone(), output.clone());
+    std::thread::spawn(move || listen(&control, &words));
     std::thread::spawn(move || reap(pid, &tell));
     let status = watch_over(pid, &happened);
-    for reader in readers.into_iter().flatten() {
-        // All that held the pipes are gone, so their ends have been reached.
-        let _ = reader.join();
-    }
+    output.end();
+    let until = Instant::now() + LAST_OUTPUT;
+    while ends
+        .recv_timeout(until.saturating_duration_since(Instant::now()))
+        .is_ok()
+    {}
     say(&Report::Gone {
         code: status.and_then(|s| s.code()),
         signal: status.and_then(|s| s.signal()),
+        last: output.last_words(),
     });
     ExitCode::SUCCESS
+}
+
+fn saying(line_report: fn(String) -> Report) -> PassOn {
+    Box::new(move |passed| {
+        say(&match passed {
+            Passed::Line(line) => line_report(line),
+            Passed::LeftOut(lines) => Report::LeftOut { lines },
+        });
+    })
 }
 
 /// Until nothing is left. Returns how the workload itself ended.
@@ -136,9 +123,9 @@ fn watch_over(pid: Pid, happened: &mpsc::Receiver<Happened>) -> Option<ExitStatu
     loop {
         let wait = kill_at.map_or(far, |at| at.saturating_duration_since(Instant::now()));
         match happened.recv_timeout(wait) {
-            Ok(Happened::Stop(grace)) => {
+            Ok(Happened::Stop(signal, grace)) => {
                 if status.is_none() {
-                    let _ = killpg(pid, Signal::SIGTERM);
+                    let _ = killpg(pid, signal);
                 }
                 kill_at = Some(Instant::now() + grace);
             }
@@ -155,7 +142,10 @@ fn watch_over(pid: Pid, happened: &mpsc::Receiver<Happened>) -> Option<ExitStatu
                     if status.is_none() {
                         let _ = killpg(pid, Signal::SIGKILL);
                     }
-                    kill_children();
+                    // The workload and what it left behind. Their children become ours and are next.
+                    for child in children() {
+                        let _ = kill(child, Signal::SIGKILL);
+                    }
                     kill_at = Some(Instant::now() + KILL_AGAIN);
                 }
             }
@@ -163,24 +153,15 @@ fn watch_over(pid: Pid, happened: &mpsc::Receiver<Happened>) -> Option<ExitStatu
     }
 }
 
-/// Kills our own children: the workload and what it left behind. Their children become ours and are next.
-fn kill_children() {
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return;
-    };
+/// This process's children, those that have died and are not reaped among them. Empty where there is no `/proc`.
+pub(crate) fn children() -> Vec<Pid> {
     let own = Pid::this().as_raw();
-    for entry in entries.flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<i32>().ok())
-        else {
-            continue;
-        };
-        if parent_of(pid) == Some(own) {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-    }
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| parent_of(*pid) == Some(own))
+        .map(Pid::from_raw)
+        .collect()
 }
 
 fn parent_of(pid: i32) -> Option<i32> {
@@ -190,11 +171,20 @@ fn parent_of(pid: i32) -> Option<i32> {
     rest.split_whitespace().nth(1)?.parse().ok()
 }
 
-fn listen(tell: &SyncSender<Happened>) {
+fn listen(tell: &SyncSender<Happened>, output: &Output) {
     for line in std::io::stdin().lines() {
         let Ok(line) = line else { break };
-        if let Some(grace) = line.strip_prefix("stop ").and_then(|ms| ms.parse().ok()) {
-            let _ = tell.send(Happened::Stop(Duration::from_millis(grace)));
+        let mut words = line.split(' ');
+        match (words.next(), words.next(), words.next()) {
+            (Some("words"), ..) => say(&Report::Words {
+                last: output.last_words(),
+            }),
+            (Some("stop"), Some(signal), Some(grace)) => {
+                if let (Ok(signal), Ok(ms)) = (signal.parse(), grace.parse()) {
+                    let _ = tell.send(Happened::Stop(signal, Duration::from_millis(ms)));
+                }
+            }
+            _ => {}
         }
     }
     let _ = tell.send(Happened::Orphaned);
@@ -218,47 +208,6 @@ fn reap(workload: Pid, tell: &SyncSender<Happened>) {
     }
 }
 
-fn pass_on<R: Read + Send + 'static>(pipe: R, report: fn(String) -> Report) -> JoinHandle<()> {
-    std::thread::spawn(move || {
-        let mut pipe = BufReader::new(pipe);
-        while let Some(line) = read_line(&mut pipe) {
-            say(&report(line));
-        }
-    })
-}
-
-/// The next line, cut off at [`MAX_LINE`]; `None` at the end. Never keeps more than that of it.
-fn read_line(pipe: &mut impl BufRead) -> Option<String> {
-    let mut line = Vec::new();
-    let limit = MAX_LINE as u64;
-    let read = pipe.by_ref().take(limit).read_until(b'\n', &mut line).ok()?;
-    if read == 0 {
-        return None;
-    }
-    if line.last() == Some(&b'\n') {
-        line.pop();
-    } else if read as u64 == limit {
-        skip_line(pipe);
-    }
-    Some(String::from_utf8_lossy(&line).trim_end().to_owned())
-}
-
-fn skip_line(pipe: &mut impl BufRead) {
-    loop {
-        let (used, done) = match pipe.fill_buf() {
-            Ok([]) | Err(_) => return,
-            Ok(buffer) => match buffer.iter().position(|byte| *byte == b'\n') {
-                Some(at) => (at + 1, true),
-                None => (buffer.len(), false),
-            },
-        };
-        pipe.consume(used);
-        if done {
-            return;
-        }
-    }
-}
-
 fn say(report: &Report) {
     let Ok(mut line) = serde_json::to_vec(report) else {
         return;
@@ -272,19 +221,6 @@ fn say(report: &Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cuts_long_lines_off() {
-        let text = format!("{}\nnext\nlast", "x".repeat(3 * MAX_LINE));
-        let mut pipe = BufReader::new(text.as_bytes());
-        let lines: Vec<_> = std::iter::from_fn(|| read_line(&mut pipe)).collect();
-        let lengths: Vec<_> = lines.iter().map(String::len).collect();
-        assert_eq!(
-            lengths,
-            [MAX_LINE, 4, 4],
-            "must keep the start of a long line and all of the others"
-        );
-    }
 
     #[test]
     fn knows_its_own_parent() {
