@@ -1,6 +1,7 @@
-//! What `/metrics` shows. Counters and histograms are counted where things happen; gauges are set from the fleet's
-//! status at each scrape, so they cannot drift.
+//! What `/metrics` shows. Counters and histograms are counted where things happen; gauges are set from what the fleet
+//! counts at each scrape, which asks nobody: anyone may scrape, as often as they like.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::fleet::Status;
+use crate::fleet::Counts;
+use crate::fleet::proxies::Module;
 use crate::life::Why;
 
 /// All metrics. Clones share their values.
@@ -20,6 +22,7 @@ pub struct Metrics {
     registry: Arc<Registry>,
     targets: Family<[(&'static str, &'static str); 1], Gauge>,
     proxies: Family<[(&'static str, &'static str); 1], Gauge>,
+    modules: Family<[(&'static str, &'static str); 1], Gauge>,
     held: Gauge,
     unreached: Gauge,
     in_flight: Gauge,
@@ -77,6 +80,7 @@ impl Metrics {
             registry: Arc::default(),
             targets: Family::default(),
             proxies: Family::default(),
+            modules: Family::default(),
             held: Gauge::default(),
             unreached: Gauge::default(),
             in_flight: Gauge::default(),
@@ -109,7 +113,16 @@ impl Metrics {
             lease_renew_failures: Counter::default(),
         };
         registry.register("targets", "Targets by state", new.targets.clone());
-        registry.register("proxies", "Proxies, live and silent", new.proxies.clone());
+        registry.register(
+            "proxies",
+            "Proxies: live, silent, and those that had to make room",
+            new.proxies.clone(),
+        );
+        registry.register(
+            "proxies_by_module",
+            "Proxies that speak, by what the version of their module is beside the control plane's",
+            new.modules.clone(),
+        );
         registry.register("held_requests", "Requests held, as reported", new.held.clone());
         registry.register(
             "in_flight_requests",
@@ -289,11 +302,11 @@ impl Metrics {
             .inc();
     }
 
-    /// The text of `/metrics`, with gauges as of `status`. `None`: this replica does not lead, and has no targets.
-    pub fn render(&self, status: Option<&Status>) -> String {
-        self.leader.set(i64::from(status.is_some()));
-        match status {
-            Some(status) => self.show(status),
+    /// The text of `/metrics`, with gauges as of `counts`. `None`: this replica does not lead, and has no targets.
+    pub fn render(&self, counts: Option<&Counts>) -> String {
+        self.leader.set(i64::from(counts.is_some()));
+        match counts {
+            Some(counts) => self.show(counts),
             None => self.show_nothing(),
         }
         let mut text = String::new();
@@ -305,12 +318,13 @@ impl Metrics {
     fn show_nothing(&self) {
         self.targets.clear();
         self.proxies.clear();
+        self.modules.clear();
         for gauge in [&self.held, &self.in_flight, &self.unreached, &self.open_polls] {
             gauge.set(0);
         }
     }
 
-    fn show(&self, status: &Status) {
+    fn show(&self, counts: &Counts) {
         const STATES: [&str; 7] = [
             "asleep",
             "waking",
@@ -320,34 +334,26 @@ impl Metrics {
             "failed",
             "suspended",
         ];
-        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        let gauge = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let of = |counts: &BTreeMap<&'static str, u64>, word| gauge(counts.get(word).copied().unwrap_or(0));
         for state in STATES {
-            let there = status
-                .targets
-                .iter()
-                .filter(|target| target.state == state)
-                .count();
-            self.targets.get_or_create(&[("state", state)]).set(count(there));
+            let there = of(&counts.targets, state);
+            self.targets.get_or_create(&[("state", state)]).set(there);
         }
-        let silent = status.proxies.iter().filter(|proxy| proxy.silent).count();
-        self.proxies
-            .get_or_create(&[("state", "silent")])
-            .set(count(silent));
-        self.proxies
-            .get_or_create(&[("state", "live")])
-            .set(count(status.proxies.len() - silent));
-        self.open_polls
-            .set(count(status.proxies.iter().filter(|proxy| proxy.polling).count()));
-        let sum = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        self.held
-            .set(sum(status.targets.iter().map(|target| target.held).sum()));
-        self.unreached.set(sum(status
-            .targets
-            .iter()
-            .map(|target| target.unreached_clusters)
-            .sum()));
-        self.in_flight
-            .set(sum(status.targets.iter().map(|target| target.in_flight).sum()));
+        let Counts {
+            live, silent, others, ..
+        } = *counts;
+        for (state, there) in [("live", live), ("silent", silent), ("evicted", others)] {
+            self.proxies.get_or_create(&[("state", state)]).set(gauge(there));
+        }
+        for module in Module::WORDS {
+            let there = of(&counts.modules, module);
+            self.modules.get_or_create(&[("module", module)]).set(there);
+        }
+        self.open_polls.set(gauge(counts.polling));
+        self.held.set(gauge(counts.held));
+        self.in_flight.set(gauge(counts.in_flight));
+        self.unreached.set(gauge(counts.unreached));
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::effects::{Effect, Note};
 use super::handle::{FleetHandle, Message, PollEnd};
 use super::proxies::PollId;
-use super::{Fleet, Settings, WishRefusal, notes};
+use super::{Counts, Fleet, Settings, WishRefusal, notes};
 use crate::backend::{Backend, Command};
 use crate::metrics::Metrics;
 use crate::time::{Clock, unix_ms};
@@ -40,6 +40,7 @@ pub fn new<B: Backend>(
     let view = watch::Sender::new(View::new(settings.instance.clone()));
     let notes = broadcast::Sender::new(NOTES);
     let known = watch::Sender::new(0);
+    let counts = watch::Sender::new(Counts::default());
     let handle = FleetHandle {
         messages: sender,
         ends,
@@ -48,6 +49,7 @@ pub fn new<B: Backend>(
         view: view.subscribe(),
         polls: Arc::new(AtomicU64::new(1)),
         known_changes: known.subscribe(),
+        counts: counts.subscribe(),
     };
     let backend = mount(handle.clone());
     let actor = Actor {
@@ -57,6 +59,7 @@ pub fn new<B: Backend>(
         notes,
         view,
         known,
+        counts,
         polls: BTreeMap::new(),
         backend,
         closing: None,
@@ -72,6 +75,8 @@ struct Actor<B> {
     view: watch::Sender<View>,
     /// Changes whenever other proxies are known.
     known: watch::Sender<u64>,
+    /// For whoever counts.
+    counts: watch::Sender<Counts>,
     /// The open polls: at most one for each proxy, so they are bounded as proxies are.
     polls: BTreeMap<PollId, CancellationToken>,
     backend: B,
@@ -110,9 +115,7 @@ impl<B: Backend> Actor<B> {
                 () = timeout => {}
             }
             self.carry_out();
-            let changes = self.fleet.known_changes();
-            self.known
-                .send_if_modified(|known| std::mem::replace(known, changes) != changes);
+            self.show();
             if self.fleet.is_closed()
                 && let Some(reply) = self.closing.take()
             {
@@ -138,9 +141,10 @@ impl<B: Backend> Actor<B> {
             Message::Configure(targets) => self.fleet.configure(targets, now),
             Message::Observe(sighting) => self.fleet.observe(&sighting.id, sighting.seen, now),
             Message::Report(report, reply) => answer(reply, self.fleet.report(&report, now)),
-            Message::OpenPoll(proxy, poll, ended, reply) => {
+            Message::OpenPoll(proxy, module, poll, ended, reply) => {
                 let outcome = self.fleet.open_poll(&proxy, poll, now);
                 if outcome.is_ok() {
+                    self.fleet.hear_module(&proxy, module.as_deref());
                     self.polls.insert(poll, ended);
                 }
                 answer(reply, outcome);
@@ -163,8 +167,23 @@ impl<B: Backend> Actor<B> {
                 self.fleet.close();
                 self.closing = Some(reply);
             }
+            Message::Target(id, reply) => answer(reply, self.fleet.target_status(&id, now)),
+            Message::Proxies(reply) => answer(reply, self.fleet.proxy_status(now)),
             Message::Status(reply) => answer(reply, self.fleet.status(now)),
         }
+    }
+
+    /// What others may read without asking.
+    fn show(&self) {
+        let changes = self.fleet.known_changes();
+        self.known
+            .send_if_modified(|known| std::mem::replace(known, changes) != changes);
+        let counts = self.fleet.counts();
+        self.counts.send_if_modified(|shown| {
+            let changed = *shown != counts;
+            *shown = counts;
+            changed
+        });
     }
 
     /// What a command brings about at once is taken in at once, and may bring about more.

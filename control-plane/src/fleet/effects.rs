@@ -4,7 +4,7 @@ use std::time::Duration;
 use protocol::{State, TargetId};
 
 use super::WokenBy;
-use super::proxies::{PollId, ProxyKey};
+use super::proxies::{Module, PollId, ProxyKey};
 use crate::backend::Command;
 use crate::life::{Failure, Refusal, Why};
 use crate::view::Publication;
@@ -105,6 +105,13 @@ pub enum Note {
     },
     /// A proxy is live: new, or back after silence.
     Live(ProxyKey),
+    /// A proxy's module is of another version than the control plane.
+    Module {
+        /// Whose.
+        proxy: ProxyKey,
+        /// Which.
+        module: Module,
+    },
     /// A proxy said nothing for three heartbeats.
     Silent(ProxyKey),
     /// A proxy said nothing for so long that it no longer counts.

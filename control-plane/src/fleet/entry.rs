@@ -72,6 +72,8 @@ impl Entry {
         Marks {
             deadline: self.deadline,
             confirm: self.life.phase.minds_confirms().then_some(self.held_since),
+            phase: Some(self.life.phase.name()),
+            unreached: 0,
         }
     }
 

@@ -10,7 +10,9 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::proxies::PollId;
-use super::{Configured, Known, Note, PollRefusal, Reported, Status, WishRefusal};
+use super::{
+    Configured, Counts, Known, Note, PollRefusal, ProxyStatus, Reported, Status, TargetStatus, WishRefusal,
+};
 use crate::backend::Sighting;
 use crate::view::View;
 
@@ -26,6 +28,7 @@ pub(super) enum Message {
     /// A poll opens; `CancellationToken` ends it.
     OpenPoll(
         Proxy,
+        Option<String>,
         PollId,
         CancellationToken,
         oneshot::Sender<Result<(), PollRefusal>>,
@@ -42,7 +45,11 @@ pub(super) enum Message {
     Toggle(TargetId, oneshot::Sender<Result<(), WishRefusal>>),
     /// The control plane shuts down; answered once the proxies know.
     Close(oneshot::Sender<()>),
-    /// What there is to see.
+    /// What there is to see of one target.
+    Target(TargetId, oneshot::Sender<Option<TargetStatus>>),
+    /// What there is to see of the proxies.
+    Proxies(oneshot::Sender<Vec<ProxyStatus>>),
+    /// All there is to see.
     Status(oneshot::Sender<Status>),
 }
 
@@ -67,6 +74,7 @@ pub struct FleetHandle {
     pub(super) view: watch::Receiver<View>,
     pub(super) polls: Arc<AtomicU64>,
     pub(super) known_changes: watch::Receiver<u64>,
+    pub(super) counts: watch::Receiver<Counts>,
 }
 
 impl FleetHandle {
@@ -122,8 +130,12 @@ impl FleetHandle {
         self.ask(|reply| Message::Report(Box::new(report), reply)).await
     }
 
-    /// Makes the caller the proxy's one open poll until the guard is dropped.
-    pub async fn open_poll(&self, proxy: Proxy) -> Result<Result<PollGuard, PollRefusal>, Gone> {
+    /// Makes the caller the proxy's one open poll until the guard is dropped. `module`: what it says of its version.
+    pub async fn open_poll(
+        &self,
+        proxy: Proxy,
+        module: Option<String>,
+    ) -> Result<Result<PollGuard, PollRefusal>, Gone> {
         // Never waited for: who holds such a place waits for the actor, so whoever waited for one could wait for ever.
         let place = match self.ends.clone().try_reserve_owned() {
             Ok(place) => place,
@@ -138,7 +150,7 @@ impl FleetHandle {
             close: Some((place, proxy.clone(), poll)),
         };
         let answer = self
-            .ask(|reply| Message::OpenPoll(proxy, poll, ended, reply))
+            .ask(|reply| Message::OpenPoll(proxy, module, poll, ended, reply))
             .await?;
         Ok(answer.map(|()| guard))
     }
@@ -163,7 +175,22 @@ impl FleetHandle {
         self.ask(Message::Close).await
     }
 
-    /// What there is to see.
+    /// How many there are of what, as of the last message that was taken. Asks nobody.
+    pub fn counts(&self) -> Counts {
+        self.counts.borrow().clone()
+    }
+
+    /// What there is to see of one target; `None`: there is no such target.
+    pub async fn target(&self, id: TargetId) -> Result<Option<TargetStatus>, Gone> {
+        self.ask(|reply| Message::Target(id, reply)).await
+    }
+
+    /// What there is to see of the proxies.
+    pub async fn proxies(&self) -> Result<Vec<ProxyStatus>, Gone> {
+        self.ask(Message::Proxies).await
+    }
+
+    /// All there is to see: it costs the fleet as much as there is.
     pub async fn status(&self) -> Result<Status, Gone> {
         self.ask(Message::Status).await
     }

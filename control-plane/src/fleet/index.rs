@@ -1,11 +1,12 @@
 //! Targets by what they wait for, so that nobody has to look at all of them to find the few that something concerns.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use protocol::TargetId;
 
 use super::Fleet;
+use super::proxies::shift;
 use crate::time::Time;
 
 /// What one target waits for.
@@ -15,6 +16,10 @@ pub(super) struct Marks {
     pub(super) deadline: Option<Time>,
     /// Revision since which it is held, if its life minds whether the proxies have confirmed that.
     pub(super) confirm: Option<u64>,
+    /// Its phase; `None`: it is not there.
+    pub(super) phase: Option<&'static str>,
+    /// Clusters of Envoys that do not reach it although it is ready.
+    pub(super) unreached: u64,
 }
 
 /// The marks of all targets.
@@ -22,12 +27,28 @@ pub(super) struct Marks {
 pub(super) struct Index {
     deadlines: BTreeSet<(Time, TargetId)>,
     confirms: BTreeSet<(u64, TargetId)>,
+    phases: BTreeMap<&'static str, u64>,
+    unreached: u64,
 }
 
 impl Index {
     fn follow(&mut self, id: &TargetId, before: Marks, after: Marks) {
         replace(&mut self.deadlines, id, before.deadline, after.deadline);
         replace(&mut self.confirms, id, before.confirm, after.confirm);
+        if before.phase != after.phase {
+            shift(&mut self.phases, before.phase, after.phase);
+        }
+        self.unreached = self.unreached - before.unreached + after.unreached;
+    }
+
+    /// How many are in each phase; none in those that are absent.
+    pub(super) fn phases(&self) -> &BTreeMap<&'static str, u64> {
+        &self.phases
+    }
+
+    /// Clusters of Envoys that do not reach a ready target.
+    pub(super) fn unreached(&self) -> u64 {
+        self.unreached
     }
 
     /// The first deadline.
@@ -71,8 +92,12 @@ impl Fleet {
     /// Brings the index up to what the target waits for now. Whoever changes its life, its deadline or since when it is held
     /// calls this.
     pub(super) fn mark(&mut self, id: &TargetId) {
+        let unreached = self.misses(id).len() as u64;
         if let Some(entry) = self.targets.get_mut(id) {
-            let after = entry.marks_now();
+            let after = Marks {
+                unreached,
+                ..entry.marks_now()
+            };
             if entry.marks != after {
                 self.index.follow(id, entry.marks, after);
                 entry.marks = after;
@@ -90,10 +115,9 @@ impl Fleet {
 impl Fleet {
     /// What is kept up to date must be what one would find by looking at everything.
     pub(super) fn check_sums(&self) {
-        use std::collections::BTreeMap;
-
         use super::proxies::Standing;
 
+        self.check_counts();
         let all = || self.targets.iter();
         let deadlines = all().filter_map(|(id, entry)| Some((entry.deadline?, id.clone())));
         assert_eq!(

@@ -7,6 +7,7 @@
 pub mod actor;
 mod advance;
 mod configure;
+mod counts;
 mod effects;
 mod entry;
 mod handle;
@@ -16,7 +17,7 @@ mod notes;
 pub mod proxies;
 mod renames;
 mod report;
-mod status;
+pub(crate) mod status;
 mod twins;
 mod unreached;
 mod wakes;
@@ -35,6 +36,7 @@ use protocol::{Proxy, TargetId};
 use thiserror::Error;
 
 pub use configure::Configured;
+pub use counts::Counts;
 pub use effects::{Effect, Note};
 pub use handle::{FleetHandle, Gone, Notes, PollGuard};
 pub use known::Known;
@@ -48,7 +50,7 @@ use crate::time::{Time, millis};
 use crate::view::Publication;
 use entry::Entry;
 use index::Index;
-use proxies::{Heard, Lapse, Limits, Misfit, PollId, Proxies, ProxyKey, Standing, TooMany};
+use proxies::{Heard, Lapse, Limits, Misfit, Module, PollId, Proxies, ProxyKey, Standing, TooMany};
 use twins::Twins;
 
 /// What a fleet is made with.
@@ -181,6 +183,14 @@ impl Fleet {
             self.note(Note::Live(key.clone()));
         }
         self.follow_standing(before, affected, now);
+    }
+
+    /// Takes in what a proxy that was heard says of its module's version; tells it once.
+    pub fn hear_module(&mut self, proxy: &Proxy, module: Option<&str>) {
+        let (key, module) = (ProxyKey::from(proxy), Module::parse(module));
+        if self.proxies.set_module(&key, module) && module.compared() != "same" {
+            self.note(Note::Module { proxy: key, module });
+        }
     }
 
     /// Takes in whom the control plane before this one knew. Until they are heard or forgotten they are silent.

@@ -67,6 +67,14 @@ pub(super) fn tell(note: &Note, metrics: &Metrics) {
             info!(event = "confirmed", %target, %proxy, unix_ms, "drain confirmed")
         }
         Note::Live(proxy) => info!(event = "proxy_live", %proxy, unix_ms, "proxy is live"),
+        Note::Module { proxy, module } => match module.compared() {
+            "newer" => {
+                info!(event = "proxy_newer", %proxy, %module, unix_ms, "proxy's module is newer than the control plane")
+            }
+            compared => {
+                warn!(event = "proxy_behind", %proxy, %module, compared, unix_ms, "proxy's module is older than the control plane, or does not say: what it does not know it holds for, and does not do");
+            }
+        },
         Note::Silent(proxy) => {
             warn!(event = "proxy_silent", %proxy, unix_ms, "proxy has gone silent: nothing is put to sleep until it is back or forgotten");
         }

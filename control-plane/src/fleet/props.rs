@@ -11,7 +11,6 @@ use protocol::{Incarnation, Proxy, Report, Reporter, Revision, State, Usage};
 use super::Reported;
 use action::{Action, action};
 
-use super::proxies::PollId;
 use super::world::{World, id, mk_proxy, mk_report};
 use crate::backend::Command;
 use crate::life::{Failure, FailureClass, Observed};
@@ -200,15 +199,9 @@ impl Play {
             term: 1,
         };
         // There may be no room; then it is told nothing, and nothing is known of it.
-        if self
-            .world
-            .fleet
-            .open_poll(&proxy, PollId(1), self.world.now)
-            .is_err()
-        {
+        if !self.world.try_sync(&proxy) {
             return self.world.settle();
         }
-        self.world.fleet.close_poll(&proxy, PollId(1), self.world.now);
         let commands = self.world.settle();
         let target = self.world.published(self.name).unwrap();
         let envoy = &mut self.envoys[n];
@@ -260,13 +253,7 @@ impl Play {
     fn make_up(&mut self, reports: bool) -> Vec<Command> {
         self.made_up += 1;
         let name = format!("made up {}", self.made_up);
-        let _ = self
-            .world
-            .fleet
-            .open_poll(&mk_proxy(&name), PollId(1), self.world.now);
-        self.world
-            .fleet
-            .close_poll(&mk_proxy(&name), PollId(1), self.world.now);
+        self.world.try_sync(&mk_proxy(&name));
         if reports {
             self.world.fleet.report(&mk_report(&name, 1, &[]), self.world.now);
         }

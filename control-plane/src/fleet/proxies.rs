@@ -1,13 +1,16 @@
 //! The proxies: who is live, what each has applied and uses, who has gone silent, and who makes room for whom.
 
+mod module;
 mod others;
 mod room;
 mod state;
+mod sums;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{Revision, TargetId};
 
+pub use module::Module;
 pub use state::{
     Before, Lapse, Limits, MAX_TERM_RISE, Misfit, Newest, PollId, ProxyKey, ProxyState, Standing, TooMany,
     Use,
@@ -17,6 +20,8 @@ use super::{Known, Missed};
 use crate::life::Quorum;
 use crate::time::Time;
 use others::Others;
+pub(super) use sums::shift;
+use sums::{not_missed, take_off, uncount};
 
 /// All proxies that are not forgotten. What is asked of all of them together is kept up to date as they change, because
 /// it is asked for every target.
@@ -32,6 +37,14 @@ pub struct Proxies {
     applied: BTreeMap<u64, usize>,
     /// Held and in flight, of every target that has any.
     totals: BTreeMap<TargetId, (u64, u64)>,
+    /// Held and in flight, over all targets.
+    total: (u64, u64),
+    /// Who does not reach what.
+    missed_by: BTreeMap<TargetId, BTreeSet<ProxyKey>>,
+    /// How many polls are open.
+    polling: u64,
+    /// How many that speak run which module: the words of [`Module::compared`].
+    modules: BTreeMap<&'static str, u64>,
     /// Raised whenever somebody comes or goes.
     changes: u64,
     /// Nobody lapses before it. Made exact by [`Self::lapse`]; a word in between only puts a lapse off.
@@ -57,6 +70,10 @@ impl Proxies {
             silent: 0,
             applied: BTreeMap::new(),
             totals: BTreeMap::new(),
+            total: (0, 0),
+            missed_by: BTreeMap::new(),
+            polling: 0,
+            modules: BTreeMap::new(),
             changes: 0,
             next_lapse: None,
         }
@@ -132,13 +149,31 @@ impl Proxies {
         }
         state.term = state.term.max(term);
         state.last_word = now;
+        if fresh {
+            shift(&mut self.modules, None, Some(state.compared()));
+        }
         self.lapses_at(now + self.limits.silence());
         Ok(Heard { fresh, evicted })
     }
 
     /// Makes `poll` the open poll of a proxy that was heard. Returns the one that it replaces.
     pub fn open_poll(&mut self, key: &ProxyKey, poll: PollId) -> Option<PollId> {
-        self.all.get_mut(key)?.poll.replace(poll)
+        let older = self.all.get_mut(key)?.poll.replace(poll);
+        self.polling += u64::from(older.is_none());
+        older
+    }
+
+    /// What a proxy that was heard says of its module. True if it has not said so before.
+    pub fn set_module(&mut self, key: &ProxyKey, module: Module) -> bool {
+        let Some(state) = self.all.get_mut(key) else {
+            return false;
+        };
+        let before = state.compared();
+        let news = state.module.replace(module) != Some(module);
+        if !state.silent {
+            shift(&mut self.modules, Some(before), Some(state.compared()));
+        }
+        news
     }
 
     /// What a proxy that was heard says to have applied and in use, in place of what it said before.
@@ -166,20 +201,15 @@ impl Proxies {
             *self.applied.entry(applied).or_default() += 1;
         }
         for (id, one) in &before.usage {
-            take_off(&mut self.totals, id, *one);
+            take_off(&mut self.totals, &mut self.total, id, *one);
         }
         for (id, one) in &state.usage {
-            let (held, in_flight) = self.totals.entry(id.clone()).or_default();
-            *held += u64::from(one.held);
-            *in_flight += u64::from(one.in_flight);
+            for (held, in_flight) in [self.totals.entry(id.clone()).or_default(), &mut self.total] {
+                *held += u64::from(one.held);
+                *in_flight += u64::from(one.in_flight);
+            }
         }
         Some(before)
-    }
-
-    /// What a proxy that was heard does not reach, in place of what it said before, which is returned.
-    pub fn set_unreached(&mut self, key: &ProxyKey, unreached: Vec<Missed>) -> Option<Vec<Missed>> {
-        let state = self.all.get_mut(key)?;
-        Some(std::mem::replace(&mut state.unreached, unreached))
     }
 
     /// A poll has ended: its end was a word, too.
@@ -188,6 +218,7 @@ impl Proxies {
             && state.poll == Some(poll)
         {
             state.poll = None;
+            self.polling -= 1;
             state.last_word = now;
             self.lapses_at(now + self.limits.silence());
         }
@@ -199,31 +230,17 @@ impl Proxies {
         self.changes += 1;
         uncount(&mut self.applied, state.applied);
         self.silent -= usize::from(state.silent);
+        self.polling -= u64::from(state.poll.is_some());
+        if !state.silent {
+            shift(&mut self.modules, Some(state.compared()), None);
+        }
         for (id, one) in &state.usage {
-            take_off(&mut self.totals, id, *one);
+            take_off(&mut self.totals, &mut self.total, id, *one);
+        }
+        for target in state.unreached.iter().map(Missed::target) {
+            not_missed(&mut self.missed_by, target, key);
         }
         Some(state)
-    }
-
-    /// Forgets what was said about a target that is no longer there.
-    pub fn drop_target(&mut self, id: &TargetId) {
-        self.totals.remove(id);
-        for state in self.all.values_mut() {
-            state.usage.remove(id);
-        }
-    }
-
-    /// What is said of `from` is of `to` from now on, of which nothing has been said.
-    pub fn rename_target(&mut self, from: &TargetId, to: &TargetId) {
-        if let Some(total) = self.totals.remove(from) {
-            self.totals.insert(to.clone(), total);
-        }
-        for state in self.all.values_mut() {
-            if let Some(one) = state.usage.remove(from) {
-                state.usage.insert(to.clone(), one);
-            }
-            state.unreached.retain(|one| !one.is_of(from));
-        }
     }
 
     /// Held and in flight, over all proxies that speak.
@@ -280,12 +297,13 @@ impl Proxies {
     fn silence(&mut self, key: &ProxyKey) {
         // A confirm says what is in flight as well: one whose other half was dropped is none.
         self.replace(key, 0, BTreeMap::new());
+        self.set_unreached(key, Vec::new());
         if let Some(state) = self.all.get_mut(key) {
-            state.unreached = Vec::new();
             state.silent = true;
             // Whoever speaks next is heard.
             (state.term, state.reported) = (0, None);
             self.silent += 1;
+            shift(&mut self.modules, Some(state.compared()), None);
         }
     }
 
@@ -309,26 +327,6 @@ impl Proxies {
     /// When [`Self::lapse`] must be asked: it may have something to say then, and has nothing to say before.
     pub fn deadline(&self) -> Option<Time> {
         self.next_lapse
-    }
-}
-
-fn uncount(counts: &mut BTreeMap<u64, usize>, one: u64) {
-    if let Some(count) = counts.get_mut(&one) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(&one);
-        }
-    }
-}
-
-fn take_off(totals: &mut BTreeMap<TargetId, (u64, u64)>, id: &TargetId, one: Use) {
-    // Not there any more if the target was dropped meanwhile.
-    if let Some((held, in_flight)) = totals.get_mut(id) {
-        *held -= u64::from(one.held);
-        *in_flight -= u64::from(one.in_flight);
-        if (*held, *in_flight) == (0, 0) {
-            totals.remove(id);
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use protocol::TargetId;
 use serde::Serialize;
 
 use super::wakes::Wake;
-use super::{Fleet, LastWake, UnreachedBy, unreached};
+use super::{Entry, Fleet, LastWake, UnreachedBy, unreached};
 use crate::life::{Life, Phase};
 use crate::time::{Time, millis};
 
@@ -15,6 +15,8 @@ pub struct Status {
     pub targets: Vec<TargetStatus>,
     /// Every proxy that is not forgotten.
     pub proxies: Vec<ProxyStatus>,
+    /// Proxies that had to make room and are not forgotten: they block sleeps, too.
+    pub others: u64,
 }
 
 /// One target.
@@ -87,6 +89,9 @@ pub struct ProxyStatus {
     pub polling: bool,
     /// Three heartbeats without a word.
     pub silent: bool,
+    /// Version of its module, as far as it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub module: Option<String>,
     /// What all its gates have applied, of this control plane's life.
     pub applied: u64,
     /// Age of its last word, in ms; 0 with a poll open.
@@ -119,60 +124,31 @@ fn contended(life: &Life) -> Option<Condition> {
 }
 
 impl Fleet {
-    /// All there is to see at `now`.
+    /// All there is to see at `now`. Costs as much as there is: whoever wants less asks for less.
     pub fn status(&self, now: Time) -> Status {
-        let all_unreached = self.unreached();
-        let targets = self.targets.iter().map(|(id, entry)| {
-            let not_reached = all_unreached.get(id).map_or(&[][..], Vec::as_slice);
-            let (held, in_flight) = self.proxies.usage(id);
-            let (reason_class, reason, retry_in_ms) = match &entry.life.phase {
-                Phase::Failed {
-                    class,
-                    reason,
-                    retry_at,
-                    ..
-                } => (
-                    Some(class.name()),
-                    Some(reason.clone()),
-                    Some(millis(retry_at.since(now))),
-                ),
-                _ => (None, None, None),
-            };
-            let never_matched = !entry.matched && entry.life.phase == Phase::Ready;
-            let conditions = [(never_matched, NEVER_MATCHED), (entry.life.retiring, RETIRING)];
-            TargetStatus {
-                id: id.clone(),
-                state: entry.life.phase.name(),
-                since_ms: millis(now.since(entry.life.since)),
-                reason_class,
-                reason,
-                retry_in_ms,
-                epoch: entry.life.epoch,
-                replicas: entry.life.seen.replicas,
-                ready_endpoints: entry.published.ready_endpoints,
-                held,
-                in_flight,
-                idle_ms: entry.last_use.map(|used| millis(now.since(used))),
-                last_wake: entry.wake.as_ref().map(Wake::summary),
-                hosts: entry.published.hosts.clone(),
-                clusters: entry.published.clusters.clone(),
-                unreached: unreached::shown(not_reached, now),
-                unreached_clusters: not_reached.len() as u64,
-                conditions: conditions
-                    .into_iter()
-                    .filter_map(|(there, one)| there.then_some(one))
-                    .chain(unreached::condition(not_reached))
-                    .chain(contended(&entry.life))
-                    .chain(entry.conditions.iter().cloned())
-                    .collect(),
-            }
-        });
+        let targets = self.targets.iter();
+        Status {
+            targets: targets.map(|(id, entry)| self.shown(id, entry, now)).collect(),
+            proxies: self.proxy_status(now),
+            others: self.proxies.others(),
+        }
+    }
+
+    /// What there is to see of one target.
+    pub fn target_status(&self, id: &TargetId, now: Time) -> Option<TargetStatus> {
+        let (id, entry) = self.targets.get_key_value(id)?;
+        Some(self.shown(id, entry, now))
+    }
+
+    /// What there is to see of the proxies.
+    pub fn proxy_status(&self, now: Time) -> Vec<ProxyStatus> {
         let proxies = self.proxies.iter().map(|(key, state)| ProxyStatus {
             id: key.id.clone(),
             incarnation: key.incarnation.to_string(),
             term: state.term,
             polling: state.poll.is_some(),
             silent: state.silent,
+            module: state.module.map(|module| module.to_string()),
             applied: state.applied,
             quiet_ms: if state.poll.is_some() {
                 0
@@ -180,9 +156,84 @@ impl Fleet {
                 millis(now.since(state.last_word))
             },
         });
-        Status {
-            targets: targets.collect(),
-            proxies: proxies.collect(),
+        proxies.collect()
+    }
+
+    fn shown(&self, id: &TargetId, entry: &Entry, now: Time) -> TargetStatus {
+        #[cfg(test)]
+        tests::LOOKED_AT.with(|count| count.set(count.get() + 1));
+        let not_reached = &self.misses(id)[..];
+        let (held, in_flight) = self.proxies.usage(id);
+        let (reason_class, reason, retry_in_ms) = match &entry.life.phase {
+            Phase::Failed {
+                class,
+                reason,
+                retry_at,
+                ..
+            } => (
+                Some(class.name()),
+                Some(reason.clone()),
+                Some(millis(retry_at.since(now))),
+            ),
+            _ => (None, None, None),
+        };
+        let never_matched = !entry.matched && entry.life.phase == Phase::Ready;
+        let conditions = [(never_matched, NEVER_MATCHED), (entry.life.retiring, RETIRING)];
+        TargetStatus {
+            id: id.clone(),
+            state: entry.life.phase.name(),
+            since_ms: millis(now.since(entry.life.since)),
+            reason_class,
+            reason,
+            retry_in_ms,
+            epoch: entry.life.epoch,
+            replicas: entry.life.seen.replicas,
+            ready_endpoints: entry.published.ready_endpoints,
+            held,
+            in_flight,
+            idle_ms: entry.last_use.map(|used| millis(now.since(used))),
+            last_wake: entry.wake.as_ref().map(Wake::summary),
+            hosts: entry.published.hosts.clone(),
+            clusters: entry.published.clusters.clone(),
+            unreached: unreached::shown(not_reached, now),
+            unreached_clusters: not_reached.len() as u64,
+            conditions: conditions
+                .into_iter()
+                .filter_map(|(there, one)| there.then_some(one))
+                .chain(unreached::condition(not_reached))
+                .chain(contended(&entry.life))
+                .chain(entry.conditions.iter().cloned())
+                .collect(),
         }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::cell::Cell;
+
+    use super::super::world::{World, id};
+
+    thread_local! {
+        /// Targets whose status was put together in this thread.
+        pub(crate) static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// Statuses of targets that `what` puts together.
+    pub(crate) fn looked_at(what: impl FnOnce()) -> usize {
+        let before = LOOKED_AT.get();
+        what();
+        LOOKED_AT.get() - before
+    }
+
+    #[test]
+    fn one_target_costs_one_look_and_counting_costs_none() {
+        let names: Vec<_> = (0..500).map(|n| format!("t{n}")).collect();
+        let world = World::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let one = || drop(world.fleet.target_status(&id("t7"), world.now));
+        assert_eq!(looked_at(one), 1);
+        assert_eq!(looked_at(|| drop(world.fleet.counts())), 0);
+        assert_eq!(looked_at(|| drop(world.fleet.proxy_status(world.now))), 0);
+        assert_eq!(looked_at(|| drop(world.fleet.status(world.now))), 500);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! An Envoy's word stands until its next report, and no longer than the readiness that it is about.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use protocol::{Report, TargetId, Unreached};
@@ -54,9 +54,6 @@ pub struct UnreachedBy {
     pub for_ms: u64,
 }
 
-/// All that is not reached, by target.
-pub(super) type ByTarget<'a> = BTreeMap<&'a TargetId, Vec<(&'a ProxyKey, &'a Missed)>>;
-
 impl Fleet {
     /// Takes what a proxy that was heard says in place of what it said before.
     pub(super) fn take_unreached(&mut self, key: &ProxyKey, report: &Report, now: Time) {
@@ -83,6 +80,10 @@ impl Fleet {
             .into_iter()
             .map(|id| Effect::Backend(Command::Look { id }));
         self.effects.extend(looks);
+        let concerned = before.iter().chain(&missed).map(|one| one.target.clone());
+        for id in concerned.collect::<BTreeSet<_>>() {
+            self.mark(&id);
+        }
         let is_known = |one: &Missed| before.iter().any(|old| old.is_same(one));
         let news = missed.into_iter().filter(|one| !is_known(one)).map(|one| {
             Effect::Note(Note::Unreached {
@@ -112,30 +113,23 @@ impl Fleet {
         })
     }
 
-    /// All that is not reached now, the longest first.
-    pub(super) fn unreached(&self) -> ByTarget<'_> {
-        let mut all = ByTarget::new();
-        for (key, state) in self.proxies.iter() {
-            for one in &state.unreached {
-                let stands = self.targets.get(&one.target).is_some_and(|entry| {
-                    // Said before it slept, it says nothing.
-                    is_up(entry) && entry.life.epoch == one.epoch
-                });
-                if stands {
-                    all.entry(&one.target).or_default().push((key, one));
-                }
-            }
-        }
-        for list in all.values_mut() {
-            list.sort_by_key(|(_, one)| one.since);
-        }
-        all
+    /// Who does not reach this target now, the longest first.
+    pub(super) fn misses(&self, id: &TargetId) -> Vec<(&ProxyKey, &Missed)> {
+        let Some(entry) = self.targets.get(id).filter(|entry| is_up(entry)) else {
+            return Vec::new();
+        };
+        // Said before it slept, it says nothing.
+        let stands = |(_, one): &(&ProxyKey, &Missed)| one.epoch == entry.life.epoch;
+        let mut list: Vec<_> = self.proxies.missed(id).filter(stands).collect();
+        list.sort_by_key(|(_, one)| one.since);
+        list
     }
 }
 
 impl Missed {
-    pub(super) fn is_of(&self, target: &TargetId) -> bool {
-        self.target == *target
+    /// Whose cluster it is.
+    pub(super) fn target(&self) -> &TargetId {
+        &self.target
     }
 
     fn is_same(&self, other: &Self) -> bool {

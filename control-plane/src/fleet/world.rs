@@ -101,6 +101,13 @@ impl World {
         self.settle();
     }
 
+    /// One sync that is answered at once. False if it is refused.
+    pub(crate) fn try_sync(&mut self, proxy: &Proxy) -> bool {
+        let taken = self.fleet.open_poll(proxy, PollId(1), self.now).is_ok();
+        self.fleet.close_poll(proxy, PollId(1), self.now);
+        taken
+    }
+
     /// A poll that stays open.
     pub(crate) fn poll(&mut self, proxy: &str) {
         self.fleet

@@ -143,9 +143,6 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
 /// Always answered: a replica that does not lead has counters all the same.
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let status = match app.sight.active() {
-        Some(active) => active.fleet.status().await.ok(),
-        None => None,
-    };
-    ([("content-type", TYPE)], app.metrics.render(status.as_ref())).into_response()
+    let counts = app.sight.active().map(|active| active.fleet.counts());
+    ([("content-type", TYPE)], app.metrics.render(counts.as_ref())).into_response()
 }

@@ -11,23 +11,35 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
 use super::active::Active;
-use super::answers;
 use super::problem::{Error, Kind};
 use super::report::{check_name, parse};
 use super::{App, MAX_WAIT};
 use crate::fleet::PollRefusal;
 use crate::time::millis;
-use crate::view::{Delta, View};
+use crate::view::{Delta, Question, View};
 
 /// [`protocol::SyncResponse`] without copies of the targets.
 #[derive(Serialize)]
 struct Answer<'a> {
-    revision: Revision,
+    revision: &'a Revision,
     full: bool,
     targets: Vec<&'a Target>,
-    removed: Vec<TargetId>,
+    removed: &'a [TargetId],
     heartbeat_ms: u64,
     forget_after_ms: u64,
+}
+
+impl<'a> Answer<'a> {
+    fn new(app: &App, delta: &'a Delta) -> Self {
+        Self {
+            revision: &delta.revision,
+            full: delta.full,
+            targets: delta.changed.iter().map(Arc::as_ref).collect(),
+            removed: &delta.removed,
+            heartbeat_ms: millis(app.heartbeat),
+            forget_after_ms: millis(app.forget_after),
+        }
+    }
 }
 
 /// The long poll. Answered as soon as something after `since` is published; with nothing new when the wait is over, or the
@@ -42,11 +54,11 @@ pub(super) async fn sync(
         proxy,
         since,
         wait_ms,
-        module: _,
+        module,
     } = parse(&body?)?;
     check_name(&proxy.id, proxy.incarnation.as_str())?;
     let until = Instant::now() + Duration::from_millis(wait_ms).min(MAX_WAIT);
-    let guard = match active.fleet.open_poll(proxy).await? {
+    let guard = match active.fleet.open_poll(proxy, module).await? {
         Ok(guard) => guard,
         Err(PollRefusal::Misfit(misfit)) => return Err(misfit.into()),
         Err(PollRefusal::TooMany) => {
@@ -60,11 +72,15 @@ pub(super) async fn sync(
     };
     let mut view = active.fleet.view();
     loop {
-        if let Some(known) = find(&app, &view.borrow_and_update(), since.as_ref()) {
-            return Ok(match known {
-                Known::Made(bytes) => respond(&app, bytes),
-                Known::New(place, delta) => respond(&app, place.get_or_init(|| encode(&app, delta)).clone()),
-            });
+        // The look at the view ends before anything is written.
+        let known = find(&app, &view.borrow_and_update(), since.as_ref());
+        match known {
+            Some(Known::Made(bytes)) => return Ok(respond(&app, bytes)),
+            Some(Known::New(question, delta)) => {
+                let bytes = write(&app, question, &delta).unwrap_or_else(|| everything(&app, &active));
+                return Ok(respond(&app, bytes));
+            }
+            None => {}
         }
         tokio::select! {
             changed = view.changed() => changed.map_err(|_| Kind::ShuttingDown)?,
@@ -78,27 +94,46 @@ pub(super) async fn sync(
     if !active.fleet.view().borrow().is_complete() {
         return Err(Kind::NotReady.into());
     }
-    Ok(respond(&app, encode(&app, nothing(&active, since))))
+    Ok(respond(&app, encode(&app, &nothing(&active, since))))
 }
+
+/// Changes of at most so many bytes are written anew for whoever finds no room for them; who is behind by more is told
+/// everything, which is written once for all.
+const FEW_BYTES: usize = 64 << 10;
 
 /// What there is to tell.
 enum Known {
     /// Another proxy has been told the same.
     Made(Bytes),
     /// To be written, where nobody has to wait for the view meanwhile.
-    New(answers::Answer, Delta),
+    New(Question, Delta),
 }
 
 fn find(app: &App, view: &View, since: Option<&Revision>) -> Option<Known> {
     let question = view.question(since).filter(|_| view.is_complete())?;
-    let place = app.answers.place(view.revision(), question);
-    Some(match place.get() {
-        Some(bytes) => Known::Made(bytes.clone()),
-        None => {
-            let delta = view.answer(question);
-            Known::New(place, delta)
-        }
-    })
+    let made = app.answers.find(&view.revision(), question);
+    Some(made.map_or_else(|| Known::New(question, view.answer(question)), Known::Made))
+}
+
+/// The answer, written once for all who ask the same. `None`: there is no room for so much, so everything has to be told.
+fn write(app: &App, question: Question, delta: &Delta) -> Option<Bytes> {
+    let size = match question {
+        Question::Everything => 0,
+        Question::After(_) => size(app, delta),
+    };
+    match app.answers.place(&delta.revision, question, size) {
+        Some(place) => Some(place.get_or_init(|| encode(app, delta)).clone()),
+        None if size <= FEW_BYTES => Some(encode(app, delta)),
+        None => None,
+    }
+}
+
+fn everything(app: &App, active: &Active) -> Bytes {
+    let delta = active.fleet.view().borrow().answer(Question::Everything);
+    let made = app.answers.find(&delta.revision, Question::Everything);
+    let written = made.or_else(|| write(app, Question::Everything, &delta));
+    // Of everything there is always something to tell.
+    written.unwrap_or_default()
 }
 
 /// Nothing new, from where the proxy is: it must not take itself to know what it was not told.
@@ -115,23 +150,30 @@ fn nothing(active: &Active, since: Option<Revision>) -> Delta {
     }
 }
 
-fn encode(app: &App, delta: Delta) -> Bytes {
-    let Delta {
-        revision,
-        full,
-        changed,
-        removed,
-    } = delta;
-    let answer = Answer {
-        revision,
-        full,
-        targets: changed.iter().map(Arc::as_ref).collect(),
-        removed,
-        heartbeat_ms: millis(app.heartbeat),
-        forget_after_ms: millis(app.forget_after),
-    };
+fn encode(app: &App, delta: &Delta) -> Bytes {
     // Texts and numbers: there is nothing in it that could not be written.
-    serde_json::to_vec(&answer).unwrap_or_default().into()
+    serde_json::to_vec(&Answer::new(app, delta))
+        .unwrap_or_default()
+        .into()
+}
+
+/// Bytes that [`encode`] makes of it, without making them.
+fn size(app: &App, delta: &Delta) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Counting cannot fail.
+    let _ = serde_json::to_writer(&mut count, &Answer::new(app, delta));
+    count.0
 }
 
 fn respond(app: &App, body: Bytes) -> Response {

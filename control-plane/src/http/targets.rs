@@ -18,6 +18,8 @@ pub(super) struct Targets {
 #[derive(Serialize)]
 pub(super) struct Proxies {
     proxies: Vec<ProxyStatus>,
+    /// Proxies that had to make room and are not forgotten.
+    others: u64,
 }
 
 pub(super) async fn all(active: Active) -> Result<Json<Targets>, Error> {
@@ -28,7 +30,8 @@ pub(super) async fn all(active: Active) -> Result<Json<Targets>, Error> {
 
 pub(super) async fn proxies(active: Active) -> Result<Json<Proxies>, Error> {
     Ok(Json(Proxies {
-        proxies: active.fleet.status().await?.proxies,
+        proxies: active.fleet.proxies().await?,
+        others: active.fleet.counts().others,
     }))
 }
 
@@ -68,8 +71,7 @@ pub(super) async fn sleep(
 }
 
 async fn find(active: &Active, id: &TargetId) -> Result<TargetStatus, Error> {
-    let status = active.fleet.status().await?;
-    let found = status.targets.into_iter().find(|target| target.id == *id);
+    let found = active.fleet.target(id.clone()).await?;
     found.ok_or_else(|| Error::from(Kind::NoTarget).about(id.clone()))
 }
 

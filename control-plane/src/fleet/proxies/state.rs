@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use protocol::{Incarnation, Proxy, Reporter, TargetId};
 
+use super::Module;
 use crate::fleet::Missed;
 use crate::life::Quorum;
 use crate::time::Time;
@@ -86,6 +87,8 @@ pub struct ProxyState {
     pub applied: u64,
     /// What it uses. Holds only targets that are configured and in use. Changed by [`super::Proxies`] alone, which adds them up.
     pub usage: BTreeMap<TargetId, Use>,
+    /// What it said of its module; `None` until its first sync. Changed by [`super::Proxies`] alone, which counts them.
+    pub module: Option<Module>,
     /// What it does not reach, as of its last report. Bounded by whoever sets it.
     pub unreached: Vec<Missed>,
 }
@@ -123,8 +126,14 @@ impl ProxyState {
             silent: false,
             applied: 0,
             usage: BTreeMap::new(),
+            module: None,
             unreached: Vec::new(),
         }
+    }
+
+    /// What its module is beside ours: one of [`Module::WORDS`].
+    pub fn compared(&self) -> &'static str {
+        self.module.unwrap_or(Module::Unknown).compared()
     }
 
     /// Whether a relay of `term` may speak. The order of terms binds only as long as somebody speaks: after a silence

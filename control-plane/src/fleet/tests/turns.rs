@@ -22,7 +22,7 @@ async fn what_is_due_is_done_before_whatever_waits_in_the_queue() {
         CancellationToken::new(),
     );
     let actor = tokio::spawn(actor);
-    drop(fleet.open_poll(mk_proxy("a")).await.unwrap().unwrap());
+    drop(fleet.open_poll(mk_proxy("a"), None).await.unwrap().unwrap());
     let silent = async || {
         fleet
             .status()

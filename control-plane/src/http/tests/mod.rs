@@ -25,7 +25,7 @@ use super::auth::{Token, Tokens};
 use super::*;
 use crate::backend::manual::Manual;
 use crate::fleet::proxies::Limits;
-use crate::fleet::{FleetHandle, Settings, actor, world};
+use crate::fleet::{Counts, FleetHandle, Settings, actor, world};
 use crate::life::Policy;
 use crate::time::Clock;
 use crate::view::View;
@@ -145,6 +145,17 @@ impl Server {
             serde_json::from_str(&body(self.get(&format!("/v1/targets/default/{name}")).await).await)
                 .unwrap();
         target["state"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until that is counted, without letting time pass.
+    async fn until_counted(&self, holds: impl Fn(&Counts) -> bool) {
+        for _ in 0..1_000 {
+            if holds(&self.fleet.counts()) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("must be counted: {:?}", self.fleet.counts());
     }
 
     /// Polls that are open.

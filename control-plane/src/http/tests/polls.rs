@@ -4,7 +4,9 @@ use axum::http::StatusCode;
 use protocol::State;
 use serde_json::json;
 
+use super::super::answers::MAX_DELTA_BYTES;
 use super::super::*;
+use crate::fleet::status::tests::LOOKED_AT;
 
 use super::*;
 
@@ -182,14 +184,133 @@ async fn a_shutdown_answers_the_polls() {
 async fn metrics_tell_states_proxies_and_polls() {
     let server = Server::start().await;
     server.sync(None, 0).await;
+    server.until_counted(|counts| counts.polling == 0).await;
     let metrics = body(server.get("/metrics").await).await;
     for line in [
         "holdfast_targets{state=\"asleep\"} 2",
         "holdfast_proxies{state=\"live\"} 1",
+        "holdfast_proxies{state=\"evicted\"} 0",
+        "holdfast_proxies_by_module{module=\"unknown\"} 1",
+        "holdfast_proxies_by_module{module=\"same\"} 0",
         "holdfast_open_polls 0",
         "holdfast_syncs_total 1",
         "holdfast_history_truncations_total 0",
     ] {
         assert!(metrics.contains(line), "must have {line:?} in:\n{metrics}");
     }
+}
+
+/// Anyone may ask for metrics, and a person who asks for one target is not to hold the fleet up for all of them.
+#[tokio::test]
+async fn what_is_asked_of_one_target_looks_at_one() {
+    let server = Server::start().await;
+    let specs = (0..300).map(|n| world::mk_spec(&format!("t{n}"), &format!("t{n}.example.com"), "").into());
+    server.fleet.configure(specs.collect()).await.unwrap();
+    for (method, path, most) in [
+        (Method::GET, "/metrics", 0),
+        (Method::GET, "/v1/proxies", 0),
+        (Method::GET, "/readyz", 0),
+        (Method::GET, "/v1/targets/default/t7", 1),
+        (Method::POST, "/v1/targets/default/t7/wake", 1),
+        (Method::POST, "/v1/targets/default/t7/sleep", 1),
+        (Method::GET, "/v1/targets/default/none", 0),
+        (Method::GET, "/v1/targets", 300),
+    ] {
+        let before = LOOKED_AT.get();
+        let request = Request::builder().method(method).uri(path);
+        server.call(request.body(Body::empty()).unwrap()).await;
+        assert!(
+            LOOKED_AT.get() - before <= most,
+            "{path} must look at {most} targets at most"
+        );
+    }
+}
+
+#[tokio::test]
+async fn modules_are_counted_and_shown() {
+    let server = Server::start().await;
+    for (name, module) in [
+        ("a", json!(env!("CARGO_PKG_VERSION"))),
+        ("b", json!("0.0.1")),
+        ("c", json!("99.0.0")),
+        ("d", json!("\nforged")),
+    ] {
+        let proxy = json!({"id": name, "incarnation": "1", "term": 1});
+        let asked = json!({"proxy": proxy, "wait_ms": 0, "module": module}).to_string();
+        assert_eq!(
+            server.post("/v1/sync", &asked).await.status(),
+            StatusCode::OK,
+            "{module} must be answered"
+        );
+    }
+    let metrics = body(server.get("/metrics").await).await;
+    for word in ["same", "older", "newer", "unknown"] {
+        let line = format!("holdfast_proxies_by_module{{module=\"{word}\"}} 1");
+        assert!(metrics.contains(&line), "must have {line:?} in:\n{metrics}");
+    }
+    let proxies: Value = serde_json::from_str(&body(server.get("/v1/proxies").await).await).unwrap();
+    let shown: Vec<_> = proxies["proxies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|proxy| &proxy["module"])
+        .collect();
+    assert_eq!(
+        shown,
+        [env!("CARGO_PKG_VERSION"), "0.0.1", "99.0.0", "unknown"],
+        "must be shown"
+    );
+}
+
+/// One client that asks from ever other revisions: each answer was kept, 31 of them with 496 MB.
+#[tokio::test]
+async fn what_is_kept_of_answers_is_bounded_in_bytes() {
+    const ASKED: u64 = 31;
+    let server = Server::start().await;
+    let configure = async |rest: &str, first: u64| {
+        let specs = (0..400u64).map(|n| {
+            let more = if n == 0 { first } else { 0 };
+            let hosts: Vec<_> = (0..40)
+                .map(|host| format!("h{host}.t{n}.v{more}.example.com"))
+                .collect();
+            world::mk_spec(&format!("t{n}"), &hosts.join(", "), rest).into()
+        });
+        server.fleet.configure(specs.collect()).await.unwrap();
+    };
+    configure("", 0).await;
+    let begun = server.sync(None, 0).await.revision;
+    for n in 1..=ASKED {
+        configure("", n).await;
+    }
+    configure("hold: {timeout: 7s}", ASKED).await;
+    let snapshot = server.sync(None, 0).await;
+    let size = server.app.answers.bytes();
+    assert!(
+        ASKED as usize * size > 2 * MAX_DELTA_BYTES,
+        "must be more than is kept: {size} each"
+    );
+    let mut anew = 0;
+    for n in 0..ASKED {
+        let since = Revision {
+            n: begun.n + n,
+            ..begun.clone()
+        };
+        let answer = server.sync(Some(since), 0).await;
+        assert_eq!(answer.revision, snapshot.revision, "must lead to the newest");
+        assert_eq!(answer.targets.len(), 400, "must tell of all that changed");
+        anew += u64::from(answer.full);
+    }
+    assert!((1..ASKED).contains(&anew), "some must be told everything: {anew}");
+    let kept = server.app.answers.bytes();
+    assert!(kept <= size + MAX_DELTA_BYTES, "must be bounded: {kept} bytes");
+    let since = Revision {
+        n: snapshot.revision.n - 1,
+        ..begun
+    };
+    let answer = server.sync(Some(since), 0).await;
+    assert_eq!(
+        (answer.full, answer.targets.len()),
+        (false, 1),
+        "few changes must be told as such"
+    );
 }
