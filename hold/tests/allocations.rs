@@ -52,10 +52,16 @@ fn a_request_that_is_found_by_host_allocates_nothing() {
 #[test]
 fn a_request_that_is_nobodys_allocates_nothing() {
     let mut gate = mk_gate(10_000);
-    check(&mut gate, |gate| {
+    let pass = |gate: &mut Gate| {
         assert_eq!(gate.find_cluster(b"other"), Found::AskHost);
         assert_eq!(gate.find_host(b"nobody.example.com", b"other"), None);
-    });
+        let ticket = gate.stray(b"other", Some(b"nobody.example.com"));
+        assert!(matches!(ticket, Ticket::Stray(_)));
+        gate.ended(Time::ZERO, StreamId(1), ticket);
+    };
+    // The name of where it goes is remembered once.
+    pass(&mut gate);
+    check(&mut gate, pass);
 }
 
 #[test]

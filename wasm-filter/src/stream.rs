@@ -54,7 +54,11 @@ impl Stream {
             }
             None if found == Found::ControlPlane => {}
             None if station.with_gate(|gate| gate.knows_nothing()) == Some(true) => {}
-            None => return Action::Continue,
+            None => {
+                let stray = station.with_gate(|gate| gate.stray(&cluster, authority.as_deref()));
+                self.ticket = stray.unwrap_or(Ticket::Free);
+                return Action::Continue;
+            }
         }
         let now = station.now();
         let authority = authority.unwrap_or_else(|| host::request_header(":authority"));
@@ -149,7 +153,7 @@ impl Drop for Stream {
         let Some(station) = self.station.take() else {
             return;
         };
-        if let Ticket::Passed(_) = self.ticket {
+        if let Ticket::Passed(_) | Ticket::Stray(_) = self.ticket {
             station.with_gate(|gate| gate.ended(Time::ZERO, self.id, self.ticket));
             return;
         }

@@ -14,6 +14,7 @@ mod model;
 mod pending;
 mod release;
 mod request;
+mod strays;
 mod table;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -29,6 +30,7 @@ pub use request::{Answered, Claim, Found, Ticket, Verdict};
 pub use update::{Update, Wants};
 
 use entry::Entry;
+use strays::Strays;
 use table::Table;
 
 use crate::maps::{FixedMap, Ordered};
@@ -127,6 +129,8 @@ pub struct Gate {
     pending: Ordered,
     /// Let through before the first snapshot, and not ended: it will say what they are for.
     early: FixedMap<StreamId, headers::Owned>,
+    /// Streams that no target was found for.
+    strays: Strays,
     /// Removed targets whose last stream has not ended.
     retired: Vec<TargetIx>,
     /// Targets that hold something: their timers are looked at.
@@ -174,6 +178,7 @@ impl Gate {
             expired: VecDeque::new(),
             pending: Ordered::default(),
             early: FixedMap::default(),
+            strays: Strays::default(),
             retired: Vec::new(),
             waiting: Ordered::default(),
             work: VecDeque::new(),

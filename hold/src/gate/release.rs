@@ -91,6 +91,7 @@ impl Gate {
     pub fn ended(&mut self, now: Time, stream: StreamId, ticket: Ticket) {
         match ticket {
             Ticket::Free => {}
+            Ticket::Stray(at) => self.stray_ended(at),
             Ticket::Passed(ix) => self.flight_ended(ix),
             Ticket::Known => match self.forget_stream(stream) {
                 Some(Stream::Held(held)) => {
@@ -266,7 +267,7 @@ impl Gate {
         self.streams.remove(&stream)
     }
 
-    fn flight_ended(&mut self, ix: TargetIx) {
+    pub(super) fn flight_ended(&mut self, ix: TargetIx) {
         self.row_changed = true;
         if let Some(entry) = self.entry_mut(ix) {
             entry.in_flight = entry.in_flight.saturating_sub(1);

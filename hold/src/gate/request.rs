@@ -30,6 +30,8 @@ pub enum Found {
 pub enum Ticket {
     /// Nothing: it was never counted.
     Free,
+    /// It passed, and no target was found for it: one that comes later may be.
+    Stray(u32),
     /// It passed and is in flight.
     Passed(TargetIx),
     /// It is or was held, or was refused: the gate knows it by its id.

@@ -56,14 +56,14 @@ impl Gate {
         let first = !self.known;
         let lost_changed = self.lost != head.lost;
         self.lost = head.lost;
-        let mut next = 0;
+        let (mut next, mut rekeyed) = (0, Vec::new());
         for (slot, record) in slots {
             if full {
                 // In order, so what lies between two of them is there no more.
                 (next..slot.0).map(Slot).for_each(|gone| self.retire(gone));
                 next = slot.0 + 1;
             }
-            self.apply_slot(now, slot, record);
+            rekeyed.extend(self.apply_slot(now, slot, record));
         }
         if full {
             let all = u32::try_from(self.by_slot.len()).unwrap_or(u32::MAX);
@@ -73,6 +73,7 @@ impl Gate {
             self.take_stances(now);
         }
         self.settle_claims();
+        self.claim_strays(&rekeyed);
         self.known |= head.known;
         if first && self.known {
             self.settle_early();
@@ -84,9 +85,11 @@ impl Gate {
             .reserve(self.entries.len().saturating_sub(self.active.len()));
     }
 
-    fn apply_slot(&mut self, now: Time, slot: Slot, mut record: SlotRecord) {
+    /// Takes a slot in. Returns its target if that has keys that are new.
+    fn apply_slot(&mut self, now: Time, slot: Slot, mut record: SlotRecord) -> Option<TargetIx> {
         let Some(target) = record.target.take() else {
-            return self.retire(slot);
+            self.retire(slot);
+            return None;
         };
         if let Some(ix) = self.at(slot)
             && let Some(entry) = self.entry_mut(ix)
@@ -98,24 +101,24 @@ impl Gate {
                 self.retire(slot);
             }
         }
-        let ix = match self.at(slot) {
-            Some(ix) => ix,
-            None => self.insert(slot, &target),
-        };
+        let known = self.at(slot);
+        let is_new = known.is_none();
+        let ix = known.unwrap_or_else(|| self.insert(slot, &target));
         let me = self.me.id;
         let lost = self.lost;
-        let Some(entry) = self.entries.get_mut(ix.0 as usize).and_then(Option::as_mut) else {
-            return;
-        };
+        let mut rekeyed = is_new;
+        let entry = self.entries.get_mut(ix.0 as usize).and_then(Option::as_mut)?;
         if entry.target.hosts != target.hosts || entry.target.clusters != target.clusters {
             self.table.remove(ix, &entry.target);
             self.table.add(ix, &target);
+            rekeyed = true;
         }
         let drains = target.state == State::Draining && entry.target.state != State::Draining;
         entry.update(now, me, &record, target, lost);
         // The control plane waits for word of a drain.
         self.row_urgent |= drains;
         self.queue(ix);
+        rekeyed.then_some(ix)
     }
 
     fn insert(&mut self, slot: Slot, target: &protocol::Target) -> TargetIx {
