@@ -21,12 +21,16 @@ pub enum Fault {
     Closes,
     /// Sends these bytes and closes the connection.
     Cut(&'static str),
-    /// Sends the first text, and then the second for ever, so often.
+    /// Sends the first text, and, but to a HEAD, then the second for ever, so often.
     Endless(&'static str, &'static str, Duration),
     /// Says `200` with an empty body after this time.
     Late(Duration),
     /// One request at a time over all connections, each `200` after this time: a worker with a single thread.
     OneAtATime(Duration),
+    /// Does this to Holdfast's questions alone. Anything else is answered `200` with an empty body.
+    Questions(Box<Fault>),
+    /// Says `200` to this host, and `503` to any other: a proxy that has no such virtual host.
+    Host(&'static str),
     /// HTTP/2: what it makes of `grpc.health.v1.Health/Check`, and of any other call.
     Health(Health),
 }
@@ -112,13 +116,15 @@ pub(crate) struct Count {
 }
 
 impl Count {
-    /// One more request, with these bytes of headers.
-    fn request(&self, headers: &[u8]) {
-        if headers.windows(AGENT.len()).any(|window| window == AGENT) {
+    /// One more request, with these bytes of headers. True if it is a question.
+    fn request(&self, headers: &[u8]) -> bool {
+        let is_question = headers.windows(AGENT.len()).any(|window| window == AGENT);
+        if is_question {
             self.question();
         } else {
             self.served.fetch_add(1, Ordering::SeqCst);
         }
+        is_question
     }
 
     pub(crate) fn question(&self) {
@@ -146,8 +152,18 @@ async fn http1(
             }
         };
         let request: Vec<u8> = read.drain(..end).collect();
-        count.request(&request);
+        let fault = match (fault, count.request(&request)) {
+            (Fault::Questions(fault), true) => fault.as_ref(),
+            (Fault::Questions(_), false) => &Fault::Late(Duration::ZERO),
+            (fault, _) => fault,
+        };
         match fault {
+            Fault::Host(host) => {
+                let knows = String::from_utf8_lossy(&request).contains(&format!("host: {host}\r\n"));
+                socket
+                    .write_all(if knows { EMPTY_200 } else { EMPTY_503 })
+                    .await?;
+            }
             Fault::Silent => while socket.read_buf(&mut read).await? > 0 {},
             Fault::Closes => return Ok(()),
             Fault::Cut(bytes) => {
@@ -156,7 +172,7 @@ async fn http1(
             }
             Fault::Endless(head, more, period) => {
                 socket.write_all(head.as_bytes()).await?;
-                loop {
+                while !request.starts_with(b"HEAD ") {
                     socket.write_all(more.as_bytes()).await?;
                     tokio::time::sleep(*period).await;
                 }
@@ -170,9 +186,10 @@ async fn http1(
                 tokio::time::sleep(*each).await;
                 socket.write_all(EMPTY_200).await?;
             }
-            Fault::Health(_) => unreachable!("speaks HTTP/2"),
+            Fault::Health(_) | Fault::Questions(_) => unreachable!("speaks HTTP/2, or is looked into above"),
         }
     }
 }
 
 const EMPTY_200: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+const EMPTY_503: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";

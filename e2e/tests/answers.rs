@@ -186,6 +186,7 @@ async fn with_culprits(culprit: &Culprit, kind: fn(&str) -> Target, timeout: &st
     for n in 0..TIMES {
         let target = kind(&name(n))
             .spec("confirm.timeout", timeout)
+            .spec("confirm.giveUp", if timeout == "60s" { "60s" } else { "5s" })
             .spec("hold.timeout", "100s");
         stack = stack.target(culprit.behind(target));
     }

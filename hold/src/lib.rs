@@ -26,7 +26,7 @@ pub use config::{Config, ConfigError, ControlPlane, Limits, Startup, StartupThen
 pub use credits::{Cells, Credits, close_accounts, strangers};
 pub use gate::{
     Answered, Claim, Command as GateCommand, ConfirmCall, ConfirmToken, Counts, Found, Gate, GiveBack,
-    Outcome, Request, TargetIx, Ticket, Update, Verdict, Wants,
+    Outcome, Request, Tally, TargetIx, Ticket, Update, Verdict, Wants,
 };
 pub use ids::{GateId, Slot, StreamId, Time};
 pub use lease::{Candidate, Step as LeaseStep};
@@ -34,5 +34,5 @@ pub use ledger::{Bound, Credit, Ledger};
 pub use record::{Field, Record};
 pub use relay::{Command as RelayCommand, Gauges, Relay, RelayStart, SyncFailure};
 pub use reply::{Refusal, Reply};
-pub use shared::{Head, Lease, Member, Members, Row, RowEntry, SlotRecord, keys};
+pub use shared::{Head, Lease, Member, Members, Row, RowEntry, RowUnreached, SlotRecord, keys};
 pub use units::{millis, periods};

@@ -140,7 +140,23 @@ impl Reply {
         detail: Option<&str>,
         retry_after: Option<Duration>,
     ) -> Self {
-        let title = refusal.title();
+        Self::titled(refusal, refusal.title(), grpc, target, detail, retry_after)
+    }
+
+    /// The reply to a request whose time is up although its target is ready: `why` says what keeps it.
+    pub(crate) fn unreached(grpc: bool, target: Option<&str>, why: &str) -> Self {
+        let title = "The workload is ready, but this proxy does not reach it";
+        Self::titled(Refusal::Timeout, title, grpc, target, Some(why), None)
+    }
+
+    fn titled(
+        refusal: Refusal,
+        title: &str,
+        grpc: bool,
+        target: Option<&str>,
+        detail: Option<&str>,
+        retry_after: Option<Duration>,
+    ) -> Self {
         let message = match detail {
             Some(detail) => format!("{title}: {detail}"),
             None => title.to_owned(),

@@ -165,6 +165,8 @@ pub struct Row {
     pub beat: u64,
     /// Targets with something held, in flight, or an arrival within [`Row::RECENT`].
     pub entries: Vec<RowEntry>,
+    /// Clusters of ready targets that keep requests held because they are not reached. At most [`Row::UNREACHED`].
+    pub unreached: Vec<RowUnreached>,
 }
 
 impl Row {
@@ -174,6 +176,9 @@ impl Row {
     pub const REST_TICKS: u32 = 10;
     /// How long an arrival is listed: longer than the relay needs to have it acknowledged by the control plane.
     pub const RECENT: std::time::Duration = std::time::Duration::from_secs(60);
+
+    /// Longest list of [`Row::unreached`]: 64 of an Envoy are reported.
+    pub const UNREACHED: usize = 16;
 
     /// Ticks from this beat to the next, at most.
     pub fn beat_ticks(&self) -> u32 {
@@ -190,7 +195,21 @@ impl Row {
         self.applied == other.applied
             && self.entries.len() == other.entries.len()
             && both.all(|(one, other)| one.without_age() == other.without_age())
+            && self.unreached.len() == other.unreached.len()
     }
+}
+
+/// A cluster that keeps requests held although its target is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowUnreached {
+    /// Whose cluster it is.
+    pub slot: Slot,
+    /// Envoy's name of the cluster.
+    pub cluster: String,
+    /// What was seen last, for people.
+    pub saw: String,
+    /// Since the first such answer in this epoch, in ms, when the row was written.
+    pub for_ms: u64,
 }
 
 /// Use of one target as one gate sees it.

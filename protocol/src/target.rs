@@ -113,19 +113,20 @@ pub struct Release {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Confirm {
-    /// `GET path` through the request's own cluster.
+    /// `HEAD path` through the request's own cluster, or `GET path` where that has failed.
     Http {
         /// Path and query of the request.
         path: String,
         /// `:authority` of the question. Absent: that of the first held request.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         authority: Option<String>,
-        /// Of one attempt, in ms.
+        /// After which a question counts as not answered, in ms. It stays open: a late answer is a yes.
         timeout_ms: u64,
-        /// How long "not there" is believed of 502, 503, 504, in ms, and after which a silent cluster is reported.
+        /// How long "not there" is believed of whoever is there and does not answer well, in ms, and after which a
+        /// cluster that is not reached is warned of.
         give_up_ms: u64,
     },
-    /// `grpc.health.v1.Health/Check` through the request's own cluster; UNIMPLEMENTED is a yes.
+    /// `grpc.health.v1.Health/Check` through the request's own cluster; UNIMPLEMENTED is a yes, NOT_SERVING is not.
     Grpc {
         /// As for `Http`.
         #[serde(default, skip_serializing_if = "Option::is_none")]

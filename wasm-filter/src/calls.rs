@@ -29,7 +29,7 @@ pub(crate) fn confirm(station: &Station, now: Time, question: &ConfirmCall) {
     let sent = match &question.path {
         Some(path) => {
             let headers = vec![
-                (":method", "GET"),
+                (":method", if question.head { "HEAD" } else { "GET" }),
                 (":path", path),
                 (":authority", authority),
                 ("user-agent", host::USER_AGENT),
@@ -127,7 +127,7 @@ pub(crate) fn answered(station: &Station, now: Time, token: u32, answer: Option<
     let status = answer.and_then(CallAnswer::status);
     match call {
         Call::Confirm(token) => {
-            let outcome = confirm_outcome(answer);
+            let outcome = answer.map_or(Outcome::Cut, confirm_outcome);
             station.with_gate(|gate| gate.confirmed(now, token, outcome));
         }
         Call::Sync { term } => {
@@ -171,12 +171,18 @@ fn take_call(station: &Station, token: u32) -> Option<Call> {
     calls.remove(at).map(|(_, call)| call)
 }
 
-fn confirm_outcome(answer: Option<&CallAnswer>) -> Outcome {
-    match answer.and_then(|answer| Some((answer, answer.status()?))) {
-        Some((answer, status)) if answer.is_of_upstream() => Outcome::Answered {
-            status,
-            grpc_status: answer.grpc_status(),
-        },
-        _ => Outcome::Unreachable,
+fn confirm_outcome(answer: &CallAnswer) -> Outcome {
+    let Some(status) = answer.status() else {
+        return Outcome::Cut;
+    };
+    let body = answer.body();
+    if !answer.is_of_upstream() {
+        let text = answer.header("grpc-message").unwrap_or(body);
+        return Outcome::of_envoy(status, &text);
+    }
+    let grpc_status = answer.grpc_status();
+    match Outcome::of_health(&body) {
+        Some(not_serving) if grpc_status == Some(0) => not_serving,
+        _ => Outcome::Answered { status, grpc_status },
     }
 }

@@ -1,7 +1,7 @@
 //! Envoy's stats. Gates only add to counters and histograms; the gauges are the relay's (a gauge that dies with its VM
 //! drifts). Names and tags are listed in ARCHITECTURE.md.
 
-use hold::{Counts, Gauges, Refusal};
+use hold::{Counts, Gauges, Refusal, Tally};
 
 use crate::host::{self, Stat};
 
@@ -12,10 +12,7 @@ pub(crate) struct Metrics {
     gone: Option<u32>,
     refused: Vec<Option<u32>>,
     bounds: Option<u32>,
-    confirm_yes: Option<u32>,
-    confirm_no_endpoint: Option<u32>,
-    confirm_unreachable: Option<u32>,
-    confirm_not_there: Option<u32>,
+    confirms: Vec<Option<u32>>,
     confirm_give_up: Option<u32>,
     wait: Option<u32>,
     sync_ok: Option<u32>,
@@ -46,10 +43,10 @@ impl Metrics {
                 .map(|refusal| counter(&format!("requests_refused_total.reason={}", refusal.name())))
                 .collect(),
             bounds: counter("bounds_hit_total"),
-            confirm_yes: counter("confirms_total.outcome=yes"),
-            confirm_no_endpoint: counter("confirms_total.outcome=no_endpoint"),
-            confirm_unreachable: counter("confirms_total.outcome=unreachable"),
-            confirm_not_there: counter("confirms_total.outcome=not_there"),
+            confirms: Tally::ALL
+                .iter()
+                .map(|tally| counter(&format!("confirms_total.outcome={}", tally.name())))
+                .collect(),
             confirm_give_up: counter("confirms_given_up_total"),
             wait: host::define_stat(Stat::Histogram, "holdfast.hold_duration_ms"),
             sync_ok: counter("syncs_total.outcome=ok"),
@@ -78,10 +75,9 @@ impl Metrics {
                 add(self.bounds, count);
             }
         }
-        add(self.confirm_yes, counts.confirm_yes);
-        add(self.confirm_no_endpoint, counts.confirm_no_endpoint);
-        add(self.confirm_unreachable, counts.confirm_unreachable);
-        add(self.confirm_not_there, counts.confirm_not_there);
+        for (stat, count) in self.confirms.iter().zip(counts.confirms) {
+            add(*stat, count);
+        }
         add(self.confirm_give_up, counts.confirm_give_up);
         if let Some(stat) = self.wait {
             for wait in &counts.waits {

@@ -223,18 +223,19 @@ pub struct Confirm {
     /// `false`: ask nothing and wait `settle` instead, for clusters that cannot be asked.
     // Not `off`, which YAML 1.1 reads as a boolean.
     pub enabled: bool,
-    /// Ask `grpc.health.v1` instead of a path.
+    /// Ask `grpc.health.v1` instead of a path. NOT_SERVING is not a yes.
     pub grpc: bool,
-    /// Path and query to ask.
+    /// Path and query to ask, by HEAD, and by GET where that has failed.
     pub path: UrlPath,
     /// What the question says in `:authority`, for a workload that does not answer to the hosts of its clients because
     /// its route rewrites them. If absent, and in a cluster: the `hostname` of the `URLRewrite` filters on the way to
     /// its Service, if they have one; else that of the first held request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authority: Option<Authority>,
-    /// Time that one attempt may take.
+    /// After which a question counts as not answered. It goes on: a late answer is a yes.
     pub timeout: PositiveSpan,
-    /// How long an answer of 502, 503, 504 or grpc-status 14 is believed to mean that nobody is there yet.
+    /// How long 502, 503, 504, UNAVAILABLE, NOT_SERVING, no answer, or a closed connection is believed to mean that the
+    /// workload is not there yet. No endpoint and a refused connection are believed for as long as they last.
     pub give_up: Span,
     /// With `enabled: false`: time from ready to the first release.
     pub settle: Span,

@@ -5,26 +5,61 @@ use std::time::Duration;
 
 use protocol::Confirm;
 
-use crate::gate::confirm::{self, Check, ConfirmCall, ConfirmToken, Outcome, Tries};
+use crate::gate::confirm::{self, Check, ConfirmCall, ConfirmToken, Outcome, Terms, Tries};
+use crate::gate::counts::Tally;
 use crate::gate::entry::{Entry, Route, Stance};
 use crate::gate::{Gate, TargetIx};
-use crate::{GateId, Time};
+use crate::{GateId, SlotRecord, StreamId, Time};
+
+/// How the gates of one Envoy share the slow pace of the confirm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Turn {
+    /// This gate's place among those that do not ask for all.
+    place: u32,
+    /// Their number; 0 before anything is known of them.
+    of: u32,
+}
+
+impl Turn {
+    pub(super) fn new(record: &SlotRecord, me: GateId) -> Self {
+        let others = || {
+            record
+                .shares
+                .iter()
+                .map(|(gate, _)| *gate)
+                .filter(|gate| Some(*gate) != record.prober)
+        };
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        match others().position(|gate| gate == me) {
+            Some(place) => Self {
+                place: count(place),
+                of: count(others().count()),
+            },
+            // Not named yet: behind all of them.
+            None => Self {
+                place: count(others().count()),
+                of: count(others().count()).saturating_add(1),
+            },
+        }
+    }
+}
+
+/// How long a gate waits for the relay to say who asks, before it asks untold: the relay may be changing hands.
+const UNTOLD: Duration = Duration::from_secs(2);
 
 impl Gate {
     /// True if a root callback would have a question to send at this time: a stream callback may not send it.
     pub fn wants_root(&self, now: Time) -> bool {
+        let waits = |entry: &Entry| {
+            let mut lines = entry.routes.iter().filter(|route| route.moves());
+            entry.may_ask(now, self.me.id) && lines.any(|route| route.check == Check::Unasked)
+        };
         !self.asks.is_empty()
             || self
                 .waiting
                 .iter()
                 .filter_map(|(_, ix)| self.entry(TargetIx(ix)))
-                .any(|entry| {
-                    entry.may_ask(now, self.me.id)
-                        && entry
-                            .routes
-                            .iter()
-                            .any(|route| route.moves() && route.check == Check::Unasked)
-                })
+                .any(waits)
     }
 
     /// The next question to send through a cluster.
@@ -42,9 +77,10 @@ impl Gate {
             if !entry.may_ask(now, me) {
                 continue;
             }
+            let Some(terms) = entry.terms(me) else { continue };
             let confirm = &entry.target.confirm;
             let mut lines = entry.routes.iter_mut().filter(|route| route.moves());
-            if let Some(call) = lines.find_map(|route| question(route, confirm, now, token)) {
+            if let Some(call) = lines.find_map(|route| question(route, confirm, &terms, now, token)) {
                 self.next_token += 1;
                 return Some(call);
             }
@@ -64,11 +100,12 @@ impl Gate {
         let Some(at) = entry.route_for(cluster, authority) else {
             return;
         };
-        let confirm = entry.target.confirm.clone();
+        let Some(terms) = entry.terms(me) else { return };
+        let confirm = &entry.target.confirm;
         let Some(route) = entry.routes.get_mut(usize::from(at)) else {
             return;
         };
-        if let Some(call) = question(route, &confirm, now, token) {
+        if let Some(call) = question(route, confirm, &terms, now, token) {
             self.next_token += 1;
             self.asks.push_back(call);
         }
@@ -76,60 +113,201 @@ impl Gate {
 
     /// What came of a question. An answer to one that was asked in an earlier epoch changes nothing.
     pub fn confirmed(&mut self, now: Time, token: ConfirmToken, outcome: Outcome) {
-        match outcome {
-            Outcome::NoEndpoint | Outcome::NoCluster => self.counts.confirm_no_endpoint += 1,
-            Outcome::Unreachable => self.counts.confirm_unreachable += 1,
-            Outcome::Answered { .. } => {}
-        }
+        self.counts.confirm(outcome.tally());
         // By its own target, whether that holds anything by now or not: an answer may come long after whoever waited has left.
         let ix = token.target();
+        let me = self.me.id;
         let Some(entry) = self.entry_mut(ix) else { return };
-        let is_asked =
-            |route: &Route| matches!(route.check, Check::Asking { token: asked, .. } if asked == token);
-        let Some(at) = entry.routes.iter().position(is_asked) else {
+        let asked = |route: &Route| match route.check {
+            Check::Asking {
+                token: asked, tries, ..
+            } if asked == token => Some(tries),
+            _ => None,
+        };
+        let mut routes = entry.routes.iter().enumerate();
+        let Some((at, tries)) = routes.find_map(|(at, route)| Some((at, asked(route)?))) else {
             return;
         };
-        let epoch = entry.target.epoch;
-        let confirm = entry.target.confirm.clone();
-        let id = entry.target.id.clone();
-        let Some(route) = entry.routes.get_mut(at) else {
-            return;
-        };
-        let cluster = String::from_utf8_lossy(&route.cluster).into_owned();
-        let Check::Asking { tries, .. } = route.check else {
-            return;
-        };
-        match confirm::judge(now, tries, outcome, &confirm) {
-            confirm::Verdict::Yes => {
-                route.check = Check::Yes;
-                if entry.proven_here != Some(epoch) {
-                    entry.proven_here = Some(epoch);
-                    let news = entry.proven != Some(epoch);
-                    self.row_urgent |= news;
-                    self.row_changed = true;
-                }
-                self.counts.confirm_yes += 1;
-                self.note("confirmed", ix, format_args!(" cluster={cluster}"));
-                self.queue(ix);
-            }
+        let Some(terms) = entry.terms(me) else { return };
+        match confirm::judge(now, tries, outcome, &terms) {
+            confirm::Verdict::Yes { believed } => self.prove(ix, at, believed.then_some(outcome)),
             confirm::Verdict::No { check, warn } => {
+                self.row_changed = true;
+                let Some(route) = self.entry_mut(ix).and_then(|entry| entry.routes.get_mut(at)) else {
+                    return;
+                };
                 route.check = check;
-                if matches!(outcome, Outcome::Answered { .. }) {
-                    self.counts.confirm_not_there += 1;
-                }
                 if warn {
-                    self.counts.confirm_give_up += 1;
-                    self.warnings.push_back(format!(
-                        "target {id}: cluster {cluster} has not answered within confirm.giveUp ({outcome}); \
-                         its requests stay held until their deadline"
-                    ));
+                    self.warn_of(ix, at, outcome, "its requests stay held until their deadline");
                 }
             }
         }
     }
+
+    /// Takes for a yes what nobody has contradicted for long enough.
+    pub(super) fn believe(&mut self, now: Time, ix: TargetIx) {
+        let me = self.me.id;
+        let due = |entry: &Entry| {
+            let terms = entry.terms(me).filter(|_| entry.stance == Stance::Serve)?;
+            entry.routes.iter().enumerate().find_map(|(at, route)| {
+                route.check.believed_at(&terms).filter(|at| *at <= now)?;
+                Some((at, route.check.seen(now, &terms)?.0))
+            })
+        };
+        while let Some((at, saw)) = self.entry(ix).and_then(due) {
+            self.prove(ix, at, Some(saw));
+        }
+    }
+
+    /// A released request that took the part of a question has been answered; or it has ended without that.
+    pub(super) fn first_ended(&mut self, ix: TargetIx, stream: StreamId, answered: bool) {
+        let Some(entry) = self.entry_mut(ix) else { return };
+        let Some(at) = entry.routes.iter().position(|route| route.first == Some(stream)) else {
+            return;
+        };
+        if let Some(route) = entry.routes.get_mut(at) {
+            route.first = None;
+            if answered && matches!(route.check, Check::Asking { .. }) {
+                return self.prove(ix, at, None);
+            }
+        }
+        self.queue(ix);
+    }
+
+    /// A request that was released under this window has been answered: what was believed until now is known.
+    pub(super) fn vouch(&mut self, ix: TargetIx, generation: u32) {
+        let Some(entry) = self.entry_mut(ix) else { return };
+        let is_open = |route: &Route| route.check == Check::Yes;
+        if entry.window.generation == generation
+            && entry.stance == Stance::Serve
+            && !entry.is_proven()
+            && entry.routes.iter().any(is_open)
+        {
+            entry.proven_here = Some(entry.target.epoch);
+            self.row_urgent = true;
+            self.row_changed = true;
+        }
+    }
+
+    /// The cluster of this route reaches the workload: by a good answer, or by what was seen for long enough.
+    fn prove(&mut self, ix: TargetIx, at: usize, believed: Option<Outcome>) {
+        let Some(entry) = self.entry_mut(ix) else { return };
+        let Some(route) = entry.routes.get_mut(at) else {
+            return;
+        };
+        route.check = Check::Yes;
+        route.first = None;
+        let cluster = String::from_utf8_lossy(&route.cluster).into_owned();
+        let epoch = entry.target.epoch;
+        let proven = entry.is_proven();
+        // Of a belief the others hear once somebody has been answered (`vouch`): what they ask then may be answered as badly.
+        if believed.is_none() || proven {
+            let news = entry.proven_here.replace(epoch) != Some(epoch) && entry.proven != Some(epoch);
+            self.row_urgent |= news;
+        }
+        self.row_changed = true;
+        if let Some(saw) = believed {
+            self.counts.confirm(Tally::Believed);
+            if !proven {
+                self.warn_of(ix, at, saw, "its requests go there all the same");
+            }
+        }
+        self.note("confirmed", ix, format_args!(" cluster={cluster}"));
+        self.queue(ix);
+    }
+
+    fn warn_of(&mut self, ix: TargetIx, at: usize, saw: Outcome, so: &str) {
+        let me = self.me.id;
+        let Some(entry) = self.entry(ix) else { return };
+        let (Some(route), Some(terms)) = (entry.routes.get(at), entry.terms(me)) else {
+            return;
+        };
+        let warning = format!(
+            "target {}: cluster {} has not answered within confirm.giveUp ({}); {so}",
+            entry.target.id,
+            String::from_utf8_lossy(&route.cluster),
+            saw.text(terms.timeout),
+        );
+        self.counts.confirm_give_up += 1;
+        self.warnings.push_back(warning);
+    }
 }
 
 impl Entry {
+    /// By which rules this gate asks; `None` if nothing is asked.
+    pub(super) fn terms(&self, me: GateId) -> Option<Terms> {
+        let sharers = if self.prober == Some(me) {
+            0
+        } else {
+            self.turn.of.max(1)
+        };
+        Terms::new(&self.target.confirm, self.is_proven(), sharers)
+    }
+
+    /// True if some gate of this Envoy has had its yes in this epoch.
+    pub(super) fn is_proven(&self) -> bool {
+        let epoch = Some(self.target.epoch);
+        self.proven == epoch || self.proven_here == epoch
+    }
+
+    /// From when this gate may ask through its clusters: later while another one asks for all, because answers that are
+    /// no count towards the ejection of the host, over all workers together.
+    pub(super) fn asks_from(&self, me: GateId) -> Time {
+        match self.prober {
+            _ if self.is_proven() => Time::ZERO,
+            Some(prober) if prober == me => Time::ZERO,
+            // One that has had no yes for so long may be asking through a cluster that leads nowhere.
+            Some(_) => self.serving_since + self.given_up_after() + confirm::SLOW_GAP * self.turn.place,
+            None => self.serving_since + UNTOLD,
+        }
+    }
+
+    /// By then the gate that asks for all has had its yes or its doubt, and whom it released has been answered: another
+    /// question that is answered as badly begins a new count towards the ejection of the host.
+    fn given_up_after(&self) -> Duration {
+        match self.target.confirm {
+            Confirm::Http {
+                timeout_ms,
+                give_up_ms,
+                ..
+            }
+            | Confirm::Grpc {
+                timeout_ms,
+                give_up_ms,
+                ..
+            } => Duration::from_millis(timeout_ms.saturating_add(give_up_ms)) + UNTOLD,
+            Confirm::Off { .. } => UNTOLD,
+        }
+    }
+
+    /// When there is something to ask, to believe, or to let go for want of an answer.
+    pub(super) fn next_ask(&self, now: Time, me: GateId) -> Option<Time> {
+        let terms = self.terms(me).filter(|_| !self.needs_no_confirm())?;
+        let from = self.asks_from(me);
+        let routes = self.routes.iter().filter(|route| route.moves());
+        routes
+            .flat_map(|route| {
+                let asked = match route.check {
+                    Check::Waiting { again, .. } => Some(from.max(again)),
+                    Check::Unasked => Some(from).filter(|from| *from > now),
+                    Check::Asking { .. } | Check::Yes => None,
+                };
+                let taken = route.check.taken_at(&terms).filter(|at| *at > now);
+                [asked, taken, route.check.believed_at(&terms)]
+            })
+            .flatten()
+            .min()
+    }
+
+    /// True if one request may go by this route and take the part of the question that is still open.
+    pub(super) fn may_try(&self, now: Time, route: &Route) -> bool {
+        route.first.is_none()
+            && self
+                .terms(GateId(0))
+                .and_then(|terms| route.check.taken_at(&terms))
+                .is_some_and(|at| at <= now)
+    }
+
     /// True if this gate may send questions for this target at this time.
     fn may_ask(&self, now: Time, me: GateId) -> bool {
         self.stance == Stance::Serve
@@ -140,156 +318,40 @@ impl Entry {
 }
 
 /// The question to send through this route, if one is due: from now on it is being asked.
-fn question(route: &mut Route, confirm: &Confirm, now: Time, token: ConfirmToken) -> Option<ConfirmCall> {
-    let (path, timeout_ms) = match confirm {
+fn question(
+    route: &mut Route,
+    confirm: &Confirm,
+    terms: &Terms,
+    now: Time,
+    token: ConfirmToken,
+) -> Option<ConfirmCall> {
+    let (path, authority) = match confirm {
         Confirm::Off { .. } => return None,
-        Confirm::Http { path, timeout_ms, .. } => (Some(path), *timeout_ms),
-        Confirm::Grpc { timeout_ms, .. } => (None, *timeout_ms),
+        Confirm::Http { path, authority, .. } => (Some(path), authority),
+        Confirm::Grpc { authority, .. } => (None, authority),
     };
     let tries = match route.check {
-        Check::Unasked => Tries::new(now),
+        Check::Unasked => Tries::default(),
         Check::Waiting { again, tries } if again <= now => tries,
         Check::Waiting { .. } | Check::Asking { .. } | Check::Yes => return None,
     };
-    route.check = Check::Asking { token, tries };
+    route.check = Check::Asking {
+        token,
+        since: now,
+        tries,
+    };
     Some(ConfirmCall {
         token,
         cluster: route.cluster.to_vec(),
-        authority: route.authority.to_vec(),
+        authority: match authority {
+            Some(authority) => authority.as_bytes().to_vec(),
+            None => route.authority.to_vec(),
+        },
         path: path.cloned(),
-        timeout: Duration::from_millis(timeout_ms),
+        head: tries.head(),
+        timeout: terms.open(),
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use protocol::State;
-    #[cfg(target_arch = "wasm32")]
-    use wasm_bindgen_test::wasm_bindgen_test as test;
-
-    use crate::gate::testing::mk_target;
-    use crate::gate::{Found, Request, Update, Verdict};
-    use crate::{Bound, Config, Head, Member, Slot, SlotRecord, StreamId};
-
-    use super::*;
-
-    #[test]
-    fn a_worker_without_a_place_left_asks_all_the_same() {
-        let (mut gate, ix) = mk_ready();
-        for stream in 1..100 {
-            let claim = claim(&mut gate, Time::ZERO, stream, ix);
-            gate.deny(Time::ZERO, &claim, Bound::Requests, true);
-        }
-
-        assert!(gate.wants_root(Time::ZERO), "must have a question to send");
-        let call = gate.poll_confirm(Time::ZERO).expect("must ask");
-        assert_eq!(gate.poll_confirm(Time::ZERO), None, "once for all of them");
-        gate.confirmed(Time::ZERO, call.token, YES);
-        assert!(gate.pass(ix, b"web").is_some(), "must pass from now on");
-    }
-
-    #[test]
-    fn an_answer_finds_its_cluster_however_late_it_comes() {
-        for outcome in [YES, Outcome::Unreachable] {
-            let (mut gate, ix) = mk_ready();
-            let claim_first = claim(&mut gate, Time::ZERO, 1, ix);
-            let ticket = gate.hold(Time::ZERO, StreamId(1), claim_first).unwrap();
-            let call = gate.poll_confirm(Time::ZERO).expect("must ask");
-            gate.ended(Time::ZERO, StreamId(1), ticket);
-            // Long enough for the row to name the target no more.
-            let late = crate::Row::RECENT * 2;
-            assert!(gate.row(late).entries.is_empty(), "must be at rest");
-            gate.confirmed(late, call.token, outcome);
-            if outcome == YES {
-                assert!(gate.pass(ix, b"web").is_some(), "must pass from now on");
-                continue;
-            }
-            let later = late + Duration::from_secs(60);
-            let claim_second = claim(&mut gate, later, 2, ix);
-            gate.hold(later, StreamId(2), claim_second).unwrap();
-            assert!(gate.poll_confirm(later).is_some(), "must ask anew");
-        }
-    }
-
-    #[test]
-    fn another_that_has_had_no_yes_is_waited_for_until_it_gives_up() {
-        for (told, wait) in [
-            (Some(GateId(2)), Duration::from_secs(5)),
-            (None, Duration::from_secs(2)),
-        ] {
-            let (mut gate, ix) = mk(told, None);
-            let claim = claim(&mut gate, Time::ZERO, 1, ix);
-            gate.hold(Time::ZERO, StreamId(1), claim).unwrap();
-            assert!(!gate.wants_root(Time::ZERO), "{told:?} asks for all");
-            assert_eq!(
-                gate.poll_timeout(Time::ZERO),
-                Some(wait),
-                "must know when {told:?} has given up"
-            );
-            let before = wait - Duration::from_millis(1);
-            assert_eq!(gate.poll_confirm(before), None, "must not ask beside {told:?}");
-            assert!(
-                gate.poll_confirm(wait).is_some(),
-                "{told:?} may be asking what leads nowhere"
-            );
-        }
-    }
-
-    const YES: Outcome = Outcome::Answered {
-        status: 200,
-        grpc_status: None,
-    };
-
-    /// A gate with one target that is ready and may be asked, and was not.
-    fn mk_ready() -> (Gate, TargetIx) {
-        mk(None, Some(1))
-    }
-
-    /// The same, with this gate to ask first, and a yes in this epoch.
-    fn mk(prober: Option<GateId>, proven: Option<u64>) -> (Gate, TargetIx) {
-        let me = Member {
-            id: GateId(1),
-            nonce: 7,
-            gate: true,
-        };
-        let config = Config::parse(br#"{"control_plane":{"cluster":"cp"}}"#).unwrap();
-        let mut gate = Gate::new(config, me, Time::ZERO);
-        let mut target = mk_target("web");
-        target.state = State::Ready;
-        target.epoch = 1;
-        let record = SlotRecord {
-            target: Some(target),
-            prober,
-            proven,
-            ..SlotRecord::default()
-        };
-        let head = Head {
-            version: 1,
-            known: true,
-            slots: 1,
-            ..Head::default()
-        };
-        let update = Update {
-            head,
-            full: true,
-            slots: vec![(Slot(0), record)],
-        };
-        gate.apply(Time::ZERO, update);
-        let Found::Target(ix) = gate.find_cluster(b"web") else {
-            panic!("must be found")
-        };
-        (gate, ix)
-    }
-
-    fn claim(gate: &mut Gate, now: Time, stream: u32, ix: TargetIx) -> crate::Claim {
-        let request = Request {
-            cluster: b"web",
-            authority: b"a",
-            ..Request::default()
-        };
-        let Verdict::Hold(claim) = gate.arrive(now, StreamId(stream), Some(ix), &request) else {
-            panic!("must want to hold it")
-        };
-        claim
-    }
-}
+mod tests;

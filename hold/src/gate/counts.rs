@@ -13,14 +13,8 @@ pub struct Counts {
     pub gone: u64,
     /// Refused requests, held before or not, in the order of [`Refusal::ALL`].
     pub refused: [u64; Refusal::ALL.len()],
-    /// Confirms that ended with yes.
-    pub confirm_yes: u64,
-    /// Confirms for which Envoy had no endpoint.
-    pub confirm_no_endpoint: u64,
-    /// Confirms that were answered by Envoy or by nobody.
-    pub confirm_unreachable: u64,
-    /// Confirms that were answered by something that has no application behind it.
-    pub confirm_not_there: u64,
+    /// Confirms by how they ended, in the order of [`Tally::ALL`].
+    pub confirms: [u64; Tally::ALL.len()],
     /// Clusters that had not answered with yes after the confirm's `giveUp`.
     pub confirm_give_up: u64,
     /// How long each of the requests that stopped being held had been.
@@ -28,6 +22,13 @@ pub struct Counts {
 }
 
 impl Counts {
+    pub(super) fn confirm(&mut self, tally: Tally) {
+        let at = Tally::ALL.iter().position(|other| *other == tally);
+        if let Some(count) = at.and_then(|at| self.confirms.get_mut(at)) {
+            *count += 1;
+        }
+    }
+
     pub(super) fn refused(&mut self, refusal: Refusal) {
         let at = Refusal::ALL.iter().position(|other| *other == refusal);
         if let Some(count) = at.and_then(|at| self.refused.get_mut(at)) {
@@ -38,5 +39,54 @@ impl Counts {
     /// True if nothing happened.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// How confirms are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tally {
+    /// The workload answered.
+    Yes,
+    /// Envoy had no endpoint.
+    NoEndpoint,
+    /// Nobody took the connection.
+    Unreachable,
+    /// Something answered that says that the workload is not there.
+    NotThere,
+    /// Envoy had no such cluster.
+    NoCluster,
+    /// The connection was closed or reset, or the cluster changed.
+    Cut,
+    /// There was no answer for as long as a question may be open.
+    NoAnswer,
+    /// Taken for a yes after `giveUp`: somebody is there.
+    Believed,
+}
+
+impl Tally {
+    /// Each, in the order of [`crate::Counts::confirms`].
+    pub const ALL: [Self; 8] = [
+        Self::Yes,
+        Self::NoEndpoint,
+        Self::Unreachable,
+        Self::NotThere,
+        Self::NoCluster,
+        Self::Cut,
+        Self::NoAnswer,
+        Self::Believed,
+    ];
+
+    /// As it stands in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::NoEndpoint => "no_endpoint",
+            Self::Unreachable => "unreachable",
+            Self::NotThere => "not_there",
+            Self::NoCluster => "no_cluster",
+            Self::Cut => "cut",
+            Self::NoAnswer => "no_answer",
+            Self::Believed => "believed",
+        }
     }
 }

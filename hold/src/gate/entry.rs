@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use protocol::{Confirm, LossPolicy, State, Target};
 
+use crate::gate::asking::Turn;
 use crate::gate::confirm::Check;
 use crate::maps::Ordered;
 use crate::reply::Refusal;
@@ -29,6 +30,8 @@ pub(super) struct Route {
     /// `:authority` of the first request in the line, for the confirm.
     pub(super) authority: Box<[u8]>,
     pub(super) check: Check,
+    /// Released in place of the question that is open, and not answered.
+    pub(super) first: Option<StreamId>,
     /// Its key has another claimant that is not ready: the line must not move.
     pub(super) waits: bool,
     /// Held requests by order of arrival. Not a queue, because a client may leave from anywhere.
@@ -62,9 +65,6 @@ impl Window {
     }
 }
 
-/// How long a gate waits for the relay to say who asks, before it asks untold: the relay may be changing hands.
-const UNTOLD: Duration = Duration::from_secs(2);
-
 /// One target.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -85,6 +85,7 @@ pub(super) struct Entry {
     /// When the stance became `Serve`.
     pub(super) serving_since: Time,
     pub(super) prober: Option<GateId>,
+    pub(super) turn: Turn,
     pub(super) proven: Option<u64>,
     /// The epoch in which this gate itself has had a yes.
     pub(super) proven_here: Option<u64>,
@@ -116,6 +117,7 @@ impl Entry {
             window: Window::default(),
             serving_since: Time::ZERO,
             prober: None,
+            turn: Turn::default(),
             proven: None,
             proven_here: None,
             active: false,
@@ -132,6 +134,7 @@ impl Entry {
         self.trusted = record.trusted.or(self.trusted);
         self.target = target;
         self.prober = record.prober;
+        self.turn = Turn::new(record, me);
         self.proven = record.proven;
         self.window.size = record
             .shares
@@ -187,6 +190,7 @@ impl Entry {
         self.proven_here = None;
         for route in &mut self.routes {
             route.check = Check::Unasked;
+            route.first = None;
         }
     }
 
@@ -198,29 +202,6 @@ impl Entry {
     /// True if whatever reaches this target's clusters now needs no asking.
     pub(super) fn needs_no_confirm(&self) -> bool {
         self.trusted == Some(self.target.epoch)
-    }
-
-    /// From when this gate may ask through its clusters: later while another one asks for all, because answers that are
-    /// no count towards the ejection of the host, over all workers together.
-    pub(super) fn asks_from(&self, me: GateId) -> Time {
-        match self.prober {
-            _ if self.proven == Some(self.target.epoch) || self.proven_here == Some(self.target.epoch) => {
-                Time::ZERO
-            }
-            Some(prober) if prober == me => Time::ZERO,
-            // One that has had no yes for so long may be asking through a cluster that leads nowhere.
-            Some(_) => self.serving_since + self.gives_up_after(),
-            None => self.serving_since + UNTOLD,
-        }
-    }
-
-    fn gives_up_after(&self) -> Duration {
-        match self.target.confirm {
-            Confirm::Http { give_up_ms, .. } | Confirm::Grpc { give_up_ms, .. } => {
-                Duration::from_millis(give_up_ms).max(UNTOLD)
-            }
-            Confirm::Off { .. } => UNTOLD,
-        }
     }
 
     /// True if a request by this cluster would have to queue behind others.
@@ -270,7 +251,9 @@ impl Entry {
         match self.stance {
             Stance::Pass => first_of(moving),
             Stance::Serve if self.window.is_open() => {
-                first_of(moving.filter(|route| self.is_open_for(Some(now), &route.cluster)))
+                let may_go =
+                    |route: &&Route| self.is_open_for(Some(now), &route.cluster) || self.may_try(now, route);
+                first_of(moving.filter(may_go))
             }
             _ => None,
         }
@@ -295,6 +278,7 @@ impl Entry {
             cluster: cluster.into(),
             authority: authority.into(),
             check: Check::Unasked,
+            first: None,
             waits: false,
             line: Ordered::default(),
         };

@@ -18,12 +18,13 @@ mod strays;
 mod table;
 #[cfg(test)]
 pub(crate) mod testing;
+mod unreached;
 mod update;
 
 use std::collections::VecDeque;
 
 pub use confirm::{ConfirmCall, ConfirmToken, Outcome};
-pub use counts::Counts;
+pub use counts::{Counts, Tally};
 pub use headers::Request;
 pub use release::Command;
 pub use request::{Answered, Claim, Found, Ticket, Verdict};
@@ -221,6 +222,7 @@ impl Gate {
         self.row_changed = false;
         self.row_urgent = false;
         self.beat += 1;
+        let unreached = self.unreached(now);
         let mut entries = Vec::with_capacity(self.active.len());
         let all = &mut self.entries;
         self.active.retain(|ix| {
@@ -252,6 +254,7 @@ impl Gate {
             applied: self.version.unwrap_or(0),
             beat: self.beat,
             entries,
+            unreached,
         }
     }
 

@@ -89,7 +89,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         ),
         3 => any::<usize>().prop_map(|nth| Op::Answer { nth }),
         3 => any::<usize>().prop_map(|nth| Op::Leave { nth }),
-        3 => (0..4_u8).prop_map(|yes| Op::Confirm { yes }),
+        3 => (0..10_u8).prop_map(|yes| Op::Confirm { yes }),
         3 => (0..1_500_u16).prop_map(|ms| Op::Advance { ms }),
         1 => (60_000..u16::MAX).prop_map(|ms| Op::Advance { ms }),
         2 => Just(Op::AdvanceToTimeout),
@@ -253,6 +253,8 @@ impl World {
             SlotRecord {
                 shares: vec![(ME.id, share)],
                 prober: told.then_some(ME.id),
+                // Another gate has had its yes.
+                proven: (share == 3).then_some(made.epoch),
                 target: Some(made),
                 ..SlotRecord::default()
             }
@@ -460,7 +462,12 @@ impl World {
         if let Some(token) = self.asked.pop() {
             let outcome = match yes {
                 0 => Outcome::NoEndpoint,
-                1 => Outcome::Unreachable,
+                1 => Outcome::Refused,
+                4 => Outcome::NoCluster,
+                5 => Outcome::Cut,
+                6 => Outcome::NoAnswer,
+                7 => Outcome::NotServing,
+                8 => Outcome::Failed,
                 2 => Outcome::Answered {
                     status: 503,
                     grpc_status: None,

@@ -79,6 +79,8 @@ impl Gate {
                 let answered = Answered { waited: *waited };
                 if let (Some(generation), Some(ix)) = (window.take(), *target) {
                     self.window_answered(ix, generation);
+                    self.first_ended(ix, stream, true);
+                    self.vouch(ix, generation);
                 }
                 Some(answered)
             }
@@ -113,6 +115,7 @@ impl Gate {
                 }) => {
                     if let Some(generation) = window {
                         self.window_answered(ix, generation);
+                        self.first_ended(ix, stream, false);
                     }
                     self.flight_ended(ix);
                 }
@@ -134,7 +137,13 @@ impl Gate {
             self.expired.push_back(StreamId(stream));
         }
         let mut to_queue = Vec::new();
-        for ix in self.waiting.iter().map(|(_, ix)| TargetIx(ix)) {
+        for ix in self
+            .waiting
+            .iter()
+            .map(|(_, ix)| TargetIx(ix))
+            .collect::<Vec<_>>()
+        {
+            self.believe(now, ix);
             let Some(entry) = self.entries.get_mut(ix.0 as usize).and_then(Option::as_mut) else {
                 continue;
             };
@@ -175,16 +184,7 @@ impl Gate {
                     Confirm::Off { settle_ms } => Some(entry.settles_at(settle_ms)).filter(|at| *at > now),
                     _ => None,
                 };
-                let from = (!entry.needs_no_confirm()).then(|| entry.asks_from(self.me.id));
-                let asks = entry
-                    .routes
-                    .iter()
-                    .filter(|route| route.moves())
-                    .filter_map(|route| match route.check {
-                        Check::Waiting { again, .. } => from.map(|from| from.max(again)),
-                        Check::Unasked => from.filter(|from| *from > now),
-                        Check::Asking { .. } | Check::Yes => None,
-                    });
+                let asks = entry.next_ask(now, self.me.id);
                 window.into_iter().chain(settle).chain(asks).min()
             });
         deadline.into_iter().chain(startup).chain(entries).min()
@@ -201,6 +201,11 @@ impl Gate {
         let mut target = None;
         if let Some(entry) = self.entry_mut(ix) {
             if entry.stance == Stance::Serve {
+                if let Some(route) = entry.routes.get_mut(usize::from(held.route))
+                    && matches!(route.check, Check::Asking { .. })
+                {
+                    route.first = Some(stream);
+                }
                 entry.window.unanswered += 1;
                 if !entry.window.is_open() {
                     entry.window.opened = now;
@@ -234,15 +239,22 @@ impl Gate {
         let Some(Stream::Held(held)) = self.streams.remove(&stream) else {
             return None;
         };
+        let why = self
+            .why_held(now, held.target)
+            .filter(|_| refusal == Refusal::Timeout);
         self.leave_line(stream, &held);
         let waited = held.waited(now);
         self.counts.refused(refusal);
         self.counts.waits.push(waited);
         self.streams.insert(stream, Stream::Refused { waited });
-        Some(Command::Refuse(
-            stream,
-            self.reply(refusal, held.grpc, Some(held.target)),
-        ))
+        let reply = match why {
+            Some(why) => {
+                let target = self.entry(held.target).map(|entry| entry.target.id.as_str());
+                Reply::unreached(held.grpc, target, &why)
+            }
+            None => self.reply(refusal, held.grpc, Some(held.target)),
+        };
+        Some(Command::Refuse(stream, reply))
     }
 
     fn leave_line(&mut self, stream: StreamId, held: &Held) {

@@ -10,10 +10,10 @@ use protocol::{Confirm, Hold, Ignore, Incarnation, LossPolicy, Release, Revision
 
 use basic::{byte, put_text};
 
-use crate::{GateId, Head, Lease, Member, Members, Row, RowEntry, Slot, SlotRecord};
+use crate::{GateId, Head, Lease, Member, Members, Row, RowEntry, RowUnreached, Slot, SlotRecord};
 
 /// The first byte of every record.
-const FORMAT: u8 = 4;
+const FORMAT: u8 = 5;
 
 /// Something that lies in shared data.
 pub trait Record: Field {
@@ -86,7 +86,8 @@ fields! {
     Members { live }
     Head { term, version, revision, known, lost, slots, floor, changes }
     SlotRecord { version, since, target, shares, prober, proven, trusted }
-    Row { nonce, applied, beat, entries }
+    Row { nonce, applied, beat, entries, unreached }
+    RowUnreached { slot, cluster, saw, for_ms }
     RowEntry { slot, held, in_flight, idle_ms, proven }
     Revision { instance, n }
     Target {

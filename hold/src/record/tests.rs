@@ -67,6 +67,12 @@ fn records_survive() {
             idle_ms: None,
             proven: Some(7),
         }],
+        unreached: vec![RowUnreached {
+            slot: Slot(4),
+            cluster: "é".to_owned(),
+            saw: "refused".to_owned(),
+            for_ms: 1 << 40,
+        }],
     });
 }
 

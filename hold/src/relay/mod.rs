@@ -280,7 +280,7 @@ impl Relay {
             },
             applied,
             targets,
-            unreached: Vec::new(),
+            unreached: self.rows.unreached(now, &self.catalogue),
             leaving: false,
         })
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use protocol::{TargetId, Usage};
+use protocol::{Report, TargetId, Unreached, Usage};
 
 use crate::maps::FixedMap;
 use crate::relay::Gauges;
@@ -187,6 +187,35 @@ impl Rows {
                 };
             }
         }
+        out
+    }
+
+    /// Clusters that live gates do not reach, those that have waited longest first, each once.
+    pub(super) fn unreached(&self, now: Time, catalogue: &Catalogue) -> Vec<Unreached> {
+        let mut out: Vec<Unreached> = Vec::new();
+        for known in self.known.iter().filter(|known| known.silent_since.is_none()) {
+            let Some(row) = &known.row else { continue };
+            let since_read = crate::units::millis(now.saturating_sub(known.read));
+            for unreached in &row.unreached {
+                let Some(target) = catalogue.tenant(unreached.slot, row.applied) else {
+                    continue;
+                };
+                let for_ms = unreached.for_ms.saturating_add(since_read);
+                let same =
+                    |other: &&mut Unreached| other.target == *target && other.cluster == unreached.cluster;
+                match out.iter_mut().find(same) {
+                    Some(other) => other.for_ms = other.for_ms.max(for_ms),
+                    None => out.push(Unreached {
+                        target: target.clone(),
+                        cluster: unreached.cluster.clone(),
+                        saw: unreached.saw.clone(),
+                        for_ms,
+                    }),
+                }
+            }
+        }
+        out.sort_by_key(|unreached| std::cmp::Reverse(unreached.for_ms));
+        out.truncate(Report::MAX_UNREACHED);
         out
     }
 

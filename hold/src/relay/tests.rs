@@ -11,7 +11,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use crate::gate::testing::mk_target;
 use crate::relay::{Command, Relay, RelayStart, SyncFailure};
-use crate::{GateId, Head, Member, Members, Row, RowEntry, Slot, SlotRecord, Time};
+use crate::{GateId, Head, Member, Members, Row, RowEntry, RowUnreached, Slot, SlotRecord, Time};
 
 const A: Member = Member {
     id: GateId(1),
@@ -36,6 +36,7 @@ struct Scenario {
     forgotten: Vec<Member>,
     given_up: usize,
     beat: u64,
+    unreached: Vec<RowUnreached>,
 }
 
 impl Scenario {
@@ -62,6 +63,7 @@ impl Scenario {
             forgotten: Vec::new(),
             given_up: 0,
             beat: 0,
+            unreached: Vec::new(),
         };
         this.relay.members(now, &Members { live: vec![A, B] });
         this
@@ -117,6 +119,7 @@ impl Scenario {
                 applied,
                 beat: self.beat,
                 entries,
+                unreached: self.unreached.clone(),
             },
         );
         self.run();
@@ -920,4 +923,35 @@ fn a_poll_that_ends_in_its_own_time_is_repeated_at_once() {
         s.run();
         assert_eq!(s.syncs.len(), asked + 1, "it was waited for");
     }
+}
+
+#[test]
+fn clusters_that_are_not_reached_are_reported_the_oldest_first_and_each_once() {
+    let mut scenario = Scenario::new();
+    scenario.snapshot(1, vec![mk_target("web")]);
+    let unreached = |cluster: String, for_ms| RowUnreached {
+        slot: Slot(0),
+        cluster,
+        saw: "refused".to_owned(),
+        for_ms,
+    };
+    for (member, age) in [(A, 1_000), (B, 2_000)] {
+        scenario.unreached = (0..100).map(|n| unreached(format!("c{n}"), age + n)).collect();
+        let version = scenario.head.version;
+        scenario.row(member, version, vec![held(0, 1)]);
+    }
+    scenario.now += Duration::from_millis(50);
+    let report = scenario.report().expect("must report what is held");
+    let told: Vec<_> = report
+        .unreached
+        .iter()
+        .map(|one| (one.cluster.as_str(), one.for_ms))
+        .collect();
+    assert_eq!(told.len(), Report::MAX_UNREACHED, "must be bounded");
+    assert_eq!(
+        told[0],
+        ("c99", 2_149),
+        "the oldest first, with the time since it was read"
+    );
+    assert_eq!(told[1], ("c98", 2_148), "each cluster once");
 }
