@@ -36,9 +36,11 @@ impl Hosts {
         }
     }
 
-    /// The target that a request for `host` belongs to: an exact key first, then the longest wildcard. Of several that have
-    /// the same key the last.
-    pub fn find(&self, host: &str) -> Option<&TargetId> {
+    /// The target that a request for this authority belongs to: an exact key first, then the longest wildcard. Of several that
+    /// have the same key the last.
+    pub fn find(&self, authority: &str) -> Option<&TargetId> {
+        let length = protocol::host_name(authority.as_bytes()).len();
+        let host = &authority.get(..length)?.to_ascii_lowercase();
         // A wildcard stands for one character at least.
         let suffixes = host.char_indices().skip(1).filter_map(|(at, _)| host.get(at..));
         let wild = || suffixes.filter_map(|suffix| self.suffixes.get(suffix)).next();
@@ -90,6 +92,22 @@ mod tests {
             hosts.exact.is_empty() && hosts.suffixes.is_empty(),
             "must keep nothing"
         );
+    }
+
+    #[test]
+    fn every_spelling_of_a_host_finds_its_key() {
+        let spellings: serde_json::Value =
+            serde_json::from_str(include_str!("../../protocol/tests/hosts.json")).unwrap();
+        let mut hosts = Hosts::default();
+        for key in spellings["keys"].as_array().unwrap() {
+            let written: crate::config::HostKey = key.as_str().unwrap().parse().unwrap();
+            assert_eq!(written.as_str(), key, "must be a key as it is written");
+            hosts.change(&id(written.as_str()), &[], &keys(&[written.as_str()]));
+        }
+        for row in spellings["hosts"].as_array().unwrap() {
+            let found = hosts.find(row[0].as_str().unwrap()).map(TargetId::as_str);
+            assert_eq!(found, row[1].as_str(), "{}", row[0]);
+        }
     }
 
     fn id(id: &str) -> TargetId {

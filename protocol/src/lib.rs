@@ -4,12 +4,14 @@
 //! may be newer than the other; durations are milliseconds (`_ms`), sizes are bytes.
 //! The files in `tests/golden/` are the wire format; a change to one of them is a change of the protocol.
 
+mod host;
 mod identity;
 mod problem;
 mod report;
 mod sync;
 mod target;
 
+pub use host::host_name;
 pub use identity::{Incarnation, Proxy, Revision, TargetId};
 pub use problem::Problem;
 pub use report::{Report, Reporter, Unreached, Usage};

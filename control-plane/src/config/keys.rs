@@ -40,7 +40,8 @@ impl FromStr for HostKey {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let host = text.to_ascii_lowercase();
+        // The dot says that the name is complete, and is no part of it.
+        let host = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
         if host.is_empty() {
             return Err("is empty".to_owned());
         }
@@ -172,6 +173,11 @@ mod tests {
             "WEB".parse::<HostKey>().unwrap().as_str(),
             "web",
             "must be lower case"
+        );
+        assert_eq!(
+            "*.example.com.".parse::<HostKey>().unwrap().as_str(),
+            "*.example.com",
+            "the dot at its end is no part of it"
         );
     }
 

@@ -47,43 +47,6 @@ fn outcome(outcome: Result<Result<(), WishRefusal>, Gone>, id: TargetId) -> Resu
 fn find(active: &Active, query: Host) -> Result<TargetId, Error> {
     let host = query.host.filter(|host| !host.is_empty());
     let host = host.ok_or_else(|| Error::new(Kind::BadRequest, "write ?host=H").in_field("host"))?;
-    let name = without_port(&host).to_ascii_lowercase();
-    let found = active.fleet.view().borrow().find_host(&name);
-    found.ok_or_else(|| Error::new(Kind::NoTarget, format!("no target has the host {name:?}")))
-}
-
-/// The host of an authority: `[::1]:80` and `web:80` lose their ports.
-fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !port.is_empty() => {
-            if host.contains(':') && !host.ends_with(']') {
-                authority
-            } else {
-                host
-            }
-        }
-        _ => authority,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn strips_ports_only() {
-        for (authority, host) in [
-            ("web:80", "web"),
-            ("web", "web"),
-            ("[::1]:80", "[::1]"),
-            ("[::1]", "[::1]"),
-            ("::1", "::1"),
-        ] {
-            assert_eq!(
-                without_port(authority),
-                host,
-                "must take the port off {authority}"
-            );
-        }
-    }
+    let found = active.fleet.view().borrow().find_host(&host);
+    found.ok_or_else(|| Error::new(Kind::NoTarget, format!("no target has the host {host:?}")))
 }

@@ -3,7 +3,7 @@
 use crate::gate::TargetIx;
 use crate::maps::FixedMap;
 
-/// Longest host that is looked up: the longest name in DNS.
+/// Longest host that is a key: the longest name in DNS.
 const HOST_MAX: usize = 255;
 
 /// Claimants of one key, in order of arrival; never empty while in a map.
@@ -43,7 +43,7 @@ impl Table {
             }
         }
         for host in &target.hosts {
-            let host = host.to_ascii_lowercase();
+            let host = key(host);
             let claims = match host.strip_prefix("*.") {
                 Some(suffix) => self.suffixes.entry(suffix.as_bytes().into()),
                 None => self.hosts.entry(host.as_bytes().into()),
@@ -72,7 +72,7 @@ impl Table {
             }
         }
         for host in &target.hosts {
-            let host = host.to_ascii_lowercase();
+            let host = key(host);
             self.shared -= match host.strip_prefix("*.") {
                 Some(suffix) => disclaim(&mut self.suffixes, suffix.as_bytes(), ix),
                 None => disclaim(&mut self.hosts, host.as_bytes(), ix),
@@ -109,24 +109,31 @@ impl Table {
 
     /// Claimants of an `:authority`, of the exact host first, else of the longest suffix; empty if there is none.
     pub(super) fn host(&self, authority: &[u8]) -> &[TargetIx] {
-        let host = without_port(authority);
-        let mut buffer = [0_u8; HOST_MAX];
-        let Some(lower) = buffer.get_mut(..host.len()) else {
+        let host = protocol::host_name(authority);
+        // Of a host that is longer than any key the end decides: what stands before it is below a wildcard. One byte more than a key
+        // has shows whether a label begins there.
+        let mut buffer = [0_u8; HOST_MAX + 1];
+        let is_whole = host.len() <= HOST_MAX;
+        let end = host.get(host.len().saturating_sub(buffer.len())..);
+        let (Some(end), Some(lower)) = (end, buffer.get_mut(..host.len().min(HOST_MAX + 1))) else {
             return &[];
         };
-        lower.copy_from_slice(host);
+        lower.copy_from_slice(end);
         lower.make_ascii_lowercase();
         let lower: &[u8] = lower;
-        if let Some(claims) = self.hosts.get(lower) {
+        if is_whole && let Some(claims) = self.hosts.get(lower) {
             return claims;
         }
         if self.suffixes.is_empty() {
             return &[];
         }
-        let mut rest = lower;
-        while let Some(dot) = rest.iter().position(|byte| *byte == b'.') {
-            rest = rest.get(dot + 1..).unwrap_or_default();
-            if let Some(claims) = self.suffixes.get(rest) {
+        // A wildcard stands for one character at least.
+        let mut from = usize::from(host.len() == lower.len());
+        while let Some(rest) = lower.get(from..)
+            && let Some(dot) = rest.iter().position(|byte| *byte == b'.')
+        {
+            from += dot + 1;
+            if let Some(claims) = lower.get(from..).and_then(|suffix| self.suffixes.get(suffix)) {
                 return claims;
             }
         }
@@ -137,6 +144,11 @@ impl Table {
     fn is_empty(&self) -> bool {
         self.clusters.is_empty() && self.subsets.is_empty() && !self.has_hosts() && !self.has_shared()
     }
+}
+
+/// As it is looked up: the control plane may be older, and have left a dot at its end.
+fn key(host: &str) -> String {
+    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
 
 /// 1 if the key is shared from now on.
@@ -185,14 +197,6 @@ fn split_subset(cluster: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((cluster.get(..second)?, cluster.get(third + 1..)?))
 }
 
-/// `host:80` → `host`; `[::1]:80` → `[::1]`.
-fn without_port(authority: &[u8]) -> &[u8] {
-    match authority.iter().rposition(|byte| *byte == b':' || *byte == b']') {
-        Some(at) if authority.get(at) == Some(&b':') => authority.get(..at).unwrap_or(authority),
-        _ => authority,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #[cfg(target_arch = "wasm32")]
@@ -221,15 +225,32 @@ mod tests {
     }
 
     #[test]
-    fn hosts_match_without_port_and_case() {
-        let table = mk_table(&[(&["web.example.com"], &[]), (&["[::1]"], &[])]);
-        check_host(&table, "web.example.com", Some(0));
-        check_host(&table, "Web.Example.COM:8443", Some(0));
-        check_host(&table, "[::1]:80", Some(1));
-        check_host(&table, "[::1]", Some(1));
-        check_host(&table, "example.com", None);
+    fn every_spelling_of_a_host_finds_its_key() {
+        let spellings: serde_json::Value =
+            serde_json::from_str(include_str!("../../../protocol/tests/hosts.json")).unwrap();
+        let keys: Vec<&str> = spellings["keys"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|key| key.as_str().unwrap())
+            .collect();
+        let hosts: Vec<[&str; 1]> = keys.iter().map(|key| [*key]).collect();
+        let targets: Vec<(&[&str], &[&str])> = hosts.iter().map(|host| (&host[..], &[][..])).collect();
+        let table = mk_table(&targets);
+        for row in spellings["hosts"].as_array().unwrap() {
+            let found = row[1]
+                .as_str()
+                .map(|key| keys.iter().position(|other| *other == key).unwrap());
+            check_host(&table, row[0].as_str().unwrap(), found.map(|at| at as u32));
+        }
         check_host(&table, "", None);
-        check_host(&table, &"a".repeat(300), None);
+    }
+
+    #[test]
+    fn a_key_may_end_with_a_dot() {
+        let table = mk_table(&[(&["web.example.com."], &[]), (&["*.example.org."], &[])]);
+        check_host(&table, "web.example.com", Some(0));
+        check_host(&table, "a.example.org.", Some(1));
     }
 
     #[test]
