@@ -77,7 +77,8 @@ async fn burst(requests: u32) -> anyhow::Result<Run> {
     let delay = format!("{}ms", START_DELAY.as_millis());
     let web = Target::http("web")
         .upstream(["--start-delay", &delay])
-        .spec("hold.maxRequests", 10_000);
+        .spec("hold.maxRequests", 10_000)
+        .spec("hold.maxBytes", "100Gi");
     let stack = Stack::builder()
         .target(web)
         .envoy(|envoy| envoy.log_level("wasm:info"))

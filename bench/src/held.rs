@@ -149,15 +149,26 @@ async fn run(filter: Filter, crowd: Crowd, workers: u32, quiet: Duration) -> any
     })
 }
 
+/// More than any crowd is charged.
+const ALL: &str = "100Gi";
+
 impl Side {
     async fn start(filter: Filter, crowd: Crowd, workers: u32) -> Self {
         let room = crowd.requests * 2;
         let envoy = move |envoy: EnvoyBuilder| envoy.workers(workers).log_level("wasm:info");
         // Never opened: what is held stays so.
-        let (web, _door) = Door::before(Target::http("web").spec("hold.maxRequests", room));
+        let (web, _door) = Door::before(
+            Target::http("web")
+                .spec("hold.maxRequests", room)
+                .spec("hold.maxBytes", ALL),
+        );
         match filter {
             Filter::Holdfast => {
-                let envoy = move |builder| envoy(builder).setting("limits.requests", room);
+                let envoy = move |builder| {
+                    envoy(builder)
+                        .setting("limits.requests", room)
+                        .setting("limits.bytes", ALL)
+                };
                 Self::Holdfast(Box::new(Stack::builder().target(web).envoy(envoy).start().await))
             }
             Filter::Pause => {

@@ -15,9 +15,10 @@ use tokio::time::Sleep;
 /// What is given to the connection at once.
 const PIECE: u64 = 16 * 1024;
 
-/// A body of known length and content, made piece by piece as the connection takes it.
+/// A body of known content, made piece by piece as the connection takes it.
 pub struct Upload {
     length: u64,
+    declared: bool,
     seed: u8,
     sent: Arc<AtomicU64>,
     /// A pause before each piece but the first.
@@ -33,10 +34,18 @@ impl Upload {
     pub fn new(length: u64, seed: u8) -> Self {
         Self {
             length,
+            declared: true,
             seed,
             sent: Arc::default(),
             pace: None,
         }
+    }
+
+    /// Its length is not said beforehand: chunked over HTTP/1.
+    #[must_use]
+    pub fn undeclared(mut self) -> Self {
+        self.declared = false;
+        self
     }
 
     /// A client on a slow line: one piece of 16 KiB in each `period`.
@@ -110,7 +119,11 @@ impl Body for Upload {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.length - self.sent.load(Ordering::Relaxed))
+        if self.declared {
+            SizeHint::with_exact(self.length - self.sent.load(Ordering::Relaxed))
+        } else {
+            SizeHint::default()
+        }
     }
 }
 

@@ -74,7 +74,7 @@ both_relays! {
     }
 
     async fn the_bound_of_bytes_counts_declared_lengths(stack: StackBuilder) {
-        let web = Target::http("web").upstream(NEVER_UP).spec("hold.maxBytes", "250Ki");
+        let web = Target::http("web").upstream(NEVER_UP).spec("hold.maxBytes", "300Ki");
         let stack = stack.target(web).start().await;
         let post = || stack.client("web").post("/echo", "").body(Upload::new(100 * 1024, 1));
         let held = [post().spawn(), post().spawn()];

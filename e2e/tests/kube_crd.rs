@@ -49,7 +49,7 @@ async fn fills_in_the_defaults(cluster: &Cluster) {
     assert_eq!(
         spec["hold"],
         json!({
-            "timeout": "1m", "maxRequests": 1000, "maxBytes": "64Mi", "unknownBody": "64Ki",
+            "timeout": "1m", "maxRequests": 1000, "maxBytes": "256Mi", "unknownBody": "1Mi",
             "onControlPlaneLoss": "hold",
         })
     );

@@ -16,8 +16,8 @@ pub struct Config {
     pub startup: Startup,
     /// Bounds over all targets of this Envoy.
     pub limits: Limits,
-    /// What Envoy buffers of one request body at most: the charge of a held request never exceeds it.
-    pub buffer_limit: u64,
+    /// What Envoy buffers of one request body at most: its charge never exceeds that.
+    pub buffers: Buffers,
     /// Beats of lease and rows.
     pub ticks: Ticks,
     /// True in the singleton service's copy: it owns no streams, and takes a vacant lease at once.
@@ -82,6 +82,24 @@ impl Default for Limits {
         Self {
             requests: 20_000,
             bytes: 1 << 30,
+        }
+    }
+}
+
+/// What Envoy buffers of one request body at most, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffers {
+    /// Alone on its connection (HTTP/1): up to twice `per_connection_buffer_limit_bytes`.
+    pub connection: u64,
+    /// Beside others (HTTP/2, HTTP/3): twice the initial window of a stream.
+    pub stream: u64,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self {
+            connection: 1 << 20,
+            stream: 128 << 10,
         }
     }
 }
@@ -192,7 +210,7 @@ fn config(reader: &mut Reader<'_>) -> Result<Config, Error> {
     let mut to = None;
     let mut startup = Startup::default();
     let mut limits = Limits::default();
-    let mut buffer_limit = 1 << 20;
+    let mut buffers = Buffers::default();
     let mut ticks = Ticks::default();
     let mut service = false;
     fields(
@@ -202,6 +220,7 @@ fn config(reader: &mut Reader<'_>) -> Result<Config, Error> {
             "startup",
             "limits",
             "buffer_limit",
+            "stream_buffer_limit",
             "ticks",
             "service",
         ],
@@ -210,7 +229,8 @@ fn config(reader: &mut Reader<'_>) -> Result<Config, Error> {
                 "control_plane" => to = Some(control_plane(reader)?),
                 "startup" => startup = self::startup(reader)?,
                 "limits" => limits = self::limits(reader)?,
-                "buffer_limit" => buffer_limit = size(reader)?,
+                "buffer_limit" => buffers.connection = size(reader)?,
+                "stream_buffer_limit" => buffers.stream = size(reader)?,
                 "ticks" => ticks = self::ticks(reader)?,
                 "service" => service = reader.bool()?,
                 _ => {}
@@ -222,7 +242,7 @@ fn config(reader: &mut Reader<'_>) -> Result<Config, Error> {
         control_plane: to.ok_or_else(|| missing("control_plane"))?,
         startup,
         limits,
-        buffer_limit,
+        buffers,
         ticks,
         service,
     })
@@ -317,81 +337,4 @@ fn size(reader: &mut Reader<'_>) -> Result<u64, Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    #[cfg(target_arch = "wasm32")]
-    use wasm_bindgen_test::wasm_bindgen_test as test;
-
-    use super::*;
-
-    fn refused(json: &str) -> String {
-        Config::parse(json.as_bytes())
-            .expect_err("must be refused")
-            .to_string()
-    }
-
-    #[test]
-    fn only_the_cluster_is_required() {
-        let config = Config::parse(br#"{"control_plane":{"cluster":"holdfast"}}"#).unwrap();
-        assert_eq!(
-            config.startup,
-            Startup {
-                wait: Duration::from_secs(2),
-                then: StartupThen::Pass
-            }
-        );
-        assert_eq!(config.buffer_limit, 1 << 20);
-        assert_eq!(config.limits.requests, 20_000);
-    }
-
-    #[test]
-    fn errors_name_the_field() {
-        assert!(refused("").contains("control_plane.cluster"));
-        assert!(refused("{}").contains("control_plane"));
-        assert!(refused("\n\u{f}").contains("StringValue"));
-        assert!(refused(r#"{"control_plane":{"cluster":""}}"#).contains("control_plane.cluster"));
-        assert!(
-            refused(r#"{"control_plane":{"cluster":"a"},"limit":{}}"#).contains("`limit`: unknown field")
-        );
-        assert!(
-            refused(r#"{"control_plane":{"cluster":"a"},"startup":{"wait":"2"}}"#)
-                .contains("`startup.wait`: `2` is not a duration")
-        );
-        assert!(
-            refused(r#"{"control_plane":{"cluster":"a"},"limits":{"requests":0}}"#)
-                .contains("limits.requests")
-        );
-        assert!(
-            refused(r#"{"control_plane":{"cluster":"a"},"ticks":{"period":"1ms"}}"#).contains("ticks.period")
-        );
-    }
-
-    #[test]
-    fn fields_are_there_once_and_known() {
-        assert!(
-            refused(r#"{"control_plane":{"cluster":"a"},"service":true,"service":true}"#).contains("twice")
-        );
-        assert!(
-            refused(r#"{"control_plane":{"cluster":"a"},"startup":{"then":"wait"}}"#)
-                .contains("`startup.then`: unknown variant `wait`, expected one of `pass`, `refuse`, `hold`")
-        );
-        assert!(
-            refused(r#"{"control_plane":{"cluster":"a","cluster2":""}}"#)
-                .contains("`control_plane.cluster2`")
-        );
-        assert!(refused(r#"{"control_plane":{"cluster":"a"}} x"#).contains("the end is wanted"));
-    }
-
-    #[test]
-    fn sizes_are_numbers_or_text() {
-        let parse = |limit: &str| {
-            Config::parse(
-                format!(r#"{{"control_plane":{{"cluster":"a"}},"buffer_limit":{limit}}}"#).as_bytes(),
-            )
-            .map(|config| config.buffer_limit)
-        };
-        assert_eq!(parse("4096"), Ok(4096));
-        assert_eq!(parse("4096.0"), Ok(4096));
-        assert_eq!(parse(r#""64Ki""#), Ok(65_536));
-        assert!(parse("0.5").is_err(), "half a byte must be refused");
-    }
-}
+mod tests;

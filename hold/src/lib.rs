@@ -22,11 +22,11 @@ mod shared;
 mod units;
 pub mod wire;
 
-pub use config::{Config, ConfigError, ControlPlane, Limits, Startup, StartupThen, Ticks};
+pub use config::{Buffers, Config, ConfigError, ControlPlane, Limits, Startup, StartupThen, Ticks};
 pub use credits::{Cells, Credits, close_accounts, strangers};
 pub use gate::{
     Answered, Claim, Command as GateCommand, ConfirmCall, ConfirmToken, Counts, Found, Gate, GiveBack,
-    Outcome, Request, Tally, TargetIx, Ticket, Update, Verdict, Wants,
+    Outcome, REQUEST_CHARGE, Request, Tally, TargetIx, Ticket, Update, Verdict, Wants, Weight,
 };
 pub use ids::{GateId, Slot, StreamId, Time};
 pub use lease::{Candidate, Step as LeaseStep};

@@ -81,9 +81,9 @@ pub struct Hold {
     pub timeout_ms: u64,
     /// Most requests held at once.
     pub max_requests: u32,
-    /// Most bytes charged at once: declared content lengths up to the buffer limit.
+    /// Most bytes charged at once: about what Envoy keeps of the requests, their headers, and their bodies up to its buffer limit.
     pub max_bytes: u64,
-    /// Charged for a body of unknown length.
+    /// Charged for a body of unknown length, up to what Envoy buffers of one.
     pub unknown_body: u64,
     /// What happens to requests of a target that is not ready while the control plane is away.
     pub on_control_plane_loss: LossPolicy,
@@ -105,7 +105,9 @@ pub enum LossPolicy {
 /// Pace of the release, so that a workload that has just started meets the herd a few at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
-    /// Released requests that may be unanswered at once, for each ready endpoint, over the whole Envoy. At least 1.
+    /// So many held requests an Envoy lets go at once, for each ready endpoint, and one more for each that is answered; as many again
+    /// after a second in which its window stayed full. A pace and no bound: what never answers must not stop the line. At least 1, and
+    /// each gate that holds lets one go at least.
     pub concurrency_per_endpoint: u32,
 }
 

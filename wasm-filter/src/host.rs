@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use hold::{Reply, StreamId};
+use hold::{Reply, StreamId, Weight};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status};
 
@@ -70,6 +70,17 @@ fn property(path: Vec<&str>) -> Option<Vec<u8>> {
 /// A request header of the current stream, as it came; empty if there is none. Only from `on_http_request_headers`.
 pub(crate) fn request_header(name: &str) -> Vec<u8> {
     map_value(MapType::HttpRequestHeaders, name).unwrap_or_default()
+}
+
+/// What Envoy says of the current request: two calls, for those that are to be held. At the headers all of it that has come is headers.
+pub(crate) fn request_weight() -> Weight {
+    let size = property(vec!["request", "total_size"]);
+    let size = size.and_then(|bytes| Some(i64::from_le_bytes(*bytes.first_chunk()?)));
+    let protocol = property(vec!["request", "protocol"]).unwrap_or_default();
+    Weight {
+        head: size.and_then(|size| size.try_into().ok()).unwrap_or(0),
+        multiplexed: protocol.starts_with(b"HTTP/2") || protocol.starts_with(b"HTTP/3"),
+    }
 }
 
 pub(crate) fn add_response_header(name: &str, value: &str) {

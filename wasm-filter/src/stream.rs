@@ -84,7 +84,10 @@ impl Stream {
                 host::answer(&reply);
                 Action::Pause
             }
-            Verdict::Hold(claim) => self.hold(station, now, claim),
+            Verdict::Hold(mut claim) => {
+                claim.weigh(host::request_weight(), &station.config);
+                self.hold(station, now, claim)
+            }
         };
         station.leave_to_root(now);
         action

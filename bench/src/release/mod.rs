@@ -133,7 +133,8 @@ async fn asleep(work: Work, requests: usize, workers: u32) -> (Stack, Door) {
     let web = Target::http("web")
         .upstream(["--max-concurrency", &at_once])
         .spec("release.concurrencyPerEndpoint", work.at_once)
-        .spec("hold.maxRequests", requests);
+        .spec("hold.maxRequests", requests)
+        .spec("hold.maxBytes", "100Gi");
     let (web, door) = Door::before(web);
     let stack = Stack::builder()
         .target(web)

@@ -177,9 +177,11 @@ pub struct Hold {
     pub timeout: PositiveSpan,
     /// Most requests held at once; further ones get 503.
     pub max_requests: NonZeroU32,
-    /// Most bytes of bodies charged at once; further requests get 503.
+    /// Most bytes charged at once, about what Envoy keeps: 24Ki for each request, three times its headers, and its body up to
+    /// what Envoy buffers; further requests get 503.
     pub max_bytes: Size,
-    /// Bytes charged for a body whose length is not known.
+    /// Most bytes charged for a body whose length is not known; never more than Envoy buffers. Lower it only where such bodies
+    /// are known to be small.
     pub unknown_body: Size,
     /// What happens to requests for a workload that is not ready while the control plane is away: `hold` them until
     /// their deadline, let them `pass`, or `refuse` them.
@@ -192,8 +194,8 @@ impl Default for Hold {
         Self {
             timeout: PositiveSpan::from_secs(60),
             max_requests: NonZeroU32::MIN.saturating_add(999),
-            max_bytes: Size::from_bytes(64 << 20),
-            unknown_body: Size::from_bytes(64 << 10),
+            max_bytes: Size::from_bytes(256 << 20),
+            unknown_body: Size::from_bytes(1 << 20),
             on_control_plane_loss: LossPolicy::default(),
         }
     }
@@ -203,7 +205,8 @@ impl Default for Hold {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Release {
-    /// Requests let go and not yet answered, for each ready endpoint.
+    /// A pace and no bound: so many held requests are let go at once for each ready endpoint, by each Envoy, and one more for each
+    /// that is answered. If none is for a second, as many again. A worker that holds lets one go at least.
     pub concurrency_per_endpoint: NonZeroU32,
 }
 

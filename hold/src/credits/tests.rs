@@ -67,6 +67,51 @@ fn one_that_was_taken_for_dead_and_lives_on_gives_back_only_its_own() {
 }
 
 #[test]
+fn a_member_that_changes_its_name_takes_its_accounts_along() {
+    let shelf = Shelf::default();
+    let (me, renamed) = (member(1, 11), member(2, 12));
+    let mut credits = Credits::default();
+    credits.take_of(&shelf, me, A, 10, 9, 99).unwrap();
+    shelf.lost.set(TRIES);
+    assert!(
+        !credits.disown(&shelf, me),
+        "must keep its name while an account stands under it"
+    );
+    assert!(credits.disown(&shelf, me));
+    assert_eq!(shelf.total(A), (0, 0));
+    credits.settle(&shelf, renamed);
+    assert_eq!(
+        shelf.total(A),
+        (1, 10),
+        "what it holds must count under the new name"
+    );
+    assert!(credits.close(&shelf, renamed));
+    assert_eq!(shelf.total(A), (0, 0));
+}
+
+#[test]
+fn nothing_is_taken_if_the_envoy_has_no_room() {
+    let shelf = Shelf::default();
+    let me = member(1, 11);
+    let mut credits = Credits::default();
+    let limits = Limits {
+        requests: 9,
+        bytes: 99,
+    };
+    let claim = |bytes, max_bytes| Claim::of(Slot(0), bytes, 9, max_bytes);
+    assert_eq!(credits.take(&shelf, me, &claim(60, 1_000), &limits), Ok(()));
+    assert_eq!(
+        credits.take(&shelf, me, &claim(60, 1_000), &limits),
+        Err((Bound::Bytes, true))
+    );
+    assert_eq!(
+        credits.take(&shelf, me, &claim(60, 100), &limits),
+        Err((Bound::Bytes, false))
+    );
+    assert_eq!((shelf.total(A), shelf.total(None)), ((1, 60), (1, 60)));
+}
+
+#[test]
 fn a_member_leaves_only_when_it_has_given_everything_back() {
     let shelf = Shelf::default();
     let me = member(1, 11);

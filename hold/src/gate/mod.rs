@@ -25,7 +25,7 @@ use std::collections::VecDeque;
 
 pub use confirm::{ConfirmCall, ConfirmToken, Outcome};
 pub use counts::{Counts, Tally};
-pub use headers::Request;
+pub use headers::{REQUEST_CHARGE, Request, Weight};
 pub use release::Command;
 pub use request::{Answered, Claim, Found, Ticket, Verdict};
 pub use update::{Update, Wants};

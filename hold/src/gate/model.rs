@@ -16,7 +16,9 @@ use crate::gate::testing::{Shelf, mk_runner, mk_target};
 use crate::gate::{
     Claim, Command, ConfirmToken, Found, Gate, Outcome, Request, Stream, Ticket, Update, Verdict, Wants,
 };
-use crate::{Config, Credits, GateId, Head, Limits, Member, Slot, SlotRecord, StreamId, Time};
+use crate::{
+    Config, Credits, GateId, Head, Limits, Member, REQUEST_CHARGE, Slot, SlotRecord, StreamId, Time, Weight,
+};
 
 const ME: Member = Member {
     id: GateId(1),
@@ -129,6 +131,7 @@ const HOLD: Duration = Duration::from_secs(2);
 /// The shell, the ledgers and the relay, as simply as they can be.
 struct World {
     gate: Gate,
+    config: Config,
     now: Time,
     version: u64,
     head: Head,
@@ -148,14 +151,19 @@ struct World {
 }
 
 const MAX_REQUESTS: u32 = 4;
-const MAX_BYTES: u64 = 5_000;
+/// Three with a body of unknown length, and a little more.
+const MAX_BYTES: u64 = 3 * (REQUEST_CHARGE + 1_000) + 500;
 const ENVOY_REQUESTS: u32 = 8;
 
 impl World {
     fn new() -> Self {
-        let config = Config::parse(br#"{"control_plane":{"cluster":"cp"},"buffer_limit":2000}"#).unwrap();
+        let config = Config::parse(
+            br#"{"control_plane":{"cluster":"cp"},"buffer_limit":2000,"stream_buffer_limit":1500}"#,
+        )
+        .unwrap();
         Self {
-            gate: Gate::new(config, ME, Time::ZERO),
+            gate: Gate::new(config.clone(), ME, Time::ZERO),
+            config,
             now: Time::ZERO,
             version: 0,
             head: Head {
@@ -406,7 +414,12 @@ impl World {
         }
     }
 
-    fn claim(&mut self, stream: StreamId, claim: Claim, target: Option<u8>, cluster: u8) {
+    fn claim(&mut self, stream: StreamId, mut claim: Claim, target: Option<u8>, cluster: u8) {
+        let weight = Weight {
+            head: u64::from(stream.0 % 100),
+            multiplexed: stream.0.is_multiple_of(2),
+        };
+        claim.weigh(weight, &self.config);
         let limits = Limits {
             requests: ENVOY_REQUESTS,
             bytes: u64::MAX,

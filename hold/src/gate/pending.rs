@@ -15,16 +15,14 @@ impl Gate {
             return None;
         };
         self.pending.remove(pending.order, stream.0);
-        let bytes = pending.request.body_charge_early(self.config.buffer_limit);
+        let bytes = pending.request.charge_early(self.config.buffers);
         let waited = now.saturating_sub(pending.since);
         let found = self.find(&pending.request.cluster, &pending.request.authority);
         // Its Envoy credit was taken on arrival; from here on the line's own accounting gives both back together.
         let refusal = match (granted, found) {
             (Ok(()), Some(ix)) => {
                 let charge = self.entry(ix).map_or(0, |entry| {
-                    pending
-                        .request
-                        .charge_after_early(entry, self.config.buffer_limit)
+                    pending.request.charge_after_early(entry, self.config.buffers)
                 });
                 self.pending_back.1 += bytes.saturating_sub(charge);
                 let entered = self.enter_line(
@@ -98,9 +96,7 @@ impl Gate {
             entry.target.hold.max_requests,
             entry.target.hold.max_bytes,
         );
-        let bytes = pending
-            .request
-            .charge_after_early(entry, self.config.buffer_limit);
+        let bytes = pending.request.charge_after_early(entry, self.config.buffers);
         let ignored = entry.ignores(&pending.request.path, &pending.request.user_agent);
         let serves = matches!(entry.stance, Stance::Serve | Stance::Pass);
         let cluster = &pending.request.cluster;
@@ -147,7 +143,7 @@ impl Gate {
         };
         self.pending.remove(pending.order, stream.0);
         self.pending_back.0 += 1;
-        self.pending_back.1 += pending.request.body_charge_early(self.config.buffer_limit);
+        self.pending_back.1 += pending.request.charge_early(self.config.buffers);
         let waited = now.saturating_sub(pending.since);
         self.counts.waits.push(waited);
         if let Some(refusal) = refusal {

@@ -104,7 +104,7 @@ impl Gate {
                 Some(Stream::Pending(pending)) => {
                     self.pending.remove(pending.order, stream.0);
                     self.pending_back.0 += 1;
-                    self.pending_back.1 += pending.request.body_charge_early(self.config.buffer_limit);
+                    self.pending_back.1 += pending.request.charge_early(self.config.buffers);
                     self.counts.gone += 1;
                     self.counts.waits.push(now.saturating_sub(pending.since));
                 }

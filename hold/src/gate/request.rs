@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::gate::entry::{Entry, Stance};
-use crate::gate::headers::{Owned, Request, is_grpc};
+use crate::gate::headers::{Owned, Request, Weight, is_grpc};
 use crate::gate::release::nanos;
 use crate::gate::{Gate, Held, Pending, Stream, TargetIx};
 use crate::ledger::Bound;
 use crate::reply::Refusal;
-use crate::{Reply, Slot, StartupThen, StreamId, Time};
+use crate::{Config, Reply, Slot, StartupThen, StreamId, Time};
 
 /// What the route's cluster says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,10 +61,36 @@ pub struct Claim {
     /// What the request is charged.
     pub bytes: u64,
     target: Option<TargetIx>,
+    /// Of a body of unknown length, if Envoy may buffer so much.
+    unknown_body: u64,
     grpc: bool,
     /// There was no arrival for a while: should it be refused, the relay is told at once.
     news: bool,
     request: Owned,
+}
+
+impl Claim {
+    /// On a target's ledger, of nobody.
+    #[cfg(test)]
+    pub(crate) fn of(slot: Slot, bytes: u64, max_requests: u32, max_bytes: u64) -> Self {
+        Self {
+            slot: Some(slot),
+            max_requests,
+            max_bytes,
+            bytes,
+            target: None,
+            unknown_body: 0,
+            grpc: false,
+            news: false,
+            request: Owned::new(&Request::default()),
+        }
+    }
+
+    /// Charges the request what Envoy says of it. Until then it is charged as if it had no headers and were alone on its connection.
+    pub fn weigh(&mut self, weight: Weight, config: &Config) {
+        self.request.weight = weight;
+        self.bytes = self.request.charge(self.unknown_body, config.buffers);
+    }
 }
 
 /// The first answer to a request that was held.
@@ -158,8 +184,9 @@ impl Gate {
             slot: None,
             max_requests: u32::MAX,
             max_bytes: u64::MAX,
-            bytes: request.body_charge_early(self.config.buffer_limit),
+            bytes: request.charge_early(self.config.buffers),
             target: None,
+            unknown_body: u64::MAX,
             grpc,
             news: false,
             request,
@@ -168,7 +195,7 @@ impl Gate {
 
     /// What becomes of a request of a known target that is not let through by the warm path.
     fn judge(&mut self, now: Time, ix: TargetIx, request: &Request<'_>) -> Verdict {
-        let buffer_limit = self.config.buffer_limit;
+        let buffers = self.config.buffers;
         let Some(entry) = self.entry_mut(ix) else {
             return Verdict::Pass(Ticket::Free);
         };
@@ -205,8 +232,9 @@ impl Gate {
             slot: Some(entry.slot),
             max_requests: entry.target.hold.max_requests,
             max_bytes: entry.target.hold.max_bytes,
-            bytes: request.body_charge(entry, buffer_limit),
+            bytes: request.charge(entry.target.hold.unknown_body, buffers),
             target: Some(ix),
+            unknown_body: entry.target.hold.unknown_body,
             grpc: request.grpc,
             news,
             request,

@@ -1,4 +1,7 @@
 //! How the release of one target is split over its gates, and which of them asks first.
+//!
+//! The shares add up to no more than `concurrency_per_endpoint` for each ready endpoint, or to one for each gate that holds if those are
+//! more: a gate without a share would hold its requests for as long as others have some.
 
 use protocol::{Confirm, State};
 
@@ -183,6 +186,38 @@ mod tests {
             &[(A, 99), (B, 1)],
             "nobody holds",
         );
+    }
+
+    #[test]
+    fn shares_add_up_to_what_the_endpoints_take_or_to_one_for_each_gate() {
+        for endpoints in [1, 2, 5] {
+            for gates in [1, 3, 7, 64] {
+                for most in [1, 10, 1_000] {
+                    let mut record = mk_record(&[]);
+                    if let Some(target) = &mut record.target {
+                        target.ready_endpoints = endpoints;
+                        target.release.concurrency_per_endpoint = 10;
+                    }
+                    let parts: Vec<_> = (0..gates)
+                        .map(|gate| part(GateId(gate), 1 + gate * gate % most))
+                        .collect();
+                    follow_parts(&mut record, &parts);
+                    let sum: u32 = record.shares.iter().map(|(_, share)| *share).sum();
+                    let total = 10 * endpoints;
+                    assert!(
+                        record.shares.iter().all(|(_, share)| *share >= 1),
+                        "each must move"
+                    );
+                    assert_eq!(record.shares.len(), gates as usize);
+                    assert!(sum <= total + gates, "{sum} of {total} for {gates} gates");
+                    let ones = record.shares.iter().filter(|(_, share)| *share == 1).count() as u32;
+                    assert!(
+                        sum <= total || sum - ones <= total,
+                        "only those who have one may be beyond it"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,76 @@
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+use super::*;
+
+fn refused(json: &str) -> String {
+    Config::parse(json.as_bytes())
+        .expect_err("must be refused")
+        .to_string()
+}
+
+#[test]
+fn only_the_cluster_is_required() {
+    let config = Config::parse(br#"{"control_plane":{"cluster":"holdfast"}}"#).unwrap();
+    assert_eq!(
+        config.startup,
+        Startup {
+            wait: Duration::from_secs(2),
+            then: StartupThen::Pass
+        }
+    );
+    assert_eq!(
+        config.buffers,
+        Buffers {
+            connection: 1 << 20,
+            stream: 128 << 10
+        }
+    );
+    assert_eq!(config.limits.requests, 20_000);
+}
+
+#[test]
+fn errors_name_the_field() {
+    assert!(refused("").contains("control_plane.cluster"));
+    assert!(refused("{}").contains("control_plane"));
+    assert!(refused("\n\u{f}").contains("StringValue"));
+    assert!(refused(r#"{"control_plane":{"cluster":""}}"#).contains("control_plane.cluster"));
+    assert!(refused(r#"{"control_plane":{"cluster":"a"},"limit":{}}"#).contains("`limit`: unknown field"));
+    assert!(
+        refused(r#"{"control_plane":{"cluster":"a"},"startup":{"wait":"2"}}"#)
+            .contains("`startup.wait`: `2` is not a duration")
+    );
+    assert!(
+        refused(r#"{"control_plane":{"cluster":"a"},"limits":{"requests":0}}"#).contains("limits.requests")
+    );
+    assert!(
+        refused(r#"{"control_plane":{"cluster":"a"},"ticks":{"period":"1ms"}}"#).contains("ticks.period")
+    );
+}
+
+#[test]
+fn fields_are_there_once_and_known() {
+    assert!(refused(r#"{"control_plane":{"cluster":"a"},"service":true,"service":true}"#).contains("twice"));
+    assert!(
+        refused(r#"{"control_plane":{"cluster":"a"},"startup":{"then":"wait"}}"#)
+            .contains("`startup.then`: unknown variant `wait`, expected one of `pass`, `refuse`, `hold`")
+    );
+    assert!(
+        refused(r#"{"control_plane":{"cluster":"a","cluster2":""}}"#).contains("`control_plane.cluster2`")
+    );
+    assert!(refused(r#"{"control_plane":{"cluster":"a"}} x"#).contains("the end is wanted"));
+}
+
+#[test]
+fn sizes_are_numbers_or_text() {
+    let parse = |limit: &str| {
+        Config::parse(format!(r#"{{"control_plane":{{"cluster":"a"}},"buffer_limit":{limit}}}"#).as_bytes())
+            .map(|config| config.buffers.connection)
+    };
+    assert_eq!(parse("4096"), Ok(4096));
+    assert_eq!(parse("4096.0"), Ok(4096));
+    assert_eq!(parse(r#""64Ki""#), Ok(65_536));
+    assert!(parse("0.5").is_err(), "half a byte must be refused");
+    let of_streams = br#"{"control_plane":{"cluster":"a"},"stream_buffer_limit":"64Ki"}"#;
+    assert_eq!(Config::parse(of_streams).unwrap().buffers.stream, 65_536);
+}
