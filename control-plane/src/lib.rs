@@ -11,6 +11,8 @@ pub mod args;
 pub mod backend;
 pub mod config;
 pub mod fleet;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod hosts;
 pub mod http;
 pub mod kubernetes;

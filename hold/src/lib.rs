@@ -9,6 +9,9 @@
 
 mod config;
 mod credits;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod gate;
 mod ids;
 mod json;

@@ -9,14 +9,21 @@ mod confirm;
 mod counts;
 mod entry;
 mod headers;
-#[cfg(test)]
-mod model;
+#[cfg(any(test, feature = "fuzz"))]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a model fails as tests do, in a fuzzer too"
+)]
+pub(crate) mod model;
 mod pending;
 mod release;
 mod request;
 mod strays;
 mod table;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod testing;
 mod unreached;
 mod update;

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+#[cfg(test)]
 use proptest::collection::vec;
 use proptest::prelude::*;
 use protocol::{LossPolicy, State};
@@ -12,7 +13,7 @@ use protocol::{LossPolicy, State};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-use crate::gate::testing::{Shelf, mk_runner, mk_target};
+use crate::gate::testing::{Shelf, mk_target};
 use crate::gate::{
     Claim, Command, ConfirmToken, Found, Gate, Outcome, Request, Stream, Ticket, Update, Verdict, Wants,
 };
@@ -32,7 +33,7 @@ const SHARED: u8 = CLUSTERS;
 
 /// Everything that can happen to a gate.
 #[derive(Clone, Debug)]
-enum Op {
+pub(crate) enum Op {
     Publish {
         target: u8,
         state: State,
@@ -70,7 +71,8 @@ enum Op {
     Drain,
 }
 
-fn any_op() -> impl Strategy<Value = Op> {
+/// One of them.
+pub(crate) fn event() -> impl Strategy<Value = Op> {
     let state = prop_oneof![
         1 => Just(State::Asleep),
         1 => Just(State::Waking),
@@ -730,16 +732,20 @@ fn cluster_name(target: u8, cluster: u8) -> String {
     format!("t{target}-c{cluster}")
 }
 
+/// Panics where the gate and the model disagree.
+pub(crate) fn check(events: &[Op]) {
+    let mut world = World::new();
+    for event in events {
+        world.step(event);
+    }
+    world.finish();
+}
+
 #[test]
 fn a_gate_agrees_with_the_model() {
-    mk_runner(2_000)
-        .run(&vec(any_op(), 1..120), |ops| {
-            let mut world = World::new();
-            for op in &ops {
-                world.step(op);
-            }
-            world.finish();
-            Ok(())
-        })
-        .unwrap();
+    let agreed = crate::gate::testing::mk_runner(2_000).run(&vec(event(), 1..120), |events| {
+        check(&events);
+        Ok(())
+    });
+    agreed.unwrap();
 }

@@ -42,6 +42,7 @@ pub(crate) fn mk_target(id: &str) -> Target {
 }
 
 /// The same cases at every run, natively and as WebAssembly, so that a failure is found again.
+#[cfg(test)]
 pub(crate) fn mk_runner(cases: u32) -> TestRunner {
     let config = RunnerConfig {
         cases,

@@ -191,7 +191,8 @@ impl Link {
             || targets
                 .iter()
                 .any(|(id, usage)| self.is_urgent(now, state_of(id), usage, self.last_targets.get(id)));
-        let gap = if urgent {
+        // What has failed is tried again when its time has come, whatever it says: `poll_timeout` cannot know.
+        let gap = if urgent || self.report_failures > 0 {
             Duration::ZERO
         } else if applied_news || self.is_news(targets) {
             REPORT_GAP.min(self.heartbeat)
@@ -269,12 +270,11 @@ impl Link {
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         let sync = (!self.syncing).then_some(self.next_sync);
-        let next = self.report_sent + self.heartbeat;
         let report = (!self.reporting && self.ever_synced).then(|| {
             if self.report_failures > 0 {
-                next.min(self.next_report.max(self.report_sent))
+                self.next_report
             } else {
-                next
+                self.report_sent + self.heartbeat
             }
         });
         sync.into_iter().chain(report).min()

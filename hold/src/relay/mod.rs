@@ -7,6 +7,15 @@
 mod arrivals;
 mod catalogue;
 mod link;
+#[cfg(any(test, feature = "fuzz"))]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a model fails as tests do, in a fuzzer too"
+)]
+pub(crate) mod model;
 mod rows;
 mod split;
 #[cfg(test)]
