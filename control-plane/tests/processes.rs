@@ -18,12 +18,13 @@ use support::{ControlPlane, binary, document, free_port, listener, pid_in, runs,
 
 const WANTED: &str = r#"{"default/web":{"held":1,"idle_ms":0}}"#;
 
-/// Ends with status 0 as soon as `path` is there.
+/// Ends with status 0 as soon as `path` is there, which it takes away: its next life goes on.
 fn ends_when(path: &std::path::Path) -> String {
     format!(
         "import threading
 def watch():
     while not os.path.exists({path:?}): time.sleep(0.005)
+    os.remove({path:?})
     os._exit(0)
 threading.Thread(target=watch,daemon=True).start()"
     )
@@ -44,7 +45,6 @@ fn one_that_scales_itself_down_sleeps_until_the_next_request() {
     let stopping = plane.line("stopping");
     assert_eq!(stopping["why"], "finished", "must be let sleep");
     plane.line("asleep");
-    std::fs::remove_file(&end).unwrap();
     plane.report(3, &Value::Null, WANTED);
     let waking = plane.line("waking");
     assert_eq!(
@@ -80,7 +80,6 @@ fn check_restarted(option: &str, usage: &str) {
         (&"ready".into(), &"lost".into()),
         "must be started again"
     );
-    std::fs::remove_file(&end).unwrap();
     plane.line("ready");
 }
 
@@ -184,6 +183,7 @@ fn one_that_kills_its_supervisor_leaves_nothing_behind() {
 import threading
 def watch():
     while not os.path.exists({go:?}): time.sleep(0.005)
+    os.remove({go:?})
     os.kill(os.getppid(),signal.SIGKILL)
 threading.Thread(target=watch,daemon=True).start()"
     );
@@ -202,11 +202,24 @@ threading.Thread(target=watch,daemon=True).start()"
 
 #[test]
 fn one_that_stops_its_supervisor_is_ended_all_the_same() {
-    let prelude = "os.kill(os.getppid(),signal.SIGSTOP)";
-    let mut plane = ControlPlane::start(&document("web", &listener(free_port(), prelude), ""), &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let stopped = directory.path().join("stopped");
+    let prelude = format!(
+        "import threading
+def stop():
+    while not os.path.exists({stopped:?}): time.sleep(0.005)
+    os.kill(os.getppid(),signal.SIGSTOP)
+    os.remove({stopped:?})
+threading.Thread(target=stop,daemon=True).start()"
+    );
+    let mut plane = ControlPlane::start(&document("web", &listener(free_port(), &prelude), ""), &[]);
     plane.report(1, &Value::Null, WANTED);
     let pid: i32 = plane.event("started", "pid").parse().unwrap();
-    plane.until_state("web", "ready");
+    plane.line("ready");
+    std::fs::write(&stopped, "").unwrap();
+    until("it must stop its supervisor", || {
+        (!stopped.exists()).then_some(())
+    });
     plane.kill(Signal::SIGTERM);
     assert_eq!(plane.exit_code(), Some(0), "must end");
     assert!(!runs(pid), "must leave nothing behind");
