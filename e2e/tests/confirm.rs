@@ -1,5 +1,6 @@
 //! What has to be known before a release is that this Envoy reaches the workload, and there is more than one way to say
-//! yes. Which, is a table in ARCHITECTURE.md ("The confirm").
+//! yes. Which, is a table in ARCHITECTURE.md ("The confirm"). A server that closes a connection says so beforehand here: one that does
+//! not may close it under the next request, whoever asks.
 
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ async fn whatever_answers_the_question_badly_is_believed_after_a_while() {
     for fault in [
         Fault::Closes,
         Fault::Silent,
-        Fault::Cut("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"),
+        Fault::Cut("HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"),
         Fault::Cut("SSH-2.0-OpenSSH_9.6\r\n"),
     ] {
         let culprit = Culprit::start(Fault::Questions(Box::new(fault.clone()))).await;
@@ -62,9 +63,9 @@ async fn whatever_answers_the_question_badly_is_believed_after_a_while() {
 async fn headers_are_enough() {
     let events = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
     for fault in [
-        Fault::Cut("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nonly these bytes."),
+        Fault::Cut("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 1000\r\n\r\nonly these bytes."),
         Fault::Endless(events, "9\r\ndata: x\n\n\r\n", Duration::from_millis(50)),
-        Fault::Cut("HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n"),
+        Fault::Cut("HTTP/1.1 405 Method Not Allowed\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"),
     ] {
         let culprit = Culprit::start(Fault::Questions(Box::new(fault.clone()))).await;
         let stack = start(&culprit, Target::http("web"), 2).await;
