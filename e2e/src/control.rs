@@ -20,6 +20,8 @@ const CHANGES_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct ControlBuilder {
     port: u16,
+    /// With `--admin-listen`.
+    probes: Option<u16>,
     backend: String,
     args: Vec<String>,
     env: Vec<(String, String)>,
@@ -36,6 +38,7 @@ impl ControlBuilder {
     pub fn new() -> Self {
         Self {
             port: free_port(),
+            probes: None,
             backend: "local".into(),
             args: Vec::new(),
             env: Vec::new(),
@@ -68,6 +71,14 @@ impl ControlBuilder {
     pub fn args<'a>(mut self, args: impl IntoIterator<Item = &'a str>) -> Self {
         self.args.extend(args.into_iter().map(str::to_owned));
         self
+    }
+
+    /// Probes and metrics are answered on a port of their own, in plain text whatever the other speaks.
+    #[must_use]
+    pub fn probes_apart(mut self) -> Self {
+        let port = free_port();
+        self.probes = Some(port);
+        self.args(["--admin-listen", &format!("127.0.0.1:{port}")])
     }
 
     /// Sets an environment variable.
@@ -149,6 +160,12 @@ impl Control {
         Client::new(self.port(), format!("127.0.0.1:{}", self.port()))
     }
 
+    /// A client of where probes and metrics are answered.
+    fn probes(&self) -> Client {
+        let port = self.builder.probes.unwrap_or(self.builder.port);
+        Client::new(port, format!("127.0.0.1:{port}"))
+    }
+
     /// Waits until `/readyz` answers 200. Panics if it ends meanwhile.
     pub async fn ready(&self) {
         self.answers("/readyz").await;
@@ -156,7 +173,7 @@ impl Control {
 
     /// True if `/readyz` answers 200 now. With Kubernetes: it leads.
     pub async fn is_ready(&self) -> bool {
-        let asked = self.client().get("/readyz").try_send();
+        let asked = self.probes().get("/readyz").try_send();
         let answer = tokio::time::timeout(ANSWERS_WITHIN, asked).await;
         answer.is_ok_and(|reply| reply.is_ok_and(|reply| reply.status == 200))
     }
@@ -172,7 +189,7 @@ impl Control {
                         self.process().log_tail()
                     );
                 }
-                self.client()
+                self.probes()
                     .get(path)
                     .try_send()
                     .await
@@ -224,7 +241,7 @@ impl Control {
 
     /// The sum of all samples of one metric whose labels contain all of `labels` (such as `target="default/web"`).
     pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let reply = self.client().get("/metrics").send().await;
+        let reply = self.probes().get("/metrics").send().await;
         sum_of_samples(reply.text(), name, labels)
     }
 

@@ -60,7 +60,63 @@ fn every_path_in_the_architecture_exists() {
 #[test]
 fn every_path_in_the_readme_exists() {
     check_paths("README.md");
+    check_paths("SECURITY.md");
     check_paths("CONTRIBUTING.md");
+}
+
+#[test]
+fn every_test_in_the_security_policy_exists() {
+    let text = read("SECURITY.md");
+    let tests: Vec<_> = promised(&text).collect();
+    assert!(tests.len() >= 15, "must name tests: {tests:?}");
+    let missing: Vec<_> = tests.into_iter().filter(|test| !is_there(test)).collect();
+    assert!(
+        missing.is_empty(),
+        "SECURITY.md names what is not there: {missing:?}"
+    );
+    assert!(
+        !is_there("hold::fuzz::tests::nothing"),
+        "the check must be able to fail"
+    );
+    assert!(!is_there("e2e/tests/none.rs"), "the check must be able to fail");
+    for row in text
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip_while(|line| !line.contains("| promise |"))
+    {
+        assert!(
+            row.contains("| promise |") || promised(row).next().is_some(),
+            "must name a test: {row}"
+        );
+    }
+}
+
+/// Tests between backticks: by path of a file, or `crate::module::test`.
+fn promised(text: &str) -> impl Iterator<Item = &str> {
+    let named = text.split('`').skip(1).step_by(2);
+    named.filter(|word| !word.contains(' ') && (word.ends_with(".rs") || word.contains("::")))
+}
+
+/// A file of tests, or a function that has `#[test]` near it in a file of that module.
+fn is_there(test: &str) -> bool {
+    if test.ends_with(".rs") {
+        let text = std::fs::read_to_string(root().join(test)).unwrap_or_default();
+        return ["#[test]", "#[tokio::test", "both_relays!"]
+            .iter()
+            .any(|word| text.contains(word));
+    }
+    let mut parts = test.split("::");
+    let folder = parts.next().unwrap_or_default().replace('_', "-");
+    let name = test.rsplit("::").next().unwrap_or_default();
+    let modules: Vec<_> = parts.take_while(|part| *part != name).collect();
+    rust_files(&format!("{folder}/src")).into_iter().any(|file| {
+        let path = file.display().to_string();
+        let inside: Vec<_> = modules.iter().filter(|module| **module != "tests").collect();
+        inside.iter().all(|module| path.contains(**module))
+            && std::fs::read_to_string(&file)
+                .unwrap()
+                .contains(&format!("fn {name}("))
+    })
 }
 
 #[test]
