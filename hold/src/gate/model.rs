@@ -550,7 +550,12 @@ impl World {
                 if let Some(target) = target {
                     // What a removed target held passes, whoever has its key now.
                     let resumed = self.gate.streams.get(&stream);
-                    if matches!(resumed, Some(Stream::Resumed { target: Some(_), .. })) {
+                    let ix = match resumed {
+                        Some(Stream::Resumed { target, .. }) => *target,
+                        _ => None,
+                    };
+                    let entry = ix.and_then(|ix| self.gate.entry(ix));
+                    if entry.is_some_and(|entry| !entry.retired) {
                         self.check_claimants(target, cluster);
                     }
                     if matches!(resumed, Some(Stream::Resumed { window: Some(_), .. })) {

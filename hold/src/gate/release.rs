@@ -212,10 +212,9 @@ impl Gate {
                 }
                 window = Some(entry.window.generation);
             }
-            if !entry.retired {
-                entry.in_flight += 1;
-                target = Some(ix);
-            }
+            // Of a target that is gone as well: it may come back, or another in its place.
+            entry.in_flight += 1;
+            target = Some(ix);
         }
         self.counts.released += 1;
         self.counts.waits.push(waited);

@@ -249,6 +249,42 @@ mod tests {
     }
 
     #[test]
+    fn what_is_let_go_because_its_target_goes_is_in_flight_once_that_is_back() {
+        let mut gate = mk_gate();
+        apply(&mut gate, 1, mk_named("a", State::Asleep));
+        let Found::Target(ix) = gate.find_cluster(b"web") else {
+            panic!("must be found")
+        };
+        let request = Request {
+            cluster: b"web",
+            authority: b"a",
+            ..Request::default()
+        };
+        let Verdict::Hold(claim) = gate.arrive(Time::ZERO, StreamId(1), Some(ix), &request) else {
+            panic!("must be held")
+        };
+        let ticket = gate.hold(Time::ZERO, StreamId(1), claim).unwrap();
+        let head = mk_head(2);
+        let slots = vec![(Slot(0), SlotRecord::default())];
+        let full = false;
+        gate.apply(Time::ZERO, Update { head, full, slots });
+        assert!(gate.poll_command(Time::ZERO).is_some(), "must be let go");
+        gate.take_credits();
+        assert!(gate.row(Time::ZERO).entries.is_empty(), "must be nobody's");
+        apply(&mut gate, 3, mk_named("a", State::Ready));
+        let used: Vec<_> = gate
+            .row(Time::ZERO)
+            .entries
+            .iter()
+            .map(|one| one.in_flight)
+            .collect();
+        assert_eq!(used, [1], "must be its own again");
+        gate.ended(Time::ZERO, StreamId(1), ticket);
+        let entries = gate.row(Time::ZERO).entries;
+        assert!(entries.iter().all(|one| one.in_flight == 0), "must end");
+    }
+
+    #[test]
     fn what_was_confirmed_of_one_name_says_nothing_of_another() {
         let mut gate = mk_gate();
         apply(&mut gate, 1, mk_named("a", State::Ready));
