@@ -120,6 +120,11 @@ fn a_member_leaves_only_when_it_has_given_everything_back() {
     shelf.lost.set(TRIES);
     assert!(!credits.close(&shelf, me), "must stay listed");
     assert!(credits.close(&shelf, me), "must have given everything back");
+    credits.give_back(&[back(A, 1, 10)]);
+    assert!(
+        credits.own.is_empty(),
+        "what was given back before opens no account"
+    );
     assert_eq!(shelf.total(A), (0, 0));
 }
 
@@ -317,6 +322,13 @@ fn a_tick_after_the_trouble_has_ended_the_ledgers_say_what_is_held() {
                 world.tick(who);
                 let credits = &world.contexts[who].credits;
                 assert!(!credits.owes(), "must owe nothing");
+                let held = &world.contexts[who].held;
+                let slots: std::collections::BTreeSet<_> =
+                    held.iter().map(|(slot, _)| Some(Slot(*slot))).collect();
+                assert!(
+                    credits.own.iter().map(|(slot, _)| *slot).eq(slots),
+                    "must have an account of what is held, and of nothing else"
+                );
             }
             for slot in 0..SLOTS {
                 assert_eq!(
