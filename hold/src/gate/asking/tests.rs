@@ -212,6 +212,30 @@ fn release(gate: &mut Gate, now: Time) -> Option<StreamId> {
     }
 }
 
+#[test]
+fn a_late_answer_to_an_older_window_makes_no_room() {
+    let (mut gate, ix) = mk_ready();
+    for stream in 1..=4 {
+        let claim = claim(&mut gate, Time::ZERO, stream, ix);
+        gate.hold(Time::ZERO, StreamId(stream), claim).unwrap();
+    }
+    let call = gate.poll_confirm(Time::ZERO).expect("must ask");
+    gate.confirmed(Time::ZERO, call.token, YES);
+    let resumed = |gate: &mut Gate, now| std::iter::from_fn(|| gate.poll_command(now)).count();
+    assert_eq!(
+        resumed(&mut gate, Time::ZERO),
+        1,
+        "a gate that is not named may have one"
+    );
+    let second = Duration::from_secs(1);
+    gate.handle_timeout(second);
+    assert_eq!(resumed(&mut gate, second), 1, "nobody has answered for a second");
+    gate.answered(StreamId(1));
+    assert_eq!(resumed(&mut gate, second), 0, "the second is unanswered still");
+    gate.answered(StreamId(2));
+    assert_eq!(resumed(&mut gate, second), 1, "must move on");
+}
+
 const YES: Outcome = Outcome::Answered {
     status: 200,
     grpc_status: None,
