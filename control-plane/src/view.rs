@@ -180,9 +180,9 @@ impl View {
 
     /// Hosts of the targets whose requests are held now, in order.
     pub fn held_hosts(&self) -> Vec<String> {
-        use protocol::State::{Asleep, Draining, Failed, Ready, Suspended, Waking};
+        use protocol::State::{Asleep, Draining, Failed, Ready, Suspended, Unknown, Waking};
         let held = |target: &&Arc<Target>| match target.state {
-            Asleep | Waking | Draining => true,
+            Asleep | Waking | Draining | Unknown => true,
             Ready | Failed | Suspended => false,
         };
         let targets = self.targets.values().map(|(_, target)| target).filter(held);

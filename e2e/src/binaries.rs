@@ -8,6 +8,7 @@
 //! | `HOLDFAST_BIN_DIR` | folder of `control-plane`, `upstream`, `examples/grpc-echo` | `cargo build` |
 //! | `HOLDFAST_WASM` | the filter | `cargo xtask dist` |
 //! | `HOLDFAST_WASM_TEST` | the filter with the feature `test-panic` | `cargo xtask dist --test-panic` |
+//! | `HOLDFAST_WASM_NEXT` | the filter with the feature `test-next-format` | `cargo xtask dist --test-next-format` |
 //! | `ENVOY_BIN` | Envoy 1.40 | `cargo xtask tools envoy` |
 
 use std::path::{Path, PathBuf};
@@ -45,6 +46,13 @@ pub fn wasm() -> PathBuf {
 pub fn wasm_test() -> PathBuf {
     static WASM: OnceLock<PathBuf> = OnceLock::new();
     WASM.get_or_init(|| from_env_or("HOLDFAST_WASM_TEST", &["dist", "--test-panic"]))
+        .clone()
+}
+
+/// The filter with the feature `test-next-format`: a later version, as far as shared data is concerned.
+pub fn wasm_next() -> PathBuf {
+    static WASM: OnceLock<PathBuf> = OnceLock::new();
+    WASM.get_or_init(|| from_env_or("HOLDFAST_WASM_NEXT", &["dist", "--test-next-format"]))
         .clone()
 }
 

@@ -175,6 +175,8 @@ fn plugin(plugin: &mut Value, config: &Config, vm_id: Option<&str>) {
         .unwrap();
     let mut settings: Value =
         serde_json::from_str(text).expect("the plugin configuration in envoy.yaml is JSON");
+    // Many tests look at why a workload has failed by what a client is told.
+    set(&mut settings, "/answers/detail", json!("full"));
     for (path, value) in &config.settings {
         set(&mut settings, path, value.clone());
     }

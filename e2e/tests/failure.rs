@@ -35,6 +35,26 @@ both_relays! {
         assert_eq!(stack.journal("web").starts(), 1, "and must not start it before the back-off is over");
     }
 
+    async fn clients_are_told_the_class_of_a_failure_and_none_of_its_words(stack: StackBuilder) {
+        let crash = ["--crash", "--crash-message", "postgres://app:s3cret@db/prod"];
+        let stack = stack
+            .target(Target::http("web").upstream(crash))
+            .envoy(|envoy| envoy.setting("answers", serde_json::json!({"server_timing": false})))
+            .control(|control| control.args(["--retry-initial", "30s", "--retry-max", "30s"]))
+            .start()
+            .await;
+
+        let told = stack.client("web").get("/hello").send().await;
+
+        let problem = told.problem();
+        assert_eq!((told.status, problem.detail.as_deref()), (503, Some("crash")), "{told:?}");
+        assert_eq!(problem.target, None, "must not name the target");
+        assert!(!told.text().contains("s3cret"), "must not pass words of the workload on: {told:?}");
+        assert!(told.header("server-timing").is_none(), "must not say how long it waited: {told:?}");
+        let target = stack.control.target("web").await;
+        assert!(target.to_string().contains("s3cret"), "must be there for people: {target}");
+    }
+
     async fn a_later_request_wakes_it_when_the_cause_is_gone(stack: StackBuilder) {
         let dir = tempfile::tempdir().unwrap();
         let cause = dir.path().join("cause");

@@ -20,6 +20,8 @@ pub struct Config {
     pub buffers: Buffers,
     /// Beats of lease and rows.
     pub ticks: Ticks,
+    /// What clients are told.
+    pub answers: Answers,
     /// True in the singleton service's copy: it owns no streams, and takes a vacant lease at once.
     pub service: bool,
 }
@@ -120,6 +122,36 @@ impl Default for Ticks {
     }
 }
 
+/// What clients are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answers {
+    /// How much a refusal says.
+    pub detail: Detail,
+    /// Whether an answer to a request that was held says in `server-timing` for how long.
+    pub server_timing: bool,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self {
+            detail: Detail::Class,
+            server_timing: true,
+        }
+    }
+}
+
+/// How much a refusal says. What it leaves out stays in logs and in `GET /v1/targets`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// What happened, and of a failure one word of a closed set, such as `image` or `crash`: neither names nor words of workloads.
+    #[default]
+    Class,
+    /// The target's name, and why it failed in the workload's or the API server's own words.
+    Full,
+    /// Status and type.
+    None,
+}
+
 /// Why a plugin configuration was refused. One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
@@ -212,6 +244,7 @@ fn config(reader: &mut Reader<'_>) -> Result<Config, Error> {
     let mut limits = Limits::default();
     let mut buffers = Buffers::default();
     let mut ticks = Ticks::default();
+    let mut answers = Answers::default();
     let mut service = false;
     fields(
         reader,
@@ -222,6 +255,7 @@ fn config(reader: &mut Reader<'_>) -> Result<Config, Error> {
             "buffer_limit",
             "stream_buffer_limit",
             "ticks",
+            "answers",
             "service",
         ],
         &mut |reader, name| {
@@ -232,6 +266,7 @@ fn config(reader: &mut Reader<'_>) -> Result<Config, Error> {
                 "buffer_limit" => buffers.connection = size(reader)?,
                 "stream_buffer_limit" => buffers.stream = size(reader)?,
                 "ticks" => ticks = self::ticks(reader)?,
+                "answers" => answers = self::answers(reader)?,
                 "service" => service = reader.bool()?,
                 _ => {}
             }
@@ -244,6 +279,7 @@ fn config(reader: &mut Reader<'_>) -> Result<Config, Error> {
         limits,
         buffers,
         ticks,
+        answers,
         service,
     })
 }
@@ -321,6 +357,26 @@ fn ticks(reader: &mut Reader<'_>) -> Result<Ticks, Error> {
         Ok(())
     })?;
     Ok(ticks)
+}
+
+fn answers(reader: &mut Reader<'_>) -> Result<Answers, Error> {
+    let mut answers = Answers::default();
+    fields(reader, &["detail", "server_timing"], &mut |reader, name| {
+        match name {
+            "detail" => {
+                answers.detail = match reader.string()?.as_str() {
+                    "class" => Detail::Class,
+                    "full" => Detail::Full,
+                    "none" => Detail::None,
+                    other => return Err(unknown("variant", other, &["class", "full", "none"])),
+                };
+            }
+            "server_timing" => answers.server_timing = reader.bool()?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(answers)
 }
 
 fn duration(reader: &mut Reader<'_>) -> Result<Duration, Error> {

@@ -25,7 +25,9 @@ mod shared;
 mod units;
 pub mod wire;
 
-pub use config::{Buffers, Config, ConfigError, ControlPlane, Limits, Startup, StartupThen, Ticks};
+pub use config::{
+    Answers, Buffers, Config, ConfigError, ControlPlane, Detail, Limits, Startup, StartupThen, Ticks,
+};
 pub use credits::{Cells, Credits, close_accounts, strangers};
 pub use gate::{
     Answered, Claim, Command as GateCommand, ConfirmCall, ConfirmToken, Counts, Found, Gate, GiveBack,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use protocol::Problem;
 
-use crate::wire;
+use crate::{Detail, wire};
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,11 +31,13 @@ pub enum Refusal {
     NoSnapshot,
     /// The route leads to the control plane itself.
     ControlPlaneRoute,
+    /// While it was held its route became another's, or went away: only a new request gets a new route.
+    RouteChanged,
 }
 
 impl Refusal {
     /// Every reason, in the order of their metrics.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Timeout,
         Self::TargetRequests,
         Self::TargetBytes,
@@ -47,6 +49,7 @@ impl Refusal {
         Self::ControlPlaneLost,
         Self::NoSnapshot,
         Self::ControlPlaneRoute,
+        Self::RouteChanged,
     ];
 
     /// As it stands in metrics and in the problem's type.
@@ -63,6 +66,7 @@ impl Refusal {
             Self::ControlPlaneLost => "control_plane_lost",
             Self::NoSnapshot => "no_snapshot",
             Self::ControlPlaneRoute => "control_plane_route",
+            Self::RouteChanged => "route_changed",
         }
     }
 
@@ -88,6 +92,7 @@ impl Refusal {
             Self::Ignored => "The workload is not ready",
             Self::ControlPlaneLost | Self::NoSnapshot => "The control plane cannot be reached",
             Self::ControlPlaneRoute => "Not found",
+            Self::RouteChanged => "The route has changed while the request was waiting: send it again",
         }
     }
 
@@ -131,32 +136,34 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
+/// What is known of the target of a refused request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct About<'a> {
+    /// Its name.
+    pub(crate) target: Option<&'a str>,
+    /// It is ready, and `reason` says why this proxy does not reach it.
+    pub(crate) unreached: bool,
+    /// Why it failed, in the words of whoever said so.
+    pub(crate) reason: Option<&'a str>,
+    /// Why it failed, as the control plane classed it.
+    pub(crate) class: Option<&'a str>,
+    /// When it is tried again.
+    pub(crate) retry_after: Option<Duration>,
+}
+
 impl Reply {
-    /// The reply to a refused request of `target`. `detail` adds what is known beyond the reason itself.
-    pub(crate) fn new(
-        refusal: Refusal,
-        grpc: bool,
-        target: Option<&str>,
-        detail: Option<&str>,
-        retry_after: Option<Duration>,
-    ) -> Self {
-        Self::titled(refusal, refusal.title(), grpc, target, detail, retry_after)
-    }
-
-    /// The reply to a request whose time is up although its target is ready: `why` says what keeps it.
-    pub(crate) fn unreached(grpc: bool, target: Option<&str>, why: &str) -> Self {
-        let title = "The workload is ready, but this proxy does not reach it";
-        Self::titled(Refusal::Timeout, title, grpc, target, Some(why), None)
-    }
-
-    fn titled(
-        refusal: Refusal,
-        title: &str,
-        grpc: bool,
-        target: Option<&str>,
-        detail: Option<&str>,
-        retry_after: Option<Duration>,
-    ) -> Self {
+    /// The reply to a refused request; `detail` says how much of what is known it tells.
+    pub(crate) fn new(refusal: Refusal, grpc: bool, detail: Detail, about: &About<'_>) -> Self {
+        let title = match about.unreached {
+            true => "The workload is ready, but this proxy does not reach it",
+            false => refusal.title(),
+        };
+        let (title, target, detail) = match detail {
+            Detail::Full => (title, about.target, about.reason),
+            Detail::Class if refusal == Refusal::Failed => (title, None, Some(known(about.class))),
+            Detail::Class => (title, None, None),
+            Detail::None => ("", None, None),
+        };
         let message = match detail {
             Some(detail) => format!("{title}: {detail}"),
             None => title.to_owned(),
@@ -169,6 +176,7 @@ impl Reply {
             target: target.map(str::to_owned),
             field: None,
         };
+        let retry_after = about.retry_after;
         Self {
             refusal,
             status: refusal.status(),
@@ -176,6 +184,108 @@ impl Reply {
             retry_after: retry_after.map_or(1, |after| crate::units::millis(after).div_ceil(1_000).max(1)),
             message,
             body: wire::problem(&problem),
+        }
+    }
+}
+
+/// The classes that clients may be told. What else the wire says is a later version's, or no class at all.
+fn known(class: Option<&str>) -> &'static str {
+    const CLASSES: [&str; 12] = [
+        "image",
+        "crash",
+        "command",
+        "config",
+        "quota",
+        "unschedulable",
+        "scale_refused",
+        "forbidden",
+        "not_found",
+        "unreachable",
+        "start_timeout",
+        "progress",
+    ];
+    CLASSES
+        .into_iter()
+        .find(|known| Some(*known) == class)
+        .unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    const SECRET: &str = "FATAL: postgres://app:s3cret@db/prod";
+
+    fn all(detail: Detail, class: Option<&str>) -> impl Iterator<Item = (Reply, String)> {
+        Refusal::ALL
+            .into_iter()
+            .flat_map(|refusal| [(refusal, false), (refusal, true)])
+            .map(move |(refusal, grpc)| {
+                let about = About {
+                    target: Some("shop/web"),
+                    unreached: refusal == Refusal::Timeout,
+                    reason: Some(SECRET),
+                    class,
+                    retry_after: None,
+                };
+                let reply = Reply::new(refusal, grpc, detail, &about);
+                let text = format!(
+                    "{} {}",
+                    reply.message,
+                    String::from_utf8(reply.body.clone()).unwrap()
+                );
+                (reply, text)
+            })
+    }
+
+    #[test]
+    fn no_refusal_gives_away_names_or_words_of_workloads() {
+        for detail in [Detail::Class, Detail::None] {
+            for class in [None, Some("crash"), Some(SECRET), Some("shop/web")] {
+                for (reply, text) in all(detail, class) {
+                    assert!(
+                        !text.contains("s3cret") && !text.contains("shop"),
+                        "{:?} must not say {text}",
+                        reply.refusal
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_is_classed() {
+        for (class, told) in [
+            (Some("crash"), "crash"),
+            (Some("later"), "other"),
+            (None, "other"),
+        ] {
+            let (reply, text) = all(Detail::Class, class)
+                .find(|(reply, _)| reply.refusal == Refusal::Failed)
+                .expect("there is one");
+            assert_eq!(reply.message, format!("The workload cannot start: {told}"));
+            assert!(text.contains(&format!(r#""detail":"{told}""#)), "{text}");
+        }
+    }
+
+    #[test]
+    fn all_is_told_where_that_is_wanted() {
+        for (reply, text) in all(Detail::Full, Some("crash")) {
+            let is_told = text.contains(SECRET) && text.contains(r#""target":"shop/web""#);
+            assert!(is_told, "{:?} must say it: {text}", reply.refusal);
+        }
+    }
+
+    #[test]
+    fn status_and_type_alone_are_told_where_nothing_is_wanted() {
+        for (reply, _) in all(Detail::None, Some("crash")) {
+            let kind = format!("urn:holdfast:{}", reply.refusal.name().replace('_', "-"));
+            let body = format!(r#"{{"type":"{kind}","title":"","status":{}}}"#, reply.status);
+            assert_eq!(String::from_utf8(reply.body).unwrap(), body);
+            assert_eq!(reply.message, "");
         }
     }
 }

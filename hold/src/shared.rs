@@ -9,45 +9,54 @@ use protocol::{Revision, Target};
 
 use crate::{GateId, Slot};
 
-/// Names of shared keys and queues. All start with `holdfast.v1.`, because without a `vm_id` (Istio's `WasmPlugin`) the
-/// keys are shared with every other plugin.
+/// Names of shared keys and queues. All start with `holdfast.v`, because without a `vm_id` (Istio's `WasmPlugin`) the keys
+/// are shared with every other plugin, and with the format of the values: two versions that write differently are two
+/// proxies under one `vm_id`, and never touch each other's values.
 pub mod keys {
+    use crate::record::format_number;
     use crate::{GateId, Slot};
 
+    /// A name of this format's.
+    macro_rules! key {
+        ($name:literal) => {
+            concat!("holdfast.v", format_number!(), ".", $name)
+        };
+    }
+
     /// The proxy's incarnation: 16 hexadecimal digits.
-    pub const INCARNATION: &str = "holdfast.v1.incarnation";
+    pub const INCARNATION: &str = key!("incarnation");
     /// [`super::Lease`].
-    pub const LEASE: &str = "holdfast.v1.lease";
+    pub const LEASE: &str = key!("lease");
     /// [`super::Members`].
-    pub const MEMBERS: &str = "holdfast.v1.members";
+    pub const MEMBERS: &str = key!("members");
     /// [`super::Head`].
-    pub const HEAD: &str = "holdfast.v1.head";
+    pub const HEAD: &str = key!("head");
     /// [`crate::Ledger`] of the whole Envoy.
-    pub const ENVOY_LEDGER: &str = "holdfast.v1.ledger";
+    pub const ENVOY_LEDGER: &str = key!("ledger");
 
     /// [`crate::Ledger`] of one target slot.
     pub fn ledger(slot: Slot) -> String {
-        format!("holdfast.v1.ledger.{}", slot.0)
+        format!(key!("ledger.{}"), slot.0)
     }
 
     /// [`super::SlotRecord`].
     pub fn slot(slot: Slot) -> String {
-        format!("holdfast.v1.slot.{}", slot.0)
+        format!(key!("slot.{}"), slot.0)
     }
 
     /// [`super::Row`] of a gate.
     pub fn row(gate: GateId) -> String {
-        format!("holdfast.v1.row.{}", gate.0)
+        format!(key!("row.{}"), gate.0)
     }
 
     /// Queue of a root context.
     pub fn queue(gate: GateId) -> String {
-        format!("holdfast.v1.queue.{}", gate.0)
+        format!(key!("queue.{}"), gate.0)
     }
 
     /// Set while a message on that queue has not been heard: at most one is outstanding.
     pub fn bell(gate: GateId) -> String {
-        format!("holdfast.v1.bell.{}", gate.0)
+        format!(key!("bell.{}"), gate.0)
     }
 }
 
@@ -242,6 +251,25 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
+
+    #[test]
+    fn every_name_says_the_format() {
+        let prefix = format!("holdfast.v{}.", crate::record::FORMAT);
+        for name in [
+            keys::INCARNATION.to_owned(),
+            keys::LEASE.to_owned(),
+            keys::MEMBERS.to_owned(),
+            keys::HEAD.to_owned(),
+            keys::ENVOY_LEDGER.to_owned(),
+            keys::ledger(Slot(1)),
+            keys::slot(Slot(1)),
+            keys::row(GateId(1)),
+            keys::queue(GateId(1)),
+            keys::bell(GateId(1)),
+        ] {
+            assert!(name.starts_with(&prefix), "{name} must be of its format alone");
+        }
+    }
 
     #[test]
     fn ids_are_used_again() {

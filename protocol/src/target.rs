@@ -72,6 +72,9 @@ pub enum State {
     Failed,
     /// Left alone by its owner's wish: everything passes and nothing is counted.
     Suspended,
+    /// A word that this version does not know: see [`Target::has_unknown_words`].
+    #[serde(other)]
+    Unknown,
 }
 
 /// Bounds of the hold. All are exact for each Envoy, over all its workers.
@@ -100,6 +103,9 @@ pub enum LossPolicy {
     Pass,
     /// Refused with 503 at once.
     Refuse,
+    /// A word that this version does not know: see [`Target::has_unknown_words`].
+    #[serde(other)]
+    Unknown,
 }
 
 /// Pace of the release, so that a workload that has just started meets the herd a few at a time.
@@ -143,6 +149,9 @@ pub enum Confirm {
         /// From `ready` to the first release, in ms.
         settle_ms: u64,
     },
+    /// A kind that this version does not know: see [`Target::has_unknown_words`].
+    #[serde(other)]
+    Unknown,
 }
 
 /// Requests that pass when the target is ready, are refused with 503 otherwise, and never count as use.
@@ -154,6 +163,16 @@ pub struct Ignore {
     /// Prefixes of `user-agent`.
     #[serde(default)]
     pub user_agents: Vec<String>,
+}
+
+impl Target {
+    /// True if a later version says something of it that this one does not understand. Its requests are held, whatever else is said:
+    /// to pass them could send them to what is being stopped, to refuse them could be wrong a moment later.
+    pub fn has_unknown_words(&self) -> bool {
+        self.state == State::Unknown
+            || self.hold.on_control_plane_loss == LossPolicy::Unknown
+            || self.confirm == Confirm::Unknown
+    }
 }
 
 impl Ignore {

@@ -248,13 +248,22 @@ fn absent_fields_have_their_defaults() {
 }
 
 #[test]
-fn a_state_that_does_not_exist_is_refused() {
-    let text = read("target-asleep").replace("\"asleep\"", "\"dreaming\"");
-    let error = serde_json::from_str::<Target>(&text).unwrap_err().to_string();
+fn a_word_of_a_later_version_is_known_for_what_it_is() {
+    let mut dreaming = mk_target("shop/dreaming", State::Ready);
+    dreaming.state = State::Unknown;
+    let mut lost = mk_target("shop/lost", State::Ready);
+    lost.hold.on_control_plane_loss = LossPolicy::Unknown;
+    let mut asked = mk_target("shop/asked", State::Ready);
+    asked.confirm = Confirm::Unknown;
+    let unknown = [dreaming, lost, asked];
     assert!(
-        error.contains("unknown variant `dreaming`"),
-        "must be refused: {error}"
+        unknown.iter().all(Target::has_unknown_words),
+        "must be told apart"
     );
+    let known = mk_target("shop/web", State::Ready);
+    assert!(!known.has_unknown_words(), "must be as it was");
+    let targets = unknown.into_iter().chain([known]).collect();
+    check_reads("future/sync-response", &mk_response(true, targets));
 }
 
 fn mk_proxy() -> Proxy {

@@ -83,6 +83,18 @@ pub(crate) fn request_weight() -> Weight {
     }
 }
 
+/// `:authority` of a paused request. From the root only; empty if the stream is no more.
+pub(crate) fn authority_of(stream: StreamId, root: u32) -> Vec<u8> {
+    let known = hostcalls::set_effective_context(stream.0).is_ok();
+    let authority = if known {
+        request_header(":authority")
+    } else {
+        Vec::new()
+    };
+    let _ = hostcalls::set_effective_context(root);
+    authority
+}
+
 pub(crate) fn add_response_header(name: &str, value: &str) {
     let _ = hostcalls::add_map_value(MapType::HttpResponseHeaders, name, value);
 }

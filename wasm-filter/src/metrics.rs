@@ -24,6 +24,7 @@ pub(crate) struct Metrics {
     now_in_flight: Option<u32>,
     targets: Option<u32>,
     targets_ready: Option<u32>,
+    targets_unknown: Option<u32>,
     gates: Option<u32>,
     gates_silent: Option<u32>,
     control_plane_up: Option<u32>,
@@ -58,6 +59,7 @@ impl Metrics {
             now_in_flight: gauge("requests_in_flight"),
             targets: gauge("targets"),
             targets_ready: gauge("targets_ready"),
+            targets_unknown: gauge("targets_unknown"),
             gates: gauge("gates"),
             gates_silent: gauge("gates_silent"),
             control_plane_up: gauge("control_plane_up"),
@@ -105,6 +107,7 @@ impl Metrics {
             self.now_in_flight,
             self.targets,
             self.targets_ready,
+            self.targets_unknown,
             self.gates,
             self.gates_silent,
             self.control_plane_up,
@@ -120,12 +123,13 @@ impl Metrics {
     }
 }
 
-fn values(gauges: &Gauges) -> [u64; 8] {
+fn values(gauges: &Gauges) -> [u64; 9] {
     [
         gauges.held,
         gauges.in_flight,
         gauges.targets,
         gauges.targets_ready,
+        gauges.targets_unknown,
         gauges.gates,
         gauges.gates_silent,
         gauges.control_plane_up,

@@ -219,6 +219,15 @@ impl Station {
 
     fn carry_out(&self, now: Time, command: GateCommand) {
         match command {
+            GateCommand::Release(stream) => {
+                let authority = host::authority_of(stream, self.root);
+                if let Some(command) = self
+                    .with_gate(|gate| gate.let_go(now, stream, &authority))
+                    .flatten()
+                {
+                    self.carry_out(now, command);
+                }
+            }
             GateCommand::Resume(stream) => {
                 host::resume(stream, self.root);
             }

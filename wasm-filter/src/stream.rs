@@ -1,6 +1,7 @@
 //! One request. Asks the gate at the headers, tells it at the answer and at the end.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use hold::{Claim, Found, Request, StreamId, Ticket, Time, Verdict};
 use proxy_wasm::traits::{Context, HttpContext};
@@ -137,14 +138,20 @@ impl HttpContext for Stream {
             && let Some(station) = self.station.clone()
             && let Some(answered) = station.with_gate(|gate| gate.answered(self.id)).flatten()
         {
-            // In tenths of a millisecond, without the code that formats floating-point numbers.
-            let tenths = u64::try_from(answered.waited.as_micros()).unwrap_or(u64::MAX) / 100;
-            let value = format!("hold;dur={}.{}", tenths / 10, tenths % 10);
-            host::add_response_header("server-timing", &value);
+            if station.config.answers.server_timing {
+                add_server_timing(answered.waited);
+            }
             station.leave_to_root(station.now());
         }
         Action::Continue
     }
+}
+
+fn add_server_timing(waited: Duration) {
+    // In tenths of a millisecond, without the code that formats floating-point numbers.
+    let tenths = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX) / 100;
+    let value = format!("hold;dur={}.{}", tenths / 10, tenths % 10);
+    host::add_response_header("server-timing", &value);
 }
 
 impl Drop for Stream {

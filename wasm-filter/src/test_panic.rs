@@ -6,7 +6,7 @@
 use crate::station::Station;
 
 #[cfg(feature = "test-panic")]
-const KEY: &str = "holdfast.v1.test-panic";
+const KEY: &str = "holdfast.test-panic";
 
 #[cfg(feature = "test-panic")]
 impl Station {

@@ -153,11 +153,13 @@ fn of_the_filter(filter: Option<&str>) -> anyhow::Result<Outcome> {
 fn e2e(filter: Option<&str>) -> anyhow::Result<Outcome> {
     let parts = Parts::build()?;
     let panics = dist::filter_that_panics()?;
+    let next = dist::filter_of_the_next_format()?;
     let modules = bench::modules()?;
     let mut command = cargo(["test", "--profile", "bench", "--no-fail-fast"]);
     command.args(["--package", "e2e", "--package", "bench"]);
     parts.tell(&mut command);
     command.env("HOLDFAST_WASM_TEST", panics);
+    command.env("HOLDFAST_WASM_NEXT", next);
     command.env(bench::MODULES, modules);
     counted(command.args(filter))
 }

@@ -186,6 +186,7 @@ pub struct Hold {
     /// What happens to requests for a workload that is not ready while the control plane is away: `hold` them until
     /// their deadline, let them `pass`, or `refuse` them.
     #[schemars(schema_with = "loss_policy")]
+    #[serde(deserialize_with = "known_policy")]
     pub on_control_plane_loss: LossPolicy,
 }
 
@@ -266,6 +267,16 @@ pub struct Ignore {
     pub paths: Vec<UrlPath>,
     /// Beginnings of `user-agent`.
     pub user_agents: Vec<AgentPrefix>,
+}
+
+/// On the wire a word of a later version is held for; in a configuration it is a slip of the pen.
+fn known_policy<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<LossPolicy, D::Error> {
+    match LossPolicy::deserialize(deserializer)? {
+        LossPolicy::Unknown => Err(serde::de::Error::custom(
+            "unknown variant, expected one of `hold`, `pass`, `refuse`",
+        )),
+        known => Ok(known),
+    }
 }
 
 /// The wire type knows no schemas; a table test holds the two together.

@@ -49,7 +49,7 @@ impl ScaleTarget {
             protocol::Confirm::Http { authority, .. } | protocol::Confirm::Grpc { authority, .. } => {
                 authority.is_none()
             }
-            protocol::Confirm::Off { .. } => false,
+            protocol::Confirm::Off { .. } | protocol::Confirm::Unknown => false,
         }
     }
 

@@ -62,6 +62,24 @@ fn fields_are_there_once_and_known() {
 }
 
 #[test]
+fn answers_say_little_unless_told_otherwise() {
+    let parse = |answers: &str| {
+        Config::parse(format!(r#"{{"control_plane":{{"cluster":"a"}},"answers":{answers}}}"#).as_bytes())
+            .map(|config| (config.answers.detail, config.answers.server_timing))
+    };
+    assert_eq!(parse("{}"), Ok((Detail::Class, true)));
+    assert_eq!(
+        parse(r#"{"detail":"full","server_timing":false}"#),
+        Ok((Detail::Full, false))
+    );
+    assert_eq!(parse(r#"{"detail":"none"}"#), Ok((Detail::None, true)));
+    assert!(
+        refused(r#"{"control_plane":{"cluster":"a"},"answers":{"detail":"all"}}"#)
+            .contains("`answers.detail`: unknown variant `all`, expected one of `class`, `full`, `none`")
+    );
+}
+
+#[test]
 fn sizes_are_numbers_or_text() {
     let parse = |limit: &str| {
         Config::parse(format!(r#"{{"control_plane":{{"cluster":"a"}},"buffer_limit":{limit}}}"#).as_bytes())

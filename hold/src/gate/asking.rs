@@ -137,8 +137,12 @@ impl Gate {
                     return;
                 };
                 route.check = check;
+                route.gone = outcome == Outcome::NoCluster;
                 if warn {
                     self.warn_of(ix, at, outcome, "its requests stay held until their deadline");
+                }
+                if outcome == Outcome::NoCluster {
+                    self.queue(ix);
                 }
             }
         }
@@ -276,7 +280,7 @@ impl Entry {
                 give_up_ms,
                 ..
             } => Duration::from_millis(timeout_ms.saturating_add(give_up_ms)) + UNTOLD,
-            Confirm::Off { .. } => UNTOLD,
+            Confirm::Off { .. } | Confirm::Unknown => UNTOLD,
         }
     }
 
@@ -326,7 +330,7 @@ fn question(
     token: ConfirmToken,
 ) -> Option<ConfirmCall> {
     let (path, authority) = match confirm {
-        Confirm::Off { .. } => return None,
+        Confirm::Off { .. } | Confirm::Unknown => return None,
         Confirm::Http { path, authority, .. } => (Some(path), authority),
         Confirm::Grpc { authority, .. } => (None, authority),
     };

@@ -1,5 +1,6 @@
 //! Keys with several claimants, as derived keys have them while they shift: nobody can tell which workload Envoy's
-//! cluster leads to, so such a key holds until all of them are ready.
+//! cluster leads to, so such a key holds until all of them are ready. What comes then passes by a route of its own;
+//! what was held until then is told to come again, for its own route may be of before ([`crate::gate::reroute`]).
 
 use crate::gate::confirm::Check;
 use crate::gate::entry::{Entry, Stance};
@@ -23,15 +24,20 @@ impl Gate {
             .or(Some(first))
     }
 
+    /// Whose a request by this cluster, for this authority, may be.
+    pub(super) fn claimants(&self, cluster: &[u8], authority: &[u8]) -> &[TargetIx] {
+        match self.table.cluster(cluster) {
+            [] => self.table.host(authority),
+            claims => claims,
+        }
+    }
+
     /// True if a line of `ix` must not move, because its key has another claimant that is not ready.
     pub(super) fn waits_for_twin(&self, ix: TargetIx, cluster: &[u8], authority: &[u8]) -> bool {
         if !self.table.has_shared() {
             return false;
         }
-        let claims = match self.table.cluster(cluster) {
-            [] => self.table.host(authority),
-            claims => claims,
-        };
+        let claims = self.claimants(cluster, authority);
         let is_waited_for =
             |other: &TargetIx| *other != ix && self.entry(*other).is_some_and(|entry| !entry.serves());
         // A key that is no longer this target's own says nothing about its line: the confirm does.
@@ -52,22 +58,28 @@ impl Gate {
             .collect::<Vec<_>>()
         {
             let Some(entry) = self.entry(ix) else { continue };
-            let waits: Vec<bool> = entry
+            let waits: Vec<(bool, bool)> = entry
                 .routes
                 .iter()
                 .map(|route| {
-                    !route.line.is_empty() && self.waits_for_twin(ix, &route.cluster, &route.authority)
+                    let (cluster, authority) = (&route.cluster, &route.authority);
+                    let is_shared = !route.line.is_empty() && self.claimants(cluster, authority).len() > 1;
+                    (
+                        is_shared,
+                        is_shared && self.waits_for_twin(ix, cluster, authority),
+                    )
                 })
                 .collect();
-            self.any_waits |= waits.contains(&true);
+            self.any_waits |= waits.iter().any(|(_, waits)| *waits);
             let Some(entry) = self.entry_mut(ix) else { continue };
             let mut moves = false;
-            for (route, waits) in entry.routes.iter_mut().zip(waits) {
+            for (route, (is_shared, waits)) in entry.routes.iter_mut().zip(waits) {
                 if route.waits && !waits {
                     route.check = Check::Unasked;
                     moves = true;
                 }
                 route.waits = waits;
+                route.doubt |= is_shared;
             }
             if moves {
                 entry.trusted = None;
@@ -86,6 +98,7 @@ mod tests {
 
     use crate::gate::testing::mk_target;
     use crate::gate::{Command, Found, Gate, Outcome, Request, TargetIx, Ticket, Update, Verdict};
+    use crate::reply::Refusal;
     use crate::{Config, GateId, Head, Member, Slot, SlotRecord, StreamId, Time};
 
     #[test]
@@ -114,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn releases_only_when_both_are_ready_and_asks_again_then() {
+    fn sends_back_what_was_held_when_both_are_ready_and_asks_again_then() {
         let mut world = World::new([State::Asleep, State::Asleep]);
         world.hold(1);
         world.publish(0, State::Ready, 1);
@@ -123,10 +136,13 @@ mod tests {
         world.publish(1, State::Ready, 1);
         assert_eq!(world.next(), None, "must ask first");
         assert!(world.confirm(), "must ask now");
+        world.must_come_again(1);
+        world.hold(2);
+        assert!(world.confirm(), "must ask for the other as well");
         assert_eq!(
             world.next(),
-            Some(Command::Resume(StreamId(1))),
-            "must be released then"
+            Some(Command::Resume(StreamId(2))),
+            "must be released: what came since has a route of now"
         );
     }
 
@@ -257,8 +273,23 @@ mod tests {
             assert_eq!(ticket, Ticket::Known);
         }
 
+        /// The next decision, all things considered.
         fn next(&mut self) -> Option<Command> {
-            self.gate.poll_command(Time::ZERO)
+            match self.gate.poll_command(Time::ZERO)? {
+                Command::Release(stream) => self.gate.let_go(Time::ZERO, stream, b"a"),
+                command => Some(command),
+            }
+        }
+
+        /// Refused, for nobody knows to which of the two its route leads.
+        fn must_come_again(&mut self, stream: u32) {
+            let Some(Command::Refuse(refused, reply)) = self.next() else {
+                panic!("must be refused")
+            };
+            assert_eq!(
+                (refused, reply.refusal),
+                (StreamId(stream), Refusal::RouteChanged)
+            );
         }
 
         /// Answers the question that is due with a yes.

@@ -230,7 +230,7 @@ impl Terms {
                 give_up_ms,
                 ..
             } => (*timeout_ms, Duration::from_millis(*give_up_ms)),
-            Confirm::Off { .. } => return None,
+            Confirm::Off { .. } | Confirm::Unknown => return None,
         };
         Some(Self {
             timeout: Duration::from_millis(timeout),

@@ -34,6 +34,10 @@ pub(super) struct Route {
     pub(super) first: Option<StreamId>,
     /// Its key has another claimant that is not ready: the line must not move.
     pub(super) waits: bool,
+    /// Its key got another claimant, or waited for one, while requests were in the line: their routes may be of before.
+    pub(super) doubt: bool,
+    /// Envoy has said that there is no such cluster: whoever is in the line has no way any more.
+    pub(super) gone: bool,
     /// Held requests by order of arrival. Not a queue, because a client may leave from anywhere.
     pub(super) line: Ordered,
 }
@@ -148,6 +152,8 @@ impl Entry {
     pub(super) fn take_stance(&mut self, now: Time, lost: bool) {
         let policy = self.target.hold.on_control_plane_loss;
         let next = match self.target.state {
+            _ if self.target.has_unknown_words() => Stance::Hold,
+            State::Unknown => Stance::Hold,
             State::Suspended => Stance::Pass,
             State::Ready => Stance::Serve,
             _ if lost && policy == LossPolicy::Pass && self.target.state != State::Draining => Stance::Pass,
@@ -259,6 +265,11 @@ impl Entry {
         }
     }
 
+    /// The first in line of those routes whose cluster is gone.
+    pub(super) fn first_without_cluster(&self) -> Option<StreamId> {
+        first_of(self.routes.iter().filter(|route| route.gone))
+    }
+
     /// The first in line of all routes.
     pub(super) fn first_in_line(&self) -> Option<StreamId> {
         first_of(self.routes.iter())
@@ -271,6 +282,8 @@ impl Entry {
                 && route.line.is_empty()
             {
                 route.authority = authority.into();
+                route.gone = false;
+                route.doubt = false;
             }
             return u16::try_from(at).ok();
         }
@@ -280,6 +293,8 @@ impl Entry {
             check: Check::Unasked,
             first: None,
             waits: false,
+            gone: false,
+            doubt: false,
             line: Ordered::default(),
         };
         // A place whose line is empty is taken over; indices of others must not move while they hold requests.

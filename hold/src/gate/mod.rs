@@ -8,6 +8,8 @@ mod claims;
 mod confirm;
 mod counts;
 mod entry;
+#[cfg(test)]
+mod future;
 mod headers;
 #[cfg(any(test, feature = "fuzz"))]
 #[allow(
@@ -21,8 +23,10 @@ pub(crate) mod model;
 mod pending;
 mod release;
 mod request;
+mod reroute;
 mod strays;
 mod table;
+mod telling;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod testing;
 mod unreached;
@@ -42,7 +46,7 @@ use strays::Strays;
 use table::Table;
 
 use crate::maps::{FixedMap, Ordered};
-use crate::{Config, Member, Reply, Row, RowEntry, Slot, StreamId, Time};
+use crate::{Config, Member, Row, RowEntry, Slot, StreamId, Time};
 
 /// Place of one target within one gate. Never leaves the gate's own VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -379,22 +383,5 @@ impl Gate {
             self.work.retain(|other| *other != ix);
             self.waiting.remove(0, ix.0);
         }
-    }
-
-    fn reply(&self, refusal: crate::reply::Refusal, grpc: bool, ix: Option<TargetIx>) -> Reply {
-        let target = ix.and_then(|ix| self.entry(ix)).map(|entry| &entry.target);
-        let failed = refusal == crate::reply::Refusal::Failed;
-        Reply::new(
-            refusal,
-            grpc,
-            target.map(|target| target.id.as_str()),
-            target
-                .filter(|_| failed)
-                .and_then(|target| target.reason.as_deref()),
-            target
-                .filter(|_| failed)
-                .and_then(|target| target.retry_after_ms)
-                .map(std::time::Duration::from_millis),
-        )
     }
 }

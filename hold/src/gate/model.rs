@@ -149,6 +149,9 @@ struct World {
     last_resumed: BTreeMap<(u8, u8), u64>,
     /// Until when each stream may be held.
     deadlines: BTreeMap<StreamId, Time>,
+    /// The version at which each came, and at which each target was published last with another word on the shared key.
+    came: BTreeMap<StreamId, u64>,
+    shared_since: BTreeMap<u8, u64>,
     released: BTreeMap<u8, Released>,
 }
 
@@ -183,6 +186,8 @@ impl World {
             next_order: 0,
             last_resumed: BTreeMap::new(),
             deadlines: BTreeMap::new(),
+            came: BTreeMap::new(),
+            shared_since: BTreeMap::new(),
             released: BTreeMap::new(),
         }
     }
@@ -270,6 +275,13 @@ impl World {
             }
         });
         self.note_window(target, &old, &record);
+        let is_shared = |record: &SlotRecord| {
+            let target = record.target.as_ref();
+            target.is_some_and(|target| target.clusters.iter().any(|cluster| cluster == "shared"))
+        };
+        if is_shared(&record) != is_shared(&old) {
+            self.shared_since.insert(target, self.version + 1);
+        }
         self.records.insert(target, record.clone());
         self.head.known = true;
         self.apply(vec![(Slot(u32::from(target)), record)]);
@@ -404,6 +416,7 @@ impl World {
         };
         let longest = grpc_timeout.map_or(HOLD, |ms| HOLD.min(Duration::from_millis(u64::from(ms))));
         self.deadlines.insert(stream, self.now + longest);
+        self.came.insert(stream, self.version);
         match self.gate.arrive(self.now, stream, ix, &request) {
             Verdict::Pass(ticket) => {
                 if ticket != Ticket::Free && ticket != Ticket::Known {
@@ -533,8 +546,53 @@ impl World {
         );
     }
 
+    /// What was held goes only where nobody else has moved in meanwhile.
+    fn let_go(&mut self, stream: StreamId) {
+        let Fate::Held {
+            target: Some(target),
+            cluster,
+            ..
+        } = self.fates[&stream]
+        else {
+            panic!(
+                "must let go only what is held for somebody: {stream:?} is {:?}",
+                self.fates[&stream]
+            )
+        };
+        let name = cluster_name(target, cluster);
+        let is_of = |record: &SlotRecord| {
+            let target = record.target.as_ref();
+            target.is_some_and(|target| target.clusters.contains(&name))
+        };
+        let owners: Vec<u8> = self
+            .records
+            .iter()
+            .filter(|(_, record)| is_of(record))
+            .map(|(owner, _)| *owner)
+            .collect();
+        let command = self
+            .gate
+            .let_go(self.now, stream, b"a")
+            .expect("must be let go, or refused");
+        if matches!(command, Command::Resume(_)) {
+            let came = self.came[&stream];
+            let moved_in = |owner: &u8| owners.len() > 1 && self.shared_since[owner] > came;
+            assert!(
+                owners.is_empty() || owners.contains(&target) && !owners.iter().any(moved_in),
+                "must not let go what was held for {target} by {name}, which is {owners:?}'s now"
+            );
+        } else {
+            assert!(
+                owners != [target],
+                "must let go what has changed for nobody: {command:?}"
+            );
+        }
+        self.carry_out(command);
+    }
+
     fn carry_out(&mut self, command: Command) {
         match command {
+            Command::Release(stream) => self.let_go(stream),
             Command::Resume(stream) => {
                 let Fate::Held {
                     target,

@@ -12,6 +12,9 @@ use crate::{Reply, Slot, StartupThen, StreamId, Time};
 /// What to do with a stream. Never names one that has ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
+    /// It may go on, unless the way it came has become another's: read its `:authority`, and call [`Gate::let_go`]. Named
+    /// again until then.
+    Release(StreamId),
     /// Let it go on.
     Resume(StreamId),
     /// Answer it.
@@ -52,8 +55,11 @@ impl Gate {
             {
                 return self.refuse_held(now, stream, refusal);
             }
+            if let Some(stream) = entry.first_without_cluster() {
+                return self.refuse_held(now, stream, Refusal::RouteChanged);
+            }
             if let Some(stream) = entry.next_release(now) {
-                return self.resume(now, stream);
+                return Some(Command::Release(stream));
             }
             self.work.pop_front();
             if let Some(entry) = self.entry_mut(ix) {
@@ -190,7 +196,7 @@ impl Gate {
         deadline.into_iter().chain(startup).chain(entries).min()
     }
 
-    fn resume(&mut self, now: Time, stream: StreamId) -> Option<Command> {
+    pub(super) fn resume(&mut self, now: Time, stream: StreamId) -> Option<Command> {
         let Some(Stream::Held(held)) = self.streams.remove(&stream) else {
             return None;
         };
@@ -234,7 +240,7 @@ impl Gate {
         Some(Command::Resume(stream))
     }
 
-    fn refuse_held(&mut self, now: Time, stream: StreamId, refusal: Refusal) -> Option<Command> {
+    pub(super) fn refuse_held(&mut self, now: Time, stream: StreamId, refusal: Refusal) -> Option<Command> {
         let Some(Stream::Held(held)) = self.streams.remove(&stream) else {
             return None;
         };
@@ -246,13 +252,7 @@ impl Gate {
         self.counts.refused(refusal);
         self.counts.waits.push(waited);
         self.streams.insert(stream, Stream::Refused { waited });
-        let reply = match why {
-            Some(why) => {
-                let target = self.entry(held.target).map(|entry| entry.target.id.as_str());
-                Reply::unreached(held.grpc, target, &why)
-            }
-            None => self.reply(refusal, held.grpc, Some(held.target)),
-        };
+        let reply = self.reply_because(refusal, held.grpc, Some(held.target), why.as_deref());
         Some(Command::Refuse(stream, reply))
     }
 

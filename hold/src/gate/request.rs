@@ -308,11 +308,14 @@ impl Gate {
     ) -> Option<()> {
         let waits = self.waits_for_twin(ix, &request.cluster, &request.authority);
         self.any_waits |= waits;
+        // It came before the first snapshot, and with it by a route that may be of before.
+        let is_early = since < now && self.claimants(&request.cluster, &request.authority).len() > 1;
         let entry = self.entry_mut(ix)?;
         let route = entry.route_for(&request.cluster, &request.authority)?;
         let place = entry.routes.get_mut(usize::from(route))?;
         place.line.insert(order, stream.0);
         place.waits = waits;
+        place.doubt |= waits || is_early;
         entry.held += 1;
         let timeout = Duration::from_millis(entry.target.hold.timeout_ms);
         let timeout = request.grpc_timeout.map_or(timeout, |grpc| grpc.min(timeout));

@@ -269,6 +269,7 @@ mod tests {
         let full = false;
         gate.apply(Time::ZERO, Update { head, full, slots });
         assert!(gate.poll_command(Time::ZERO).is_some(), "must be let go");
+        assert!(gate.let_go(Time::ZERO, StreamId(1), b"a").is_some(), "and go");
         gate.take_credits();
         assert!(gate.row(Time::ZERO).entries.is_empty(), "must be nobody's");
         apply(&mut gate, 3, mk_named("a", State::Ready));

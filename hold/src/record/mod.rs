@@ -1,8 +1,8 @@
 //! Values of shared data as bytes: whole numbers of seven bits a byte, texts and lists with their length before them, the
 //! fields in the order of the type.
 //!
-//! What cannot be read to its last byte is no record: it was written by another version, and counts as missing. A change of
-//! a type raises [`FORMAT`].
+//! What cannot be read to its last byte is no record, and counts as missing. A change of a type raises [`FORMAT`], which stands
+//! in the names of the keys as well ([`crate::keys`]): modules that write differently never see each other's.
 
 mod basic;
 
@@ -12,8 +12,23 @@ use basic::{byte, put_text};
 
 use crate::{GateId, Head, Lease, Member, Members, Row, RowEntry, RowUnreached, Slot, SlotRecord};
 
-/// The first byte of every record.
-const FORMAT: u8 = 5;
+/// The format as a literal, for [`concat!`]. The feature `test-next-format` makes the module that follows this one.
+#[cfg(not(feature = "test-next-format"))]
+macro_rules! format_number {
+    () => {
+        6
+    };
+}
+#[cfg(feature = "test-next-format")]
+macro_rules! format_number {
+    () => {
+        7
+    };
+}
+pub(crate) use format_number;
+
+/// The first byte of every record, and a part of every key's name. Raised with each change of a type that lies in shared data.
+pub(crate) const FORMAT: u8 = format_number!();
 
 /// Something that lies in shared data.
 pub trait Record: Field {
@@ -100,8 +115,8 @@ fields! {
 }
 
 names! {
-    State { Asleep = 0, Waking = 1, Ready = 2, Draining = 3, Failed = 4, Suspended = 5 }
-    LossPolicy { Hold = 0, Pass = 1, Refuse = 2 }
+    State { Asleep = 0, Waking = 1, Ready = 2, Draining = 3, Failed = 4, Suspended = 5, Unknown = 6 }
+    LossPolicy { Hold = 0, Pass = 1, Refuse = 2, Unknown = 3 }
 }
 
 impl Field for Confirm {
@@ -133,6 +148,7 @@ impl Field for Confirm {
                 out.push(2);
                 settle_ms.put(out);
             }
+            Self::Unknown => out.push(3),
         }
     }
 
@@ -152,6 +168,7 @@ impl Field for Confirm {
             2 => Self::Off {
                 settle_ms: Field::take(rest)?,
             },
+            3 => Self::Unknown,
             _ => return None,
         })
     }

@@ -12,6 +12,7 @@ use view::View;
 use crate::maps::FixedMap;
 use crate::relay::rows::Rows;
 use crate::relay::split::follow_parts;
+use crate::relay::tally::Tally;
 use crate::{Head, Slot, SlotRecord};
 
 /// Most publications that are remembered for the gates' answers.
@@ -29,10 +30,9 @@ pub(super) struct Catalogue {
     /// Written at the next publication; each once.
     dirty: Vec<Slot>,
     head_dirty: bool,
-    /// Places of targets that drain, and of targets that are ready: counted as they change, because they are asked for at
-    /// every callback.
+    /// Places of targets that drain: counted as they change, because it is asked for at every callback.
     draining: usize,
-    ready: usize,
+    tally: Tally,
     /// Which revision each publication amounts to; shortened to what gates may still report.
     published: VecDeque<(u64, Revision)>,
     /// The newest revision that was reported as applied.
@@ -46,15 +46,6 @@ struct Place {
     draining: Option<u64>,
     /// In the list of what is written next.
     dirty: bool,
-}
-
-impl Place {
-    fn is_ready(&self) -> bool {
-        self.record
-            .target
-            .as_ref()
-            .is_some_and(|target| target.state == State::Ready)
-    }
 }
 
 impl Catalogue {
@@ -163,8 +154,8 @@ impl Catalogue {
         };
         let resized = old
             .is_none_or(|old| old.ready_endpoints != target.ready_endpoints || old.release != target.release);
-        self.ready -= usize::from(place.is_ready());
         let renamed = old.is_some_and(|old| old.id != target.id);
+        self.tally.leave(place.record.target.as_ref());
         let mut record = std::mem::take(&mut place.record);
         if renamed {
             // The same keys, but whether the same workload is behind them is not known.
@@ -221,11 +212,11 @@ impl Catalogue {
         }
         if let Some(place) = self.slots.get_mut(at) {
             self.draining -= usize::from(place.draining.is_some());
-            self.ready -= usize::from(place.is_ready());
+            self.tally.leave(place.record.target.as_ref());
             place.record = record;
             place.draining = draining;
             self.draining += usize::from(place.draining.is_some());
-            self.ready += usize::from(place.is_ready());
+            self.tally.enter(place.record.target.as_ref());
         }
     }
 
@@ -335,8 +326,9 @@ impl Catalogue {
                 unconfirmed = true;
                 self.draining -= usize::from(place.draining.take().is_some());
                 if let Some(target) = &mut place.record.target {
-                    self.ready += usize::from(target.state != State::Ready);
+                    self.tally.leave(Some(target));
                     target.state = State::Ready;
+                    self.tally.enter(Some(target));
                     if !std::mem::replace(&mut place.dirty, true) {
                         self.dirty.push(slot);
                     }
@@ -383,8 +375,8 @@ impl Catalogue {
         self.by_id.len() as u64
     }
 
-    pub(super) fn ready(&self) -> u64 {
-        self.ready as u64
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     fn target(&self, slot: Slot) -> Option<&Target> {

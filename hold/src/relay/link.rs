@@ -219,7 +219,7 @@ impl Link {
                 (usage.held > 0 && last.held == 0) || (usage.in_flight > 0 && last.in_flight == 0)
             }
             // A refused arrival is demand too: at once if the last one that was reported is older by a second or more.
-            Some(State::Failed | State::Asleep | State::Waking) => {
+            Some(State::Failed | State::Asleep | State::Waking | State::Unknown) => {
                 let known = last
                     .idle_ms
                     .map(|idle| now.saturating_sub(self.report_sent) + Duration::from_millis(idle));

@@ -18,6 +18,7 @@ mod link;
 pub(crate) mod model;
 mod rows;
 mod split;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -89,6 +90,8 @@ pub struct Gauges {
     pub targets: u64,
     /// Targets that are ready.
     pub targets_ready: u64,
+    /// Targets that are held for because a later version says something of them that this one does not understand.
+    pub targets_unknown: u64,
     /// Gates that write their rows.
     pub gates: u64,
     /// Gates that went silent and are not forgotten yet.
@@ -191,11 +194,15 @@ impl Relay {
                 let brought = self.brought(&response);
                 self.link.sync_succeeded(now, heartbeat, brought);
                 for target in &response.targets {
-                    if self
-                        .catalogue
-                        .find(&target.id)
-                        .is_some_and(|known| !has_keys_of(known, target))
-                    {
+                    let known = self.catalogue.find(&target.id);
+                    if target.has_unknown_words() && !known.is_some_and(Target::has_unknown_words) {
+                        self.warnings.push_back(format!(
+                            "target {}: the control plane says something of it that this version does not understand; \
+                             its requests are held until their deadline",
+                            target.id
+                        ));
+                    }
+                    if known.is_some_and(|known| !has_keys_of(known, target)) {
                         self.arrivals.forget(&target.id);
                     }
                 }
@@ -298,7 +305,8 @@ impl Relay {
     pub fn gauges(&self, now: Time) -> Gauges {
         let mut gauges = self.rows.gauges();
         gauges.targets = self.catalogue.len();
-        gauges.targets_ready = self.catalogue.ready();
+        gauges.targets_ready = self.catalogue.tally().ready();
+        gauges.targets_unknown = self.catalogue.tally().unknown();
         gauges.control_plane_up = u64::from(!self.catalogue.lost());
         gauges.sync_age_ms = self.link.sync_age_ms(now);
         gauges

@@ -113,7 +113,7 @@ fn state(reader: &mut Reader<'_>) -> Result<State, Error> {
         "draining" => State::Draining,
         "failed" => State::Failed,
         "suspended" => State::Suspended,
-        other => return Err(unknown(other)),
+        _ => State::Unknown,
     })
 }
 
@@ -131,7 +131,7 @@ fn hold(reader: &mut Reader<'_>) -> Result<Hold, Error> {
                     "hold" => LossPolicy::Hold,
                     "pass" => LossPolicy::Pass,
                     "refuse" => LossPolicy::Refuse,
-                    other => return Err(self::unknown(other)),
+                    _ => LossPolicy::Unknown,
                 });
             }
             _ => reader.skip()?,
@@ -177,6 +177,7 @@ fn confirm(reader: &mut Reader<'_>) -> Result<Confirm, Error> {
         }
         Ok(())
     })?;
+    // What is no known word is none of an error's: only the target that it is said of is held for.
     let timeout_ms = timeout_ms.ok_or_else(|| missing("timeout_ms"));
     let give_up_ms = give_up_ms.ok_or_else(|| missing("give_up_ms"));
     Ok(match kind.as_deref() {
@@ -194,7 +195,7 @@ fn confirm(reader: &mut Reader<'_>) -> Result<Confirm, Error> {
         Some("off") => Confirm::Off {
             settle_ms: settle_ms.ok_or_else(|| missing("settle_ms"))?,
         },
-        Some(other) => return Err(unknown(other).within("kind")),
+        Some(_) => Confirm::Unknown,
         None => return Err(missing("kind")),
     })
 }
@@ -210,8 +211,4 @@ fn ignore(reader: &mut Reader<'_>) -> Result<Ignore, Error> {
         Ok(())
     })?;
     Ok(ignore)
-}
-
-fn unknown(word: &str) -> Error {
-    Error::new(format!("`{word}` is not known"))
 }

@@ -21,6 +21,7 @@ fn syncs_are_read_as_serde_reads_them() {
         golden!("sync-response-one"),
         golden!("sync-response-many"),
         golden!("unknown/sync-response"),
+        golden!("future/sync-response"),
     ] {
         let theirs: SyncResponse = serde_json::from_str(json).unwrap();
         assert_eq!(read_sync_response(json.as_bytes()), Ok(theirs));
@@ -93,9 +94,9 @@ fn places_in(value: &serde_json::Value, at: String, out: &mut Vec<String>) {
 
 #[test]
 fn an_error_names_the_field() {
-    let json = golden!("sync-response-one").replace("\"http\"", "\"smoke\"");
+    let json = golden!("sync-response-one").replace("\"path\"", "\"way\"");
     let error = read_sync_response(json.as_bytes()).unwrap_err();
-    assert_eq!(error, "`targets.[0].confirm.kind`: `smoke` is not known");
+    assert_eq!(error, "`targets.[0].confirm.path`: it is missing");
     assert_eq!(
         read_sync_response(b"{}").unwrap_err(),
         "`revision`: it is missing"

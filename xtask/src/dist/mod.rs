@@ -28,6 +28,9 @@ pub(crate) struct Dist {
     /// The test-only build that panics when told to: holdfast-test.wasm
     #[arg(long)]
     test_panic: bool,
+    /// The test-only build whose shared data has the next format: holdfast-next.wasm
+    #[arg(long, conflicts_with = "test_panic")]
+    test_next_format: bool,
 }
 
 impl Dist {
@@ -35,6 +38,8 @@ impl Dist {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let path = if self.test_panic {
             filter_that_panics()?
+        } else if self.test_next_format {
+            filter_of_the_next_format()?
         } else {
             filter()?
         };
@@ -57,6 +62,11 @@ pub(crate) fn filter() -> anyhow::Result<PathBuf> {
 /// The filter with the feature `test-panic`, for tests only.
 pub(crate) fn filter_that_panics() -> anyhow::Result<PathBuf> {
     build(Some("test-panic"), "holdfast-test")
+}
+
+/// The filter with the feature `test-next-format`, for tests only.
+pub(crate) fn filter_of_the_next_format() -> anyhow::Result<PathBuf> {
+    build(Some("test-next-format"), "holdfast-next")
 }
 
 /// The filter as it ships, with a call to `logger.log_execution` at the beginning of every function and every loop.

@@ -108,7 +108,7 @@ fn one_request_at_a_time_goes_where_another_worker_has_been_answered() {
 
 #[test]
 fn no_request_goes_before_this_worker_has_an_endpoint() {
-    for outcome in [Outcome::NoEndpoint, Outcome::Refused, Outcome::NoCluster] {
+    for outcome in [Outcome::NoEndpoint, Outcome::Refused] {
         let (mut gate, ix) = mk_proven(Some(1));
         let claim = claim(&mut gate, Time::ZERO, 1, ix);
         gate.hold(Time::ZERO, StreamId(1), claim).unwrap();
@@ -206,7 +206,10 @@ fn the_authority_of_the_confirm_is_asked_for() {
 }
 
 fn release(gate: &mut Gate, now: Time) -> Option<StreamId> {
-    match gate.poll_command(now)? {
+    let crate::GateCommand::Release(stream) = gate.poll_command(now)? else {
+        panic!("must be released")
+    };
+    match gate.let_go(now, stream, b"a")? {
         crate::GateCommand::Resume(stream) => Some(stream),
         other => panic!("must be released, not {other:?}"),
     }
@@ -266,7 +269,8 @@ fn mk_of(
         nonce: 7,
         gate: true,
     };
-    let config = Config::parse(br#"{"control_plane":{"cluster":"cp"}}"#).unwrap();
+    let config = br#"{"control_plane":{"cluster":"cp"},"answers":{"detail":"full"}}"#;
+    let config = Config::parse(config).unwrap();
     let mut gate = Gate::new(config, me, Time::ZERO);
     let mut target = mk_target("web");
     target.state = State::Ready;

@@ -185,6 +185,6 @@ fn said(spec: &crate::config::ScaleTarget) -> Option<&str> {
         protocol::Confirm::Http { authority, .. } | protocol::Confirm::Grpc { authority, .. } => {
             authority.as_deref()
         }
-        protocol::Confirm::Off { .. } => None,
+        protocol::Confirm::Off { .. } | protocol::Confirm::Unknown => None,
     }
 }
