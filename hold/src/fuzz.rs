@@ -177,6 +177,8 @@ mod tests {
     #[test]
     fn a_damaged_configuration_is_taken_or_refused_in_one_line() {
         check(1_000, &damaged(vec![CONFIGURATION.into()]), configuration);
+        // Found by the fuzzer.
+        configuration(b"{\"\n}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
+#[cfg(test)]
 use proptest::test_runner::{Config as RunnerConfig, RngAlgorithm, TestRng, TestRunner};
 use protocol::{Confirm, Hold, Ignore, LossPolicy, Release, State, Target, TargetId};
 

@@ -1,4 +1,4 @@
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// Reads one JSON text from its beginning to its end.
 #[derive(Debug)]
@@ -41,11 +41,17 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.path.is_empty() {
             f.write_str("`")?;
-            f.write_str(&self.path)?;
+            plain(f, &self.path)?;
             f.write_str("`: ")?;
         }
-        f.write_str(&self.reason)
+        plain(f, &self.reason)
     }
+}
+
+/// On one line, whatever was found: it goes to Envoy's log.
+fn plain(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    text.chars()
+        .try_for_each(|character| f.write_char(if character.is_control() { '?' } else { character }))
 }
 
 /// A field that has to be there is not.
