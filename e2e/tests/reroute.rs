@@ -127,18 +127,18 @@ impl World {
             .iter()
             .map(|(host, cluster)| (host.as_str(), **cluster))
             .collect();
-        put(&dir, "rds.json", vec![route_configuration(&routes)]);
+        put(&dir, "rds.json", &[route_configuration(&routes)]);
         let made = targets
             .iter()
             .zip(clusters)
             .map(|(target, name)| cluster(name, target.port));
-        put(&dir, "cds.json", made.collect());
+        put(&dir, "cds.json", &made.collect::<Vec<_>>());
         let key = json!({"fragments": [{"string_key": "com"}]});
         let scope_of_all = json!({
             "@type": "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration",
             "name": "all", "route_configuration_name": "routes", "key": key,
         });
-        put(&dir, "srds.json", vec![scope_of_all]);
+        put(&dir, "srds.json", &[scope_of_all]);
         let (rds, cds, srds) = (
             file(&dir, "rds.json"),
             file(&dir, "cds.json"),
@@ -244,7 +244,7 @@ impl World {
             stats.iter().map(|(_, count)| count).sum::<u64>()
         };
         let before = count().await;
-        put(&self.dir, name, resources);
+        put(&self.dir, name, &resources);
         eventually(&format!("{name} has been taken in"), SECOND * 10, || async {
             count().await > before
         })
@@ -308,7 +308,7 @@ fn file(dir: &TempDir, name: &str) -> PathBuf {
 }
 
 /// Moved into place: Envoy watches for exactly that.
-fn put(dir: &TempDir, name: &str, resources: Vec<Value>) {
+fn put(dir: &TempDir, name: &str, resources: &[Value]) {
     let new = file(dir, &format!("{name}.new"));
     std::fs::write(&new, json!({"resources": resources}).to_string()).unwrap();
     std::fs::rename(&new, file(dir, name)).unwrap();

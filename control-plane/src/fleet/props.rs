@@ -124,7 +124,7 @@ impl Play {
                 match envoy.state() {
                     State::Ready | State::Suspended => envoy.in_flight += 1,
                     State::Asleep | State::Waking | State::Draining => envoy.held += 1,
-                    State::Failed => {}
+                    State::Failed | State::Unknown => {}
                 }
                 Vec::new()
             }
@@ -212,6 +212,7 @@ impl Play {
             State::Ready | State::Suspended => envoy.in_flight += std::mem::take(&mut envoy.held),
             State::Failed => envoy.held = 0,
             State::Asleep | State::Waking | State::Draining => {}
+            State::Unknown => unreachable!("is never published"),
         }
         commands
     }
