@@ -271,12 +271,18 @@ pub struct Ignore {
 
 /// On the wire a word of a later version is held for; in a configuration it is a slip of the pen.
 fn known_policy<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<LossPolicy, D::Error> {
-    match LossPolicy::deserialize(deserializer)? {
-        LossPolicy::Unknown => Err(serde::de::Error::custom(
-            "unknown variant, expected one of `hold`, `pass`, `refuse`",
-        )),
-        known => Ok(known),
+    #[derive(Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Known {
+        Hold,
+        Pass,
+        Refuse,
     }
+    Ok(match Known::deserialize(deserializer)? {
+        Known::Hold => LossPolicy::Hold,
+        Known::Pass => LossPolicy::Pass,
+        Known::Refuse => LossPolicy::Refuse,
+    })
 }
 
 /// The wire type knows no schemas; a table test holds the two together.

@@ -224,7 +224,7 @@ fn a_late_answer_to_an_older_window_makes_no_room() {
     }
     let call = gate.poll_confirm(Time::ZERO).expect("must ask");
     gate.confirmed(Time::ZERO, call.token, YES);
-    let resumed = |gate: &mut Gate, now| std::iter::from_fn(|| gate.poll_command(now)).count();
+    let resumed = |gate: &mut Gate, now| std::iter::from_fn(|| release(gate, now)).count();
     assert_eq!(
         resumed(&mut gate, Time::ZERO),
         1,
