@@ -37,6 +37,10 @@ pub struct Target {
     /// Cluster keys: names of Envoy clusters; they win over hosts. `outbound|80|*|host` matches any subset.
     #[serde(default)]
     pub clusters: Vec<String>,
+    /// Those of `clusters` that stay for a while only, because a route gave them and does so no more: an Envoy may still go by the old
+    /// route, or the name may be anybody's by now. What was held by them is told to come again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<String>,
     /// Bounds of the hold.
     pub hold: Hold,
     /// Pace of the release.

@@ -99,6 +99,17 @@ fn a_target_that_was_found_ready() {
 }
 
 #[test]
+fn a_target_whose_route_has_moved() {
+    let old = "httproute/shop/web/rule/0".to_owned();
+    let moved = Target {
+        clusters: vec![old.clone(), "httproute/shop/web/rule/1".to_owned()],
+        leaving: vec![old],
+        ..mk_target("shop/web", State::Ready)
+    };
+    check("target-moved", &moved);
+}
+
+#[test]
 fn report_of_an_idle_proxy() {
     check("report-empty", &mk_report([]));
 }
@@ -305,6 +316,7 @@ fn mk_target(id: &str, state: State) -> Target {
         ready_endpoints: u32::from(matches!(state, State::Ready | State::Draining)),
         hosts: vec!["*.web.example.com".to_owned(), "web.example.com".to_owned()],
         clusters: vec!["outbound|80|*|web.shop.svc.cluster.local".to_owned()],
+        leaving: vec![],
         hold: Hold {
             timeout_ms: 60_000,
             max_requests: 1_000,

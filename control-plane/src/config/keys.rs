@@ -136,6 +136,8 @@ pub struct MatchKeys {
     pub hosts: Vec<HostKey>,
     /// Cluster keys; in a proxy they win over hosts.
     pub clusters: Vec<ClusterKey>,
+    /// Those of `clusters` that stay for a while only, because the route that gave them leads elsewhere now.
+    pub leaving: Vec<ClusterKey>,
 }
 
 impl MatchKeys {
@@ -145,7 +147,11 @@ impl MatchKeys {
         hosts.dedup();
         clusters.sort();
         clusters.dedup();
-        Self { hosts, clusters }
+        Self {
+            hosts,
+            clusters,
+            leaving: Vec::new(),
+        }
     }
 
     /// True if nothing can match.

@@ -137,6 +137,7 @@ impl Entry {
             ready_endpoints,
             hosts,
             clusters,
+            leaving,
             hold,
             release,
             confirm,
@@ -153,6 +154,7 @@ impl Entry {
             && *ready_endpoints == endpoints(life)
             && keys.hosts.iter().map(|key| key.as_str()).eq(hosts)
             && keys.clusters.iter().map(|key| key.as_str()).eq(clusters)
+            && keys.leaving.iter().map(|key| key.as_str()).eq(leaving)
             && (hold, release, confirm, ignore) == (&spec.hold, &spec.release, &spec.confirm, &spec.ignore);
         debug_assert_eq!(
             told,
@@ -194,6 +196,7 @@ fn wire(spec: &ScaleTarget, keys: &MatchKeys, life: &Life) -> Target {
         ready_endpoints: endpoints(life),
         hosts: keys.hosts.iter().map(|key| key.as_str().to_owned()).collect(),
         clusters: keys.clusters.iter().map(|key| key.as_str().to_owned()).collect(),
+        leaving: keys.leaving.iter().map(|key| key.as_str().to_owned()).collect(),
         hold: spec.hold.clone(),
         release: spec.release.clone(),
         confirm: spec.confirm.clone(),

@@ -305,6 +305,7 @@ pub(crate) fn mk_wire_target(id: &str) -> Target {
         ready_endpoints: 0,
         hosts: Vec::new(),
         clusters: Vec::new(),
+        leaving: Vec::new(),
         hold: Hold {
             timeout_ms: 60_000,
             max_requests: 1,

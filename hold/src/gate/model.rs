@@ -577,8 +577,12 @@ impl World {
         if matches!(command, Command::Resume(_)) {
             let came = self.came[&stream];
             let moved_in = |owner: &u8| owners.len() > 1 && self.shared_since[owner] > came;
+            let is_gone = self
+                .records
+                .get(&target)
+                .is_none_or(|record| record.target.is_none());
             assert!(
-                owners.is_empty() || owners.contains(&target) && !owners.iter().any(moved_in),
+                (owners.is_empty() && is_gone) || owners.contains(&target) && !owners.iter().any(moved_in),
                 "must not let go what was held for {target} by {name}, which is {owners:?}'s now"
             );
         } else {

@@ -26,11 +26,146 @@ impl Gate {
             claimant.is_some_and(|claimant| claimant.target.id == entry.target.id)
         };
         let own = claims.iter().filter(|ix| is_own(ix)).count();
-        // A key that is nobody's any more was a removed target's, and what that held passes.
-        let is_anothers = !claims.is_empty() && own == 0;
-        if is_anothers || (route.doubt && claims.len() > own) {
+        // A target that was removed has no keys, and what it held passes. One that is still there, or is back, has lost this key.
+        let is_there = || {
+            self.entries
+                .iter()
+                .flatten()
+                .any(|other| !other.retired && other.target.id == entry.target.id)
+        };
+        let is_lost = own == 0 && (!claims.is_empty() || is_there());
+        // Nothing says whose it is by now: a target's key is known, but not every workload is a target.
+        let leaves = own > 0
+            && entry
+                .target
+                .leaving
+                .iter()
+                .any(|key| *key.as_bytes() == *route.cluster);
+        if is_lost || leaves || (route.doubt && claims.len() > own) {
             return self.refuse_held(now, stream, Refusal::RouteChanged);
         }
         self.resume(now, stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::{State, Target};
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+    use crate::gate::testing::mk_target;
+    use crate::gate::{Found, Request, Update, Verdict};
+    use crate::{Config, GateId, Head, Member, Slot, SlotRecord};
+
+    #[test]
+    fn what_is_held_by_a_key_that_its_target_has_lost_comes_again() {
+        let mut gate = mk_holding();
+        apply(&mut gate, 2, mk_keys(&["other"], &[]));
+        must_come_again(&mut gate);
+    }
+
+    #[test]
+    fn what_is_held_by_a_key_that_is_leaving_comes_again() {
+        let mut gate = mk_holding();
+        apply(&mut gate, 2, mk_keys(&["web", "other"], &["web"]));
+        must_come_again(&mut gate);
+
+        let Found::Target(ix) = gate.find_cluster(b"web") else {
+            panic!("must be found by it still")
+        };
+        assert!(
+            gate.pass(ix, b"web").is_some(),
+            "what comes while it is ready must pass"
+        );
+    }
+
+    #[test]
+    fn what_is_held_by_a_key_that_stays_goes_whatever_others_leave() {
+        let mut gate = mk_holding();
+        apply(&mut gate, 2, mk_keys(&["web", "other"], &["other"]));
+        assert_eq!(let_go(&mut gate), Some(Command::Resume(StreamId(1))), "must go");
+    }
+
+    fn must_come_again(gate: &mut Gate) {
+        let Some(Command::Refuse(StreamId(1), reply)) = let_go(gate) else {
+            panic!("must be told to come again")
+        };
+        let told = String::from_utf8(reply.body).unwrap();
+        assert!(told.contains("urn:holdfast:route-changed"), "{told}");
+    }
+
+    fn let_go(gate: &mut Gate) -> Option<Command> {
+        assert_eq!(
+            gate.poll_command(Time::ZERO),
+            Some(Command::Release(StreamId(1))),
+            "must be ready to go"
+        );
+        gate.let_go(Time::ZERO, StreamId(1), b"a")
+    }
+
+    /// A gate with one request that is held for `web` by its cluster.
+    fn mk_holding() -> Gate {
+        let me = Member {
+            id: GateId(1),
+            nonce: 1,
+            gate: true,
+        };
+        let config = Config::parse(br#"{"control_plane":{"cluster":"cp"}}"#).unwrap();
+        let mut gate = Gate::new(config, me, Time::ZERO);
+        let asleep = Target {
+            state: State::Asleep,
+            ..mk_keys(&["web"], &[])
+        };
+        apply(&mut gate, 1, asleep);
+        let Found::Target(ix) = gate.find_cluster(b"web") else {
+            panic!("must be found")
+        };
+        let request = Request {
+            cluster: b"web",
+            authority: b"a",
+            ..Request::default()
+        };
+        let Verdict::Hold(claim) = gate.arrive(Time::ZERO, StreamId(1), Some(ix), &request) else {
+            panic!("must be held")
+        };
+        gate.hold(Time::ZERO, StreamId(1), claim).unwrap();
+        gate
+    }
+
+    fn mk_keys(clusters: &[&str], leaving: &[&str]) -> Target {
+        let owned = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
+        Target {
+            state: State::Ready,
+            epoch: 1,
+            clusters: owned(clusters),
+            leaving: owned(leaving),
+            ..mk_target("web")
+        }
+    }
+
+    /// Nothing has to be confirmed.
+    fn apply(gate: &mut Gate, version: u64, target: Target) {
+        let head = Head {
+            version,
+            known: true,
+            slots: 1,
+            ..Head::default()
+        };
+        let record = SlotRecord {
+            trusted: Some(target.epoch),
+            target: Some(target),
+            ..SlotRecord::default()
+        };
+        let slots = vec![(Slot(0), record)];
+        gate.apply(
+            Time::ZERO,
+            Update {
+                head,
+                full: false,
+                slots,
+            },
+        );
     }
 }

@@ -22,6 +22,7 @@ pub(crate) fn mk_target(id: &str) -> Target {
         ready_endpoints: 0,
         hosts: Vec::new(),
         clusters: vec![id.to_owned()],
+        leaving: Vec::new(),
         hold: Hold {
             timeout_ms: 60_000,
             max_requests: 1_000,

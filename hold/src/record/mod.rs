@@ -106,7 +106,7 @@ fields! {
     RowEntry { slot, held, in_flight, idle_ms, proven }
     Revision { instance, n }
     Target {
-        id, state, reason, reason_class, retry_after_ms, epoch, found, ready_endpoints, hosts, clusters, hold, release, confirm,
+        id, state, reason, reason_class, retry_after_ms, epoch, found, ready_endpoints, hosts, clusters, leaving, hold, release, confirm,
         ignore
     }
     Hold { timeout_ms, max_requests, max_bytes, unknown_body, on_control_plane_loss }

@@ -64,7 +64,7 @@ pub(super) fn target(reader: &mut Reader<'_>) -> Result<Target, Error> {
     let (mut id, mut state, mut hold, mut release, mut confirm) = (None, None, None, None, None);
     let (mut reason, mut reason_class, mut retry_after_ms) = (None, None, None);
     let (mut epoch, mut found, mut ready_endpoints) = (0, false, 0);
-    let (mut hosts, mut clusters) = (Vec::new(), Vec::new());
+    let (mut hosts, mut clusters, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
     let mut ignore = Ignore::default();
     reader.object(&mut |reader, name| {
         match name {
@@ -79,6 +79,7 @@ pub(super) fn target(reader: &mut Reader<'_>) -> Result<Target, Error> {
             "ready_endpoints" => ready_endpoints = reader.u32()?,
             "hosts" => hosts = reader.strings()?,
             "clusters" => clusters = reader.strings()?,
+            "leaving" => leaving = reader.strings()?,
             "hold" => hold = Some(self::hold(reader)?),
             "release" => release = Some(self::release(reader)?),
             "confirm" => confirm = Some(self::confirm(reader)?),
@@ -98,6 +99,7 @@ pub(super) fn target(reader: &mut Reader<'_>) -> Result<Target, Error> {
         ready_endpoints,
         hosts,
         clusters,
+        leaving,
         hold: hold.ok_or_else(|| missing("hold"))?,
         release: release.ok_or_else(|| missing("release"))?,
         confirm: confirm.ok_or_else(|| missing("confirm"))?,

@@ -35,6 +35,7 @@ fn targets_are_read_as_serde_reads_them() {
         golden!("target-waking"),
         golden!("target-ready"),
         golden!("target-found"),
+        golden!("target-moved"),
         golden!("target-draining"),
         golden!("target-failed"),
         golden!("target-suspended"),

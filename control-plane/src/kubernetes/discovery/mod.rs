@@ -177,8 +177,15 @@ impl Entry {
                 Key::Cluster(cluster) => clusters.push(cluster.clone()),
             }
         }
+        let leaving = self.lingering.keys().filter_map(|key| match key {
+            Key::Cluster(cluster) => Some(cluster.clone()),
+            Key::Host(_) => None,
+        });
         Found {
-            keys: MatchKeys::new(hosts, clusters),
+            keys: MatchKeys {
+                leaving: leaving.collect(),
+                ..MatchKeys::new(hosts, clusters)
+            },
             authority: self.settled.authority.clone(),
             conditions: self.settled.conditions.clone(),
         }

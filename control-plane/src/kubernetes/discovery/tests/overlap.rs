@@ -31,6 +31,12 @@ impl Play {
     }
 }
 
+/// Cluster keys of a target that stay for a while only.
+fn leaving<'a>(output: &'a Output, target: &str) -> Vec<&'a str> {
+    let keys = &output.targets[&protocol::TargetId::new(target)].keys;
+    keys.leaving.iter().map(|key| key.as_str()).collect()
+}
+
 fn shop() -> Cluster {
     Cluster::default()
         .target("shop/web", "web")
@@ -47,6 +53,16 @@ fn a_rule_inserted_at_the_front_leaves_both_owners_for_a_while() {
         &[(RULE_0, &["shop/api", "shop/web"]), (RULE_1, &["shop/web"])],
     );
     assert_eq!(
+        leaving(&found, "shop/web").first(),
+        Some(&RULE_0),
+        "must be said to be leaving"
+    );
+    assert_eq!(
+        leaving(&found, "shop/api"),
+        [""; 0],
+        "must be said of its former owner alone"
+    );
+    assert_eq!(
         message(&found, "shop/web", "KeyConflict"),
         None,
         "must not be called a conflict"
@@ -59,6 +75,7 @@ fn a_rule_inserted_at_the_front_leaves_both_owners_for_a_while() {
     check(&play.wait(29), &[(RULE_0, &["shop/api", "shop/web"])]);
     let after = play.wait(1);
     check(&after, &[(RULE_0, &["shop/api"]), (RULE_1, &["shop/web"])]);
+    assert_eq!(leaving(&after, "shop/web"), [""; 0], "must have left");
     assert_eq!(after.lingering, 0, "must count what lingers");
     assert_eq!(play.discovery.poll_timeout(), None, "must not ask for more");
 }
