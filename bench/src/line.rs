@@ -35,6 +35,7 @@ impl Line {
         self.0.ready().await.context("the connection has ended")?;
         let request = Request::post(path)
             .header(header::HOST, "127.0.0.1")
+            .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body.into()))?;
         Ok(self.0.send_request(request).await?)
     }
