@@ -31,7 +31,7 @@ pub use config::{
 pub use credits::{Cells, Credits, close_accounts, strangers};
 pub use gate::{
     Answered, Claim, Command as GateCommand, ConfirmCall, ConfirmToken, Counts, Found, Gate, GiveBack,
-    Outcome, REQUEST_CHARGE, Request, Tally, TargetIx, Ticket, Update, Verdict, Wants, Weight,
+    Outcome, REQUEST_CHARGE, Request, Tally, TargetIx, Ticket, Update, Verdict, Wants, Warm, Weight,
 };
 pub use ids::{GateId, Slot, StreamId, Time};
 pub use lease::{Candidate, Step as LeaseStep};

@@ -10,7 +10,7 @@
 use allocation_counter::measure;
 use hold::{
     Config, Found, Gate, GateId, Head, Member, Slot, SlotRecord, StreamId, TargetIx, Ticket, Time, Update,
-    wire,
+    Warm, wire,
 };
 
 #[test]
@@ -50,6 +50,20 @@ fn a_request_that_is_found_by_host_allocates_nothing() {
 }
 
 #[test]
+fn a_request_of_a_target_that_ignores_some_allocates_nothing() {
+    let ignore = r#""ignore":{"paths":["/healthz"],"user_agents":["kube-probe"]}"#;
+    let mut gate = mk_gate_of([mk_record_with(0, ignore)]);
+    check(&mut gate, |gate| {
+        let Found::Target(ix) = gate.find_cluster(b"cluster-0") else {
+            panic!("must be found")
+        };
+        pass_and_end(gate, ix, b"cluster-0");
+        let probe = gate.pass_unless_ignored(ix, b"cluster-0", b"/healthz", b"");
+        assert_eq!(probe, Some(Ticket::Free), "must not be counted");
+    });
+}
+
+#[test]
 fn a_request_that_is_nobodys_allocates_nothing() {
     let mut gate = mk_gate(10_000);
     let pass = |gate: &mut Gate| {
@@ -79,13 +93,23 @@ fn check(gate: &mut Gate, mut requests: impl FnMut(&mut Gate)) {
 }
 
 fn pass_and_end(gate: &mut Gate, ix: TargetIx, cluster: &[u8]) {
-    let ticket = gate.pass(ix, cluster).expect("must pass");
+    let ticket = match gate.pass(ix, cluster) {
+        Warm::Pass(ticket) => ticket,
+        Warm::Read { .. } => gate
+            .pass_unless_ignored(ix, cluster, b"/", b"curl/8")
+            .expect("must pass"),
+        Warm::Ask => panic!("must pass"),
+    };
     assert!(matches!(ticket, Ticket::Passed(_)));
     gate.ended(Time::ZERO, StreamId(1), ticket);
 }
 
 /// A gate whose targets are all ready, and have been since the first snapshot.
 fn mk_gate(targets: u32) -> Gate {
+    mk_gate_of((0..targets).map(mk_record))
+}
+
+fn mk_gate_of(records: impl IntoIterator<Item = SlotRecord>) -> Gate {
     let me = Member {
         id: GateId(1),
         nonce: 7,
@@ -93,11 +117,11 @@ fn mk_gate(targets: u32) -> Gate {
     };
     let config = Config::parse(br#"{"control_plane":{"cluster":"holdfast"}}"#).expect("must be valid");
     let mut gate = Gate::new(config, me, Time::ZERO);
-    let slots = (0..targets).map(|n| (Slot(n), mk_record(n))).collect();
+    let slots: Vec<_> = (0..).map(Slot).zip(records).collect();
     let head = Head {
         version: 1,
         known: true,
-        slots: targets,
+        slots: u32::try_from(slots.len()).expect("few"),
         ..Head::default()
     };
     gate.apply(
@@ -112,12 +136,16 @@ fn mk_gate(targets: u32) -> Gate {
 }
 
 fn mk_record(n: u32) -> SlotRecord {
+    mk_record_with(n, r#""ignore":{}"#)
+}
+
+fn mk_record_with(n: u32, more: &str) -> SlotRecord {
     let json = format!(
         r#"{{"revision":{{"instance":"a","n":1}},"full":true,"heartbeat_ms":1,"forget_after_ms":1,"targets":[{{
             "id":"shop/{n}","state":"ready","epoch":1,"ready_endpoints":1,
             "clusters":["cluster-{n}"],"hosts":["host-{n}.example.com","*.wild-{n}.example.com"],
             "hold":{{"timeout_ms":1,"max_requests":1,"max_bytes":1,"unknown_body":1,"on_control_plane_loss":"hold"}},
-            "release":{{"concurrency_per_endpoint":1}},"confirm":{{"kind":"off","settle_ms":1}}}}]}}"#
+            "release":{{"concurrency_per_endpoint":1}},"confirm":{{"kind":"off","settle_ms":1}},{more}}}]}}"#
     );
     let response = wire::read_sync_response(json.as_bytes()).expect("must be a sync response");
     SlotRecord {

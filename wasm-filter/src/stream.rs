@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use hold::{Claim, Found, Request, StreamId, Ticket, Time, Verdict};
+use hold::{Claim, Found, Request, StreamId, Ticket, Time, Verdict, Warm};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
@@ -32,7 +32,7 @@ impl Stream {
         let Some(found) = station.with_gate(|gate| gate.find_cluster(&cluster)) else {
             return Action::Continue;
         };
-        let mut authority = None;
+        let (mut authority, mut path, mut user_agent) = (None, None, None);
         let target = match found {
             Found::Target(ix) => Some(ix),
             Found::AskHost => {
@@ -48,7 +48,23 @@ impl Stream {
         };
         match target {
             Some(ix) => {
-                if let Some(ticket) = station.with_gate(|gate| gate.pass(ix, &cluster)).flatten() {
+                let passed = match station.with_gate(|gate| gate.pass(ix, &cluster)) {
+                    Some(Warm::Pass(ticket)) => Some(ticket),
+                    Some(Warm::Read {
+                        path: by_path,
+                        user_agent: by_agent,
+                    }) => {
+                        path = by_path.then(|| host::request_header(":path"));
+                        user_agent = by_agent.then(|| host::request_header("user-agent"));
+                        let path = path.as_deref().unwrap_or_default();
+                        let user_agent = user_agent.as_deref().unwrap_or_default();
+                        station
+                            .with_gate(|gate| gate.pass_unless_ignored(ix, &cluster, path, user_agent))
+                            .flatten()
+                    }
+                    Some(Warm::Ask) | None => None,
+                };
+                if let Some(ticket) = passed {
                     self.ticket = ticket;
                     return Action::Continue;
                 }
@@ -66,8 +82,8 @@ impl Stream {
         let request = Request {
             cluster: &cluster,
             authority: &authority,
-            path: &host::request_header(":path"),
-            user_agent: &host::request_header("user-agent"),
+            path: &path.unwrap_or_else(|| host::request_header(":path")),
+            user_agent: &user_agent.unwrap_or_else(|| host::request_header("user-agent")),
             content_type: &host::request_header("content-type"),
             grpc_timeout: &host::request_header("grpc-timeout"),
             content_length: &host::request_header("content-length"),

@@ -315,16 +315,16 @@ const isReport = (call) => call.headers.includes("/v1/report");
 const isSync = (call) => call.headers.includes("/v1/sync");
 
 /** A host whose module knows this many targets, ready since the first snapshot, found by cluster or by host. */
-export function warm(path, targets, { by = "cluster", state = "ready" } = {}) {
+export function warm(path, targets, { by = "cluster", state = "ready", ignore, loss } = {}) {
   const host = new Host(path, { control_plane: { cluster: "holdfast" } });
   host.tickUntil(() => host.sent.some(isSync), "the first sync");
-  tellAll(host, targets, { by, state });
+  tellAll(host, targets, { by, state, ignore, loss });
   return host;
 }
 
 /** Answers the first poll with so many targets. */
-function tellAll(host, targets, { by, state, heartbeat_ms }) {
-  const all = Array.from({ length: targets }, (_, n) => target(n, { by, state }));
+function tellAll(host, targets, { heartbeat_ms, ...each }) {
+  const all = Array.from({ length: targets }, (_, n) => target(n, each));
   host.answer(host.sent.find(isSync), 200, JSON.stringify(answer(1, true, all, heartbeat_ms)));
 }
 
@@ -369,7 +369,7 @@ export function costsOfAChange(path, targets) {
 export const name = (n) => `web-${String(n).padStart(5, "0")}`;
 
 /** The n-th target, as the control plane tells of it. */
-export function target(n, { by = "cluster", state = "ready", epoch = 1 } = {}) {
+export function target(n, { by = "cluster", state = "ready", epoch = 1, ignore = {}, loss = "hold" } = {}) {
   return {
     id: `shop/${name(n)}`,
     state,
@@ -377,9 +377,10 @@ export function target(n, { by = "cluster", state = "ready", epoch = 1 } = {}) {
     ready_endpoints: 1,
     clusters: by === "cluster" ? [name(n)] : [],
     hosts: by === "host" ? [`${name(n)}.example.com`] : [],
-    hold: { timeout_ms: 60000, max_requests: 1000, max_bytes: 67108864, unknown_body: 65536, on_control_plane_loss: "hold" },
+    hold: { timeout_ms: 60000, max_requests: 1000, max_bytes: 67108864, unknown_body: 65536, on_control_plane_loss: loss },
     release: { concurrency_per_endpoint: 100 },
     confirm: { kind: "http", path: "/", timeout_ms: 1000, give_up_ms: 5000 },
+    ignore,
   };
 }
 

@@ -10,6 +10,22 @@ const CONTINUE = 0;
 
 const byCluster = (n) => ({ cluster: name(n) });
 const byHost = (n) => ({ cluster: "shared", headers: { ":authority": `${name(n)}.example.com` } });
+/** What a warm request makes. */
+const WARM = {
+  cluster: { proxy_get_property: 1 },
+  host: { proxy_get_property: 1, proxy_get_header_map_value: 1 },
+};
+const VISITOR = { path: "/", agent: "curl/8" };
+const PROBE = { path: "/healthz", agent: "kube-probe/1.30" };
+const as = ({ path, agent }, { cluster, headers }) => ({
+  cluster,
+  headers: { ...headers, ":path": path, "user-agent": agent },
+});
+/** Nobody answers for longer than three heartbeats. */
+const loseControlPlane = (host) => {
+  const end = host.now + 5_000_000_000n;
+  host.tickUntil(() => host.now >= end, "the loss of the control plane");
+};
 const twoVms = (state) => two(shipped, 1, { state });
 const unknown = () => ({ cluster: "nobody-00", headers: { ":authority": "nobody-00.example.com" } });
 
@@ -36,6 +52,47 @@ const tests = {
       assert.equal(action, CONTINUE, "must pass");
       assert.ok(total(calls) <= 2, `must make two host calls at most: ${JSON.stringify(calls)}`);
     }
+  },
+
+  a_warm_request_of_a_target_that_ignores_some_makes_one_more_for_each_way_of_telling_them() {
+    for (const by of ["cluster", "host"]) {
+      for (const [ignore, more] of [
+        [{ paths: ["/healthz"] }, 1],
+        [{ user_agents: ["kube-probe"] }, 1],
+        [{ paths: ["/healthz"], user_agents: ["kube-probe"] }, 2],
+      ]) {
+        const host = warm(shipped, 1, { by, ignore });
+        for (const who of [VISITOR, PROBE]) {
+          const { action, calls } = host.request(1000, as(who, by === "host" ? byHost(0) : byCluster(0)));
+          assert.equal(action, CONTINUE, "must pass");
+          const headers = (by === "host" ? 1 : 0) + more;
+          const expected = { proxy_get_property: 1, proxy_get_header_map_value: headers };
+          assert.deepEqual(calls, expected, `${by}, ${JSON.stringify(ignore)}, ${who.path}`);
+        }
+      }
+    }
+  },
+
+  what_is_read_of_a_request_is_read_once() {
+    const held = (ignore) => warm(shipped, 1, { state: "asleep", ignore }).request(1000, as(VISITOR, byCluster(0))).calls;
+    assert.deepEqual(held({ paths: ["/healthz"], user_agents: ["kube-probe"] }), held({}), "must be held at the same cost");
+  },
+
+  a_request_of_a_suspended_target_makes_no_more_than_a_warm_one() {
+    for (const [by, expected] of Object.entries(WARM)) {
+      const host = warm(shipped, 1, { by, state: "suspended" });
+      const { action, calls } = host.request(1000, by === "host" ? byHost(0) : byCluster(0));
+      assert.equal(action, CONTINUE, "must pass");
+      assert.deepEqual(calls, expected, by);
+    }
+  },
+
+  a_request_that_passes_for_want_of_a_control_plane_makes_no_more_than_a_warm_one() {
+    const host = warm(shipped, 1, { state: "asleep", loss: "pass" });
+    loseControlPlane(host);
+    const { action, calls } = host.request(1000, byCluster(0));
+    assert.equal(action, CONTINUE, "must pass");
+    assert.deepEqual(calls, WARM.cluster);
   },
 
   a_target_that_sleeps_is_held_for() {

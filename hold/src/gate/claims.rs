@@ -97,7 +97,7 @@ mod tests {
     use protocol::State;
 
     use crate::gate::testing::mk_target;
-    use crate::gate::{Command, Found, Gate, Outcome, Request, TargetIx, Ticket, Update, Verdict};
+    use crate::gate::{Command, Found, Gate, Outcome, Request, TargetIx, Ticket, Update, Verdict, Warm};
     use crate::reply::Refusal;
     use crate::{Config, GateId, Head, Member, Slot, SlotRecord, StreamId, Time};
 
@@ -186,7 +186,7 @@ mod tests {
             panic!("must be found")
         };
         assert!(
-            world.gate.pass(ix, b"t0").is_some(),
+            matches!(world.gate.pass(ix, b"t0"), Warm::Pass(_)),
             "must pass: it was ready in the first snapshot"
         );
     }
@@ -251,7 +251,7 @@ mod tests {
 
         fn passes(&mut self) -> bool {
             let ix = self.find();
-            self.gate.pass(ix, b"shared").is_some()
+            matches!(self.gate.pass(ix, b"shared"), Warm::Pass(_))
         }
 
         fn arrive(&mut self, stream: u32) -> Verdict {

@@ -31,6 +31,7 @@ mod telling;
 pub(crate) mod testing;
 mod unreached;
 mod update;
+mod warm;
 
 use std::collections::VecDeque;
 
@@ -38,8 +39,9 @@ pub use confirm::{ConfirmCall, ConfirmToken, Outcome};
 pub use counts::{Counts, Tally};
 pub use headers::{REQUEST_CHARGE, Request, Weight};
 pub use release::Command;
-pub use request::{Answered, Claim, Found, Ticket, Verdict};
+pub use request::{Answered, Claim, Ticket, Verdict};
 pub use update::{Update, Wants};
+pub use warm::{Found, Warm};
 
 use entry::Entry;
 use strays::Strays;

@@ -15,7 +15,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use crate::gate::testing::{Shelf, mk_target};
 use crate::gate::{
-    Claim, Command, ConfirmToken, Found, Gate, Outcome, Request, Stream, Ticket, Update, Verdict, Wants,
+    Claim, Command, ConfirmToken, Found, Gate, Outcome, Request, Stream, Ticket, Update, Verdict, Wants, Warm,
 };
 use crate::{
     Config, Credits, GateId, Head, Limits, Member, REQUEST_CHARGE, Slot, SlotRecord, StreamId, Time, Weight,
@@ -155,6 +155,8 @@ struct World {
     released: BTreeMap<u8, Released>,
 }
 
+/// What one of the targets ignores.
+const PROBE: &str = "/healthz";
 const MAX_REQUESTS: u32 = 4;
 /// Three with a body of unknown length, and a little more.
 const MAX_BYTES: u64 = 3 * (REQUEST_CHARGE + 1_000) + 500;
@@ -263,6 +265,9 @@ impl World {
             made.hold.max_requests = MAX_REQUESTS;
             made.hold.max_bytes = MAX_BYTES;
             made.hold.unknown_body = 1_000;
+            if target == 1 {
+                made.ignore.paths.push(PROBE.to_owned());
+            }
             made.hold.on_control_plane_loss =
                 [LossPolicy::Hold, LossPolicy::Pass, LossPolicy::Refuse][usize::from(target % 3)];
             SlotRecord {
@@ -395,8 +400,20 @@ impl World {
             .and_then(|ix| self.gate.entry(ix))
             .and_then(|entry| entry.target.id.as_str().strip_prefix("ns/")?.parse().ok())
             .unwrap_or(target);
-        if let Some(ticket) = ix.and_then(|ix| self.gate.pass(ix, &name)) {
-            self.check_claimants(target, cluster);
+        // Every fourth body is a probe's.
+        let is_probe = length.is_some_and(|length| length.is_multiple_of(4));
+        let path: &[u8] = if is_probe { PROBE.as_bytes() } else { b"/" };
+        let ignored = is_probe && self.ignores(target);
+        let passed = ix.and_then(|ix| match self.gate.pass(ix, &name) {
+            Warm::Pass(ticket) => Some(ticket),
+            Warm::Read { .. } => self.gate.pass_unless_ignored(ix, &name, path, b""),
+            Warm::Ask => None,
+        });
+        if let Some(ticket) = passed {
+            assert_eq!(ticket == Ticket::Free, ignored, "must count all but probes");
+            if !ignored {
+                self.check_claimants(target, cluster);
+            }
             self.note(stream, ticket, Fate::Passed);
             return;
         }
@@ -405,6 +422,7 @@ impl World {
         let request = Request {
             cluster: &name,
             authority: b"a",
+            path,
             content_type: if grpc_timeout.is_some() {
                 b"application/grpc"
             } else {
@@ -425,8 +443,19 @@ impl World {
                 self.note(stream, ticket, Fate::Passed);
             }
             Verdict::Refuse(_) => self.note(stream, Ticket::Free, Fate::Refused),
-            Verdict::Hold(claim) => self.claim(stream, claim, ix.map(|_| target), cluster),
+            Verdict::Hold(claim) => {
+                assert!(ix.is_none() || !ignored, "must not hold probes");
+                self.claim(stream, claim, ix.map(|_| target), cluster);
+            }
         }
+    }
+
+    fn ignores(&self, target: u8) -> bool {
+        let record = self
+            .records
+            .get(&target)
+            .and_then(|record| record.target.as_ref());
+        record.is_some_and(|target| !target.ignore.is_empty())
     }
 
     fn claim(&mut self, stream: StreamId, mut claim: Claim, target: Option<u8>, cluster: u8) {

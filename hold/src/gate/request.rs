@@ -1,29 +1,14 @@
-//! From request headers to a verdict. The warm path is [`Gate::find_cluster`] and [`Gate::pass`]; the rest is cold.
+//! From request headers to a verdict, for what the warm path does not let through.
 
 use std::time::Duration;
 
-use crate::gate::entry::{Entry, Stance};
+use crate::gate::entry::Stance;
 use crate::gate::headers::{Owned, Request, Weight, is_grpc};
 use crate::gate::release::nanos;
 use crate::gate::{Gate, Held, Pending, Stream, TargetIx};
 use crate::ledger::Bound;
 use crate::reply::Refusal;
 use crate::{Config, Reply, Slot, StartupThen, StreamId, Time};
-
-/// What the route's cluster says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// The control plane's own cluster.
-    ControlPlane,
-    /// None: the route is a redirect or a direct response. Envoy answers by itself, so there is nothing to wait for.
-    NoCluster,
-    /// A target.
-    Target(TargetIx),
-    /// No target by cluster; some are found by host.
-    AskHost,
-    /// No target.
-    Nothing,
-}
 
 /// What happens at the end of a stream. Kept by the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,49 +86,9 @@ pub struct Answered {
 }
 
 impl Gate {
-    /// Looks a cluster up. Allocates nothing.
-    pub fn find_cluster(&self, cluster: &[u8]) -> Found {
-        if cluster.is_empty() {
-            return Found::NoCluster;
-        }
-        if *cluster == *self.config.control_plane.cluster.as_bytes() {
-            return Found::ControlPlane;
-        }
-        match self.choose(self.table.cluster(cluster), cluster) {
-            Some(ix) => Found::Target(ix),
-            None if self.table.has_hosts() || !self.known => Found::AskHost,
-            None => Found::Nothing,
-        }
-    }
-
-    /// Looks an `:authority` up, of a request by this cluster. Allocates nothing.
-    pub fn find_host(&self, authority: &[u8], cluster: &[u8]) -> Option<TargetIx> {
-        self.choose(self.table.host(authority), cluster)
-    }
-
     /// True while requests that match nothing must wait, because nothing is known yet.
     pub fn knows_nothing(&self) -> bool {
         !self.known
-    }
-
-    /// The warm path: `Some` if a request to a ready target passes without further questions. Allocates nothing.
-    pub fn pass(&mut self, ix: TargetIx, cluster: &[u8]) -> Option<Ticket> {
-        let entry = self.entries.get_mut(ix.0 as usize)?.as_mut()?;
-        if entry.stance != Stance::Serve
-            || entry.has_line_for(cluster)
-            || !entry.target.ignore.is_empty()
-            || !entry.is_open_for(None, cluster)
-        {
-            return None;
-        }
-        entry.in_flight += 1;
-        entry.arrived = true;
-        self.row_changed = true;
-        if !entry.active {
-            entry.active = true;
-            self.active.push(ix);
-        }
-        Some(Ticket::Passed(ix))
     }
 
     /// The cold path. `target` is what the lookups found.
@@ -366,21 +311,6 @@ pub(super) fn bound_refusal(bound: Bound, of_envoy: bool) -> Refusal {
         (Bound::Bytes, false) => Refusal::TargetBytes,
         (Bound::Requests, true) => Refusal::EnvoyRequests,
         (Bound::Bytes, true) => Refusal::EnvoyBytes,
-    }
-}
-
-impl Entry {
-    pub(super) fn ignores(&self, path: &[u8], user_agent: &[u8]) -> bool {
-        let ignore = &self.target.ignore;
-        if ignore.is_empty() {
-            return false;
-        }
-        let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
-        ignore.paths.iter().any(|ignored| *ignored.as_bytes() == *path)
-            || ignore
-                .user_agents
-                .iter()
-                .any(|ignored| user_agent.starts_with(ignored.as_bytes()))
     }
 }
 

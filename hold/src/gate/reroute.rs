@@ -56,7 +56,7 @@ mod tests {
 
     use super::*;
     use crate::gate::testing::mk_target;
-    use crate::gate::{Found, Request, Update, Verdict};
+    use crate::gate::{Found, Request, Update, Verdict, Warm};
     use crate::{Config, GateId, Head, Member, Slot, SlotRecord};
 
     #[test]
@@ -76,7 +76,7 @@ mod tests {
             panic!("must be found by it still")
         };
         assert!(
-            gate.pass(ix, b"web").is_some(),
+            matches!(gate.pass(ix, b"web"), Warm::Pass(_)),
             "what comes while it is ready must pass"
         );
     }

@@ -202,7 +202,7 @@ mod tests {
 
     use super::*;
     use crate::gate::testing::mk_target;
-    use crate::gate::{Found, Request, Ticket, Verdict};
+    use crate::gate::{Found, Request, Ticket, Verdict, Warm};
     use crate::{Config, GateId, Member, StreamId};
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
             panic!("must be found")
         };
         let passed = gate.pass(ix, b"web");
-        assert_eq!(passed, Some(Ticket::Passed(ix)), "must pass: it is trusted");
+        assert_eq!(passed, Warm::Pass(Ticket::Passed(ix)), "must pass: it is trusted");
         apply(&mut gate, 2, mk_named("a", State::Asleep));
         let request = Request {
             cluster: b"web",
@@ -292,7 +292,10 @@ mod tests {
         let Found::Target(ix) = gate.find_cluster(b"web") else {
             panic!("must be found")
         };
-        assert!(gate.pass(ix, b"web").is_some(), "must pass: it is trusted");
+        assert!(
+            matches!(gate.pass(ix, b"web"), Warm::Pass(_)),
+            "must pass: it is trusted"
+        );
         let head = mk_head(2);
         let record = SlotRecord {
             target: Some(mk_named("b", State::Ready)),
@@ -301,7 +304,7 @@ mod tests {
         let slots = vec![(Slot(0), record)];
         let full = false;
         gate.apply(Time::ZERO, Update { head, full, slots });
-        assert!(gate.pass(ix, b"web").is_none(), "must be confirmed first");
+        assert_eq!(gate.pass(ix, b"web"), Warm::Ask, "must be confirmed first");
     }
 
     fn mk_gate() -> Gate {

@@ -3,7 +3,7 @@ use protocol::State;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use crate::gate::testing::mk_target;
-use crate::gate::{Found, Request, Update, Verdict};
+use crate::gate::{Found, Request, Update, Verdict, Warm};
 use crate::{Bound, Config, Head, Member, Slot, SlotRecord, StreamId};
 
 use super::*;
@@ -20,7 +20,10 @@ fn a_worker_without_a_place_left_asks_all_the_same() {
     let call = gate.poll_confirm(Time::ZERO).expect("must ask");
     assert_eq!(gate.poll_confirm(Time::ZERO), None, "once for all of them");
     gate.confirmed(Time::ZERO, call.token, YES);
-    assert!(gate.pass(ix, b"web").is_some(), "must pass from now on");
+    assert!(
+        matches!(gate.pass(ix, b"web"), Warm::Pass(_)),
+        "must pass from now on"
+    );
 }
 
 #[test]
@@ -36,7 +39,10 @@ fn an_answer_finds_its_cluster_however_late_it_comes() {
         assert!(gate.row(late).entries.is_empty(), "must be at rest");
         gate.confirmed(late, call.token, outcome);
         if outcome == YES {
-            assert!(gate.pass(ix, b"web").is_some(), "must pass from now on");
+            assert!(
+                matches!(gate.pass(ix, b"web"), Warm::Pass(_)),
+                "must pass from now on"
+            );
             continue;
         }
         let later = late + Duration::from_secs(60);
@@ -103,7 +109,10 @@ fn one_request_at_a_time_goes_where_another_worker_has_been_answered() {
     assert_eq!(gate.poll_command(taken), None, "one until it is answered");
     gate.answered(StreamId(2));
     assert_eq!(release(&mut gate, taken), Some(StreamId(3)));
-    assert!(gate.pass(ix, b"web").is_some(), "must pass from now on");
+    assert!(
+        matches!(gate.pass(ix, b"web"), Warm::Pass(_)),
+        "must pass from now on"
+    );
 }
 
 #[test]

@@ -1,0 +1,286 @@
+//! The warm path: which target a request is for, and whether it passes without further questions. Allocates nothing, and knows
+//! no clock.
+
+use crate::gate::entry::Entry;
+use crate::gate::{Gate, TargetIx, Ticket};
+
+/// What the route's cluster says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The control plane's own cluster.
+    ControlPlane,
+    /// None: the route is a redirect or a direct response. Envoy answers by itself, so there is nothing to wait for.
+    NoCluster,
+    /// A target.
+    Target(TargetIx),
+    /// No target by cluster; some are found by host.
+    AskHost,
+    /// No target.
+    Nothing,
+}
+
+/// What the warm path says of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Warm {
+    /// It passes.
+    Pass(Ticket),
+    /// Its target ignores some requests, which these headers tell: read them and call [`Gate::pass_unless_ignored`].
+    Read {
+        /// `:path`.
+        path: bool,
+        /// `user-agent`.
+        user_agent: bool,
+    },
+    /// The cold path has to say: [`Gate::arrive`].
+    Ask,
+}
+
+impl Gate {
+    /// Looks a cluster up. Allocates nothing.
+    pub fn find_cluster(&self, cluster: &[u8]) -> Found {
+        if cluster.is_empty() {
+            return Found::NoCluster;
+        }
+        if *cluster == *self.config.control_plane.cluster.as_bytes() {
+            return Found::ControlPlane;
+        }
+        match self.choose(self.table.cluster(cluster), cluster) {
+            Some(ix) => Found::Target(ix),
+            None if self.table.has_hosts() || !self.known => Found::AskHost,
+            None => Found::Nothing,
+        }
+    }
+
+    /// Looks an `:authority` up, of a request by this cluster. Allocates nothing.
+    pub fn find_host(&self, authority: &[u8], cluster: &[u8]) -> Option<TargetIx> {
+        self.choose(self.table.host(authority), cluster)
+    }
+
+    /// The warm path: whether a request passes without further questions. Allocates nothing.
+    pub fn pass(&mut self, ix: TargetIx, cluster: &[u8]) -> Warm {
+        let Some(entry) = self.entry(ix).filter(|entry| entry.serves() && !entry.retired) else {
+            return Warm::Ask;
+        };
+        let ignore = &entry.target.ignore;
+        if !ignore.is_empty() {
+            return Warm::Read {
+                path: !ignore.paths.is_empty(),
+                user_agent: !ignore.user_agents.is_empty(),
+            };
+        }
+        self.pass_counted(ix, cluster).map_or(Warm::Ask, Warm::Pass)
+    }
+
+    /// The warm path of a target that ignores some requests: `Some` if this one passes. Headers that [`Gate::pass`] has not asked
+    /// for may be empty. Allocates nothing.
+    pub fn pass_unless_ignored(
+        &mut self,
+        ix: TargetIx,
+        cluster: &[u8],
+        path: &[u8],
+        user_agent: &[u8],
+    ) -> Option<Ticket> {
+        let entry = self.entry(ix).filter(|entry| entry.serves() && !entry.retired)?;
+        if entry.ignores(path, user_agent) {
+            return Some(Ticket::Free);
+        }
+        self.pass_counted(ix, cluster)
+    }
+
+    fn pass_counted(&mut self, ix: TargetIx, cluster: &[u8]) -> Option<Ticket> {
+        let entry = self.entries.get_mut(ix.0 as usize)?.as_mut()?;
+        if entry.has_line_for(cluster) || !entry.is_open_for(None, cluster) {
+            return None;
+        }
+        entry.in_flight += 1;
+        entry.arrived = true;
+        self.row_changed = true;
+        if !entry.active {
+            entry.active = true;
+            self.active.push(ix);
+        }
+        Some(Ticket::Passed(ix))
+    }
+}
+
+impl Entry {
+    pub(super) fn ignores(&self, path: &[u8], user_agent: &[u8]) -> bool {
+        let ignore = &self.target.ignore;
+        if ignore.is_empty() {
+            return false;
+        }
+        let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
+        ignore.paths.iter().any(|ignored| *ignored.as_bytes() == *path)
+            || ignore
+                .user_agents
+                .iter()
+                .any(|ignored| user_agent.starts_with(ignored.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use protocol::{Ignore, LossPolicy, State, Target};
+
+    use crate::gate::testing::mk_target;
+    use crate::gate::{Found, Gate, Request, Ticket, Update, Verdict, Warm};
+    use crate::{Config, GateId, Head, Member, Slot, SlotRecord, StreamId, Time};
+
+    const PROBE: (&str, &str) = ("/healthz?deep", "curl/8");
+    const KUBELET: (&str, &str) = ("/", "kube-probe/1.30");
+    const VISITOR: (&str, &str) = ("/healthz/more", "curl/8");
+
+    #[test]
+    fn a_warm_request_ends_as_it_would_have_by_the_cold_path() {
+        for state in [
+            State::Ready,
+            State::Suspended,
+            State::Asleep,
+            State::Failed,
+            State::Draining,
+        ] {
+            for (trusted, lost) in [(true, false), (false, false), (true, true)] {
+                for ignore in [&[][..], &["path"], &["agent"], &["path", "agent"]] {
+                    for request in [PROBE, KUBELET, VISITOR] {
+                        check(&mk(state, ignore), trusted, lost, request);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_is_ignored_is_asked_for() {
+        for (ignore, path, user_agent) in [
+            (&["path"][..], true, false),
+            (&["agent"], false, true),
+            (&["path", "agent"], true, true),
+        ] {
+            let (mut gate, ix) = mk_gate(&mk(State::Ready, ignore), true, false);
+            assert_eq!(gate.pass(ix, b"web"), Warm::Read { path, user_agent });
+        }
+        let (mut gate, ix) = mk_gate(&mk(State::Asleep, &["path"]), true, false);
+        assert_eq!(
+            gate.pass(ix, b"web"),
+            Warm::Ask,
+            "must not read what the cold path reads anyway"
+        );
+    }
+
+    #[test]
+    fn who_is_ignored_is_no_use() {
+        for (request, used) in [(PROBE, 0), (KUBELET, 0), (VISITOR, 1)] {
+            let (mut gate, ix) = mk_gate(&mk(State::Ready, &["path", "agent"]), true, false);
+            let ticket = warm(&mut gate, ix, request).expect("must pass");
+            let row = gate.row(Time::ZERO);
+            assert_eq!(row.entries.len(), used, "{request:?} must be in the row, or not");
+            gate.ended(Time::ZERO, StreamId(1), ticket);
+            assert!(gate.entry(ix).is_some_and(|entry| entry.in_flight == 0));
+        }
+    }
+
+    /// What the warm path lets through the cold path would have, and it leaves for it nothing but what has to be looked at.
+    fn check(target: &Target, trusted: bool, lost: bool, request: (&str, &str)) {
+        let (mut gate, ix) = mk_gate(target, trusted, lost);
+        let passed = warm(&mut gate, ix, request);
+        let (mut cold, ix) = mk_gate(target, trusted, lost);
+        let (path, user_agent) = request;
+        let verdict = cold.arrive(
+            Time::ZERO,
+            StreamId(1),
+            Some(ix),
+            &Request {
+                cluster: b"web",
+                path: path.as_bytes(),
+                user_agent: user_agent.as_bytes(),
+                ..Request::default()
+            },
+        );
+        let expected = match verdict {
+            Verdict::Pass(ticket) => Some(ticket),
+            Verdict::Refuse(_) | Verdict::Hold(_) => None,
+        };
+        let case = format!("{:?}, trusted {trusted}, lost {lost}, {request:?}", target.state);
+        assert_eq!(passed, expected, "must end as by the cold path: {case}");
+        let used = |gate: &mut Gate| gate.row(Time::ZERO).entries;
+        if passed.is_some() {
+            assert_eq!(
+                used(&mut gate),
+                used(&mut cold),
+                "must count as by the cold path: {case}"
+            );
+        }
+    }
+
+    fn warm(gate: &mut Gate, ix: super::TargetIx, (path, user_agent): (&str, &str)) -> Option<Ticket> {
+        match gate.pass(ix, b"web") {
+            Warm::Pass(ticket) => Some(ticket),
+            Warm::Read {
+                path: by_path,
+                user_agent: by_agent,
+            } => {
+                let path = if by_path { path } else { "" };
+                let user_agent = if by_agent { user_agent } else { "" };
+                gate.pass_unless_ignored(ix, b"web", path.as_bytes(), user_agent.as_bytes())
+            }
+            Warm::Ask => None,
+        }
+    }
+
+    fn mk(state: State, ignore: &[&str]) -> Target {
+        let mut target = mk_target("web");
+        target.state = state;
+        target.epoch = 1;
+        target.hold.on_control_plane_loss = LossPolicy::Pass;
+        target.ignore = Ignore {
+            paths: ignore
+                .iter()
+                .filter(|what| **what == "path")
+                .map(|_| "/healthz".to_owned())
+                .collect(),
+            user_agents: ignore
+                .iter()
+                .filter(|what| **what == "agent")
+                .map(|_| "kube-probe".to_owned())
+                .collect(),
+        };
+        target
+    }
+
+    fn mk_gate(target: &Target, trusted: bool, lost: bool) -> (Gate, super::TargetIx) {
+        let me = Member {
+            id: GateId(1),
+            nonce: 7,
+            gate: true,
+        };
+        let config = Config::parse(br#"{"control_plane":{"cluster":"cp"}}"#).unwrap();
+        let mut gate = Gate::new(config, me, Time::ZERO);
+        let record = SlotRecord {
+            trusted: trusted.then_some(1),
+            target: Some(target.clone()),
+            ..SlotRecord::default()
+        };
+        let head = Head {
+            version: 1,
+            known: true,
+            lost,
+            slots: 1,
+            ..Head::default()
+        };
+        gate.apply(
+            Time::ZERO,
+            Update {
+                head,
+                full: true,
+                slots: vec![(Slot(0), record)],
+            },
+        );
+        let Found::Target(ix) = gate.find_cluster(b"web") else {
+            panic!("must be found")
+        };
+        (gate, ix)
+    }
+}
