@@ -37,6 +37,7 @@ impl EnvoyBuilder {
             targets: targets.to_vec(),
             settings: Vec::new(),
             hcm: Vec::new(),
+            before: Vec::new(),
             patches: Vec::new(),
             lds: None,
             cds: None,
@@ -113,6 +114,12 @@ impl EnvoyBuilder {
         self.config
             .hcm
             .push((format!("/{}", path.replace('.', "/")), value.into()));
+        self
+    }
+
+    /// Puts a filter of Envoy's own before Holdfast's, named as its configuration's type after `envoy.extensions.filters.http.`.
+    pub fn filter_before(mut self, kind: &str) -> Self {
+        self.config.before.push(kind.to_owned());
         self
     }
 
@@ -307,11 +314,8 @@ impl Envoy {
     /// Requests that it holds now, of all targets, from its own gauge.
     pub async fn holds(&self) -> u64 {
         let gauge = "wasmcustom.holdfast.requests_held";
-        let found = self
-            .stats(gauge)
-            .await
-            .into_iter()
-            .find(|(name, _)| name == gauge);
+        let mut found = self.stats(gauge).await.into_iter();
+        let found = found.find(|(name, _)| name == gauge);
         found.unwrap_or_else(|| panic!("Envoy has no {gauge}")).1
     }
 
@@ -330,12 +334,8 @@ impl Envoy {
 
     /// `/stats/prometheus`.
     pub async fn prometheus(&self) -> String {
-        self.admin()
-            .get("/stats/prometheus")
-            .send()
-            .await
-            .text()
-            .to_owned()
+        let reply = self.admin().get("/stats/prometheus").send().await;
+        reply.text().to_owned()
     }
 
     /// Bytes that Envoy has allocated, from `/memory`.

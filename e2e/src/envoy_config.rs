@@ -31,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) settings: Vec<(String, Value)>,
     /// Path and value in the HTTP connection manager.
     pub(crate) hcm: Vec<(String, Value)>,
+    /// Types of HTTP filters that come before Holdfast's, in order, without what all begin with.
+    pub(crate) before: Vec<String>,
     /// JSON pointer and value in the whole configuration.
     pub(crate) patches: Vec<(String, Value)>,
     /// Where listeners are read from instead.
@@ -79,6 +81,13 @@ pub(crate) fn render(config: &Config) -> Rendered {
     }
     for (path, value) in &config.hcm {
         set(&mut hcm, path, value.clone());
+    }
+    if let Some(filters) = hcm["http_filters"].as_array_mut() {
+        let made = config.before.iter().map(|kind| {
+            let kind = format!("envoy.extensions.filters.http.{kind}");
+            json!({"name": kind, "typed_config": {"@type": format!("type.googleapis.com/{kind}")}})
+        });
+        filters.splice(..0, made);
     }
     set(&mut envoy, &format!("{LISTENER}{HCM}"), hcm);
 

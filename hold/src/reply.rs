@@ -96,7 +96,8 @@ impl Refusal {
         }
     }
 
-    fn status(self) -> u16 {
+    /// The HTTP status.
+    pub fn status(self) -> u16 {
         match self {
             Self::Timeout => 504,
             Self::ControlPlaneRoute => 404,
@@ -105,7 +106,7 @@ impl Refusal {
     }
 
     /// <https://grpc.io/docs/guides/status-codes/>: 4 DEADLINE_EXCEEDED, 8 RESOURCE_EXHAUSTED, 12 UNIMPLEMENTED, 14 UNAVAILABLE.
-    fn grpc_status(self) -> u32 {
+    pub fn grpc_status(self) -> u32 {
         match self {
             Self::Timeout => 4,
             Self::TargetRequests
@@ -130,7 +131,7 @@ pub struct Reply {
     pub grpc_status: Option<u32>,
     /// Value of `retry-after`, in whole seconds, at least 1.
     pub retry_after: u64,
-    /// What happened, for people; also the `grpc-message`.
+    /// What happened, for people; also what [`Reply::grpc_message`] says.
     pub message: String,
     /// `application/problem+json`.
     pub body: Vec<u8>,
@@ -185,6 +186,26 @@ impl Reply {
             message,
             body: wire::problem(&problem),
         }
+    }
+}
+
+impl Reply {
+    /// The message as a header may have it: other bytes than printable ASCII, and `%`, as `%` and two digits.
+    pub fn grpc_message(&self) -> String {
+        let mut out = String::with_capacity(self.message.len());
+        for byte in self.message.bytes() {
+            match byte {
+                b' '..=b'~' if byte != b'%' => out.push(char::from(byte)),
+                _ => {
+                    out.push('%');
+                    for digit in [byte >> 4, byte & 15] {
+                        let digit = char::from_digit(u32::from(digit), 16).unwrap_or('0');
+                        out.push(digit.to_ascii_uppercase());
+                    }
+                }
+            }
+        }
+        out
     }
 }
 
@@ -269,6 +290,19 @@ mod tests {
             assert_eq!(reply.message, format!("The workload cannot start: {told}"));
             assert!(text.contains(&format!(r#""detail":"{told}""#)), "{text}");
         }
+    }
+
+    #[test]
+    fn a_message_is_a_header_value_whatever_it_says() {
+        let about = About {
+            reason: Some("100 %\r\n\u{e4}~"),
+            ..About::default()
+        };
+        let reply = Reply::new(Refusal::Failed, true, Detail::Full, &about);
+        assert_eq!(
+            reply.grpc_message(),
+            "The workload cannot start: 100 %25%0D%0A%C3%A4~"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use hold::{Reply, StreamId, Weight};
+use hold::{Refusal, Reply, StreamId, Weight};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status};
 
@@ -156,15 +156,18 @@ pub(crate) fn refuse(stream: StreamId, reply: &Reply, root: u32) -> bool {
     known
 }
 
-/// Answers the current stream.
+/// Answers the current stream. A gRPC call has no body in its answer, whatever Envoy takes it for: see [`answer_in_grpcs_way`].
 pub(crate) fn answer(reply: &Reply) {
     let retry_after = reply.retry_after.to_string();
     let _ = match reply.grpc_status {
-        Some(status) => hostcalls::send_grpc_response(
-            grpc_status(status),
-            Some(&reply.message),
-            vec![("retry-after", retry_after.as_bytes())],
-        ),
+        Some(status) => {
+            let message = reply.grpc_message();
+            let mut headers = vec![("retry-after", retry_after.as_bytes())];
+            if !message.is_empty() {
+                headers.push(("grpc-message", message.as_bytes()));
+            }
+            hostcalls::send_grpc_response(grpc_status(status), None, headers)
+        }
         None => hostcalls::send_http_response(
             u32::from(reply.status),
             vec![
@@ -174,6 +177,23 @@ pub(crate) fn answer(reply: &Reply) {
             Some(&reply.body),
         ),
     };
+}
+
+/// From `on_http_response_headers` of the answer to a call that was refused in gRPC's way. Envoy answers so of itself if the call has
+/// come as gRPC; of what a filter before this one has made into gRPC (`grpc_web`) it thinks as HTTP, and that filter
+/// makes the client's own form only of what is gRPC.
+pub(crate) fn answer_in_grpcs_way(refusal: Refusal, end_of_stream: bool) {
+    if end_of_stream {
+        set_response_header("content-type", "application/grpc");
+        set_response_header("grpc-status", &refusal.grpc_status().to_string());
+    } else {
+        // Envoy's `local_reply_config` has made a body, which is none of gRPC's: those filters go by the HTTP status then.
+        set_response_header(":status", &refusal.status().to_string());
+    }
+}
+
+fn set_response_header(name: &str, value: &str) {
+    let _ = hostcalls::set_map_value(MapType::HttpResponseHeaders, name, Some(value));
 }
 
 fn grpc_status(status: u32) -> proxy_wasm::types::GrpcStatusCode {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use hold::{Claim, Found, Request, StreamId, Ticket, Time, Verdict, Warm};
+use hold::{Claim, Found, Refusal, Reply, Request, StreamId, Ticket, Time, Verdict, Warm};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
@@ -16,6 +16,8 @@ pub(crate) struct Stream {
     /// `None` if the root context was never configured.
     station: Option<Rc<Station>>,
     ticket: Ticket,
+    /// It was refused at its headers, in gRPC's way.
+    refused: Option<Refusal>,
 }
 
 impl Stream {
@@ -24,6 +26,7 @@ impl Stream {
             id,
             station,
             ticket: Ticket::Free,
+            refused: None,
         }
     }
 
@@ -98,7 +101,7 @@ impl Stream {
                 Action::Continue
             }
             Verdict::Refuse(reply) => {
-                host::answer(&reply);
+                self.refuse(&reply);
                 Action::Pause
             }
             Verdict::Hold(mut claim) => {
@@ -128,9 +131,14 @@ impl Stream {
             },
         };
         if let Some(reply) = reply {
-            host::answer(&reply);
+            self.refuse(&reply);
         }
         Action::Pause
+    }
+
+    fn refuse(&mut self, reply: &Reply) {
+        self.refused = reply.grpc_status.map(|_| reply.refusal);
+        host::answer(reply);
     }
 }
 
@@ -149,15 +157,20 @@ impl HttpContext for Stream {
         self.decide(&station, end_of_stream)
     }
 
-    fn on_http_response_headers(&mut self, _headers: usize, _end_of_stream: bool) -> Action {
+    fn on_http_response_headers(&mut self, _headers: usize, end_of_stream: bool) -> Action {
+        let mut refused = self.refused;
         if self.ticket == Ticket::Known
             && let Some(station) = self.station.clone()
             && let Some(answered) = station.with_gate(|gate| gate.answered(self.id)).flatten()
         {
+            refused = answered.refused;
             if station.config.answers.server_timing {
                 add_server_timing(answered.waited);
             }
             station.leave_to_root(station.now());
+        }
+        if let Some(refusal) = refused {
+            host::answer_in_grpcs_way(refusal, end_of_stream);
         }
         Action::Continue
     }

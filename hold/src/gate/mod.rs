@@ -48,6 +48,7 @@ use strays::Strays;
 use table::Table;
 
 use crate::maps::{FixedMap, Ordered};
+use crate::reply::Refusal;
 use crate::{Config, Member, Row, RowEntry, Slot, StreamId, Time};
 
 /// Place of one target within one gate. Never leaves the gate's own VM.
@@ -81,9 +82,10 @@ enum Stream {
     Passed {
         target: Option<TargetIx>,
     },
-    /// Told no.
+    /// Told no: `grpc` in gRPC's way, and why.
     Refused {
         waited: Time,
+        grpc: Option<Refusal>,
     },
 }
 

@@ -49,7 +49,8 @@ impl Gate {
         };
         self.counts.refused(refusal);
         self.counts.waits.push(waited);
-        self.streams.insert(stream, Stream::Refused { waited });
+        let grpc = pending.request.grpc.then_some(refusal);
+        self.streams.insert(stream, Stream::Refused { waited, grpc });
         Some(Command::Refuse(
             stream,
             self.reply(refusal, pending.request.grpc, found),
@@ -149,7 +150,8 @@ impl Gate {
         if let Some(refusal) = refusal {
             let ix = self.find(&pending.request.cluster, &pending.request.authority);
             self.counts.refused(refusal);
-            self.streams.insert(stream, Stream::Refused { waited });
+            let grpc = pending.request.grpc.then_some(refusal);
+            self.streams.insert(stream, Stream::Refused { waited, grpc });
             return Some(Command::Refuse(
                 stream,
                 self.reply(refusal, pending.request.grpc, ix),

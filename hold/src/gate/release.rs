@@ -82,7 +82,10 @@ impl Gate {
                 waited,
                 window,
             } => {
-                let answered = Answered { waited: *waited };
+                let answered = Answered {
+                    waited: *waited,
+                    refused: None,
+                };
                 if let (Some(generation), Some(ix)) = (window.take(), *target) {
                     self.window_answered(ix, generation);
                     self.first_ended(ix, stream, true);
@@ -90,7 +93,10 @@ impl Gate {
                 }
                 Some(answered)
             }
-            Stream::Refused { waited } => Some(Answered { waited: *waited }),
+            Stream::Refused { waited, grpc } => Some(Answered {
+                waited: *waited,
+                refused: *grpc,
+            }),
             Stream::Pending(_) | Stream::Held(_) | Stream::Passed { .. } => None,
         }
     }
@@ -251,7 +257,8 @@ impl Gate {
         let waited = held.waited(now);
         self.counts.refused(refusal);
         self.counts.waits.push(waited);
-        self.streams.insert(stream, Stream::Refused { waited });
+        let grpc = held.grpc.then_some(refusal);
+        self.streams.insert(stream, Stream::Refused { waited, grpc });
         let reply = self.reply_because(refusal, held.grpc, Some(held.target), why.as_deref());
         Some(Command::Refuse(stream, reply))
     }

@@ -83,6 +83,8 @@ impl Claim {
 pub struct Answered {
     /// How long it was held, for `server-timing`.
     pub waited: Duration,
+    /// Set if it was refused in gRPC's way: why.
+    pub refused: Option<Refusal>,
 }
 
 impl Gate {
