@@ -11,7 +11,9 @@ async fn envoy_finds_the_virtual_host_that_the_table_says() {
     let mut virtual_hosts: Vec<Value> = keys(&spellings).iter().map(|key| host(key, key)).collect();
     virtual_hosts.push(host("none", "*"));
     let dir = tempfile::tempdir().unwrap();
-    let control = ControlBuilder::new().start(dir.path(), "").await;
+    // Of no host of the table.
+    let other = Target::http("other").document().to_string();
+    let control = ControlBuilder::new().start(dir.path(), &other).await;
     let envoy = EnvoyBuilder::new(control.port(), &[])
         .hcm("route_config.virtual_hosts", virtual_hosts)
         .hcm("strip_any_host_port", true)
