@@ -284,7 +284,7 @@ async fn a_deployment_may_mount_a_secret_and_use_its_service_account() {
         "must wait for the Secret"
     );
 
-    let secret = "{apiVersion: v1, kind: Secret, metadata: {name: holdfast-token, namespace: holdfast-system}, stringData: {token: t}}";
+    let secret = "{apiVersion: v1, kind: Secret, metadata: {name: holdfast-token, namespace: holdfast-system}, stringData: {token: t, operator-token: o}}";
     cluster.apply(secret).await;
 
     eventually("the replica that leads is ready", WITHIN * 2, || async {
