@@ -14,8 +14,8 @@ use crate::proc;
 use crate::report::Report;
 use crate::rounds;
 
-/// What the issue allows the module, in bytes.
-const BYTES_MAX: f64 = 250_000.0;
+/// The most that the module may weigh, in bytes, as `xtask/src/dist/mod.rs` has it.
+const BYTES_MAX: f64 = 300_000.0;
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
