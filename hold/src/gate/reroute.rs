@@ -11,8 +11,8 @@ use crate::reply::Refusal;
 use crate::{StreamId, Time};
 
 impl Gate {
-    /// The answer to [`Command::Release`]: the request goes on, or is refused if its key has become another target's while it was
-    /// held, or that of several.
+    /// The answer to [`Command::Release`]: the request goes on, or is refused if, while it was held, its target has lost the key by
+    /// which it came or is about to, or the key has become another target's, or that of several.
     pub fn let_go(&mut self, now: Time, stream: StreamId, authority: &[u8]) -> Option<Command> {
         let Some(Stream::Held(held)) = self.streams.get(&stream) else {
             return None;
