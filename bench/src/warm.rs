@@ -70,7 +70,7 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
     );
     report.note(
         "Host calls are counted by a host for tests (`wasm-filter/tests/host.mjs`), of the same module. That a request that \
-         passes allocates nothing in `hold` is guarded by `hold/tests/allocations.rs`.",
+         passes allocates nothing in `hold` is guarded by `crates/hold/tests/allocations.rs`.",
     );
     Ok(())
 }

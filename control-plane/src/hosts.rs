@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn every_spelling_of_a_host_finds_its_key() {
         let spellings: serde_json::Value =
-            serde_json::from_str(include_str!("../../protocol/tests/hosts.json")).unwrap();
+            serde_json::from_str(include_str!("../../crates/protocol/tests/hosts.json")).unwrap();
         let mut hosts = Hosts::default();
         for key in spellings["keys"].as_array().unwrap() {
             let written: crate::config::HostKey = key.as_str().unwrap().parse().unwrap();

@@ -1,4 +1,4 @@
-//! Which spellings of a host are the same to Envoy, and to Holdfast: one table, `protocol/tests/hosts.json`, for both.
+//! Which spellings of a host are the same to Envoy, and to Holdfast: one table, `crates/protocol/tests/hosts.json`, for both.
 
 use e2e::{ControlBuilder, EnvoyBuilder, Reply, Stack, Target};
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ async fn check(spellings: &Value, find: impl AsyncFn(&str) -> Option<String>) {
 }
 
 fn spellings() -> Value {
-    serde_json::from_str(include_str!("../../protocol/tests/hosts.json")).unwrap()
+    serde_json::from_str(include_str!("../../crates/protocol/tests/hosts.json")).unwrap()
 }
 
 fn keys(spellings: &Value) -> Vec<String> {
