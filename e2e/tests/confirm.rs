@@ -1,5 +1,5 @@
 //! What has to be known before a release is that this Envoy reaches the workload, and there is more than one way to say
-//! yes. Which, is a table in ARCHITECTURE.md ("The confirm"). A server that closes a connection says so beforehand here: one that does
+//! yes. Which, is a table in docs/confirm.md. A server that closes a connection says so beforehand here: one that does
 //! not may close it under the next request, whoever asks.
 
 use std::time::Duration;

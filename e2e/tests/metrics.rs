@@ -107,9 +107,9 @@ async fn the_loss_of_the_control_plane_shows() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_architecture_lists_every_name() {
+async fn the_documents_list_every_name() {
     let stack = start().await;
-    let text = std::fs::read_to_string(binaries::root().join("ARCHITECTURE.md")).unwrap();
+    let text = std::fs::read_to_string(binaries::root().join("docs/metrics.md")).unwrap();
     let section = text.split("## Metrics of the filter").nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
     // | `name{label}`, `other` | kind | what |
@@ -133,7 +133,7 @@ async fn the_architecture_lists_every_name() {
     })
     .await;
 
-    assert_eq!(shown, listed, "ARCHITECTURE.md must list what Envoy shows");
+    assert_eq!(shown, listed, "docs/metrics.md must list what Envoy shows");
 }
 
 /// One worker, so that the numbers are exact; stats are flushed soon, which histograms wait for.

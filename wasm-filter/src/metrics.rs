@@ -1,5 +1,5 @@
 //! Envoy's stats. Gates only add to counters and histograms; the gauges are the relay's (a gauge that dies with its VM
-//! drifts). Names and tags are listed in ARCHITECTURE.md.
+//! drifts). Names and tags are listed in docs/metrics.md.
 
 use hold::{Counts, Gauges, Refusal, Tally};
 

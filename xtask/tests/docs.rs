@@ -55,6 +55,10 @@ fn check_paths(document: &str) {
 #[test]
 fn every_path_in_the_architecture_exists() {
     check_paths("ARCHITECTURE.md");
+    for document in files_below("docs", "md") {
+        let relative = document.strip_prefix(root()).unwrap().display().to_string();
+        check_paths(&relative);
+    }
 }
 
 #[test]
@@ -171,6 +175,10 @@ fn host_calls_are_made_in_one_module() {
 }
 
 fn rust_files(folder: &str) -> Vec<PathBuf> {
+    files_below(folder, "rs")
+}
+
+fn files_below(folder: &str, extension: &str) -> Vec<PathBuf> {
     let mut out = Vec::new();
     let mut folders = vec![root().join(folder)];
     while let Some(folder) = folders.pop() {
@@ -178,11 +186,11 @@ fn rust_files(folder: &str) -> Vec<PathBuf> {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|found| found == extension) {
                 out.push(path);
             }
         }
     }
-    assert!(!out.is_empty(), "{folder}: must have Rust files");
+    assert!(!out.is_empty(), "{folder}: must have {extension} files");
     out
 }

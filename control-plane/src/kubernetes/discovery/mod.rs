@@ -3,7 +3,7 @@
 //!
 //! Every [`Discovery::update`] looks at everything once: its cost grows with the number of references, hosts and keys,
 //! not with targets times routes ([`Output::steps`] counts it). The rules and their reasons are in
-//! ARCHITECTURE.md, "Discovery".
+//! docs/kubernetes.md, "Discovery".
 
 mod claims;
 mod derive;

@@ -1,6 +1,6 @@
 //! Does this worker's cluster reach the workload? Asked with one small request before the first release.
 //!
-//! What each answer proves and what follows from it is one table in ARCHITECTURE.md ("The confirm"); [`judge`] is that
+//! What each answer proves and what follows from it is one table in docs/confirm.md; [`judge`] is that
 //! table. How often is asked is said by [`pace`] alone.
 
 use std::borrow::Cow;
@@ -267,7 +267,7 @@ pub(super) enum Verdict {
 }
 
 /// Gaps after the first, second, ... try that failed. Envoy's outlier detection ejects a host for 30 s after five such
-/// in a row (its default), over all workers, so there are four in the first five seconds; see ARCHITECTURE.md.
+/// in a row (its default), over all workers, so there are four in the first five seconds; see docs/confirm.md.
 const FAILED_GAPS: [Duration; 4] = [
     Duration::from_millis(50),
     Duration::from_millis(250),
