@@ -1,4 +1,4 @@
-//! The snippets of README.md, copied into an Envoy that asks for a password first: they work, and who is not let in
+//! The snippets of docs/standalone.md and docs/configuration.md, copied into an Envoy that asks for a password first: they work, and who is not let in
 //! wakes nothing.
 
 use std::process::Command;
@@ -70,7 +70,7 @@ fn every_option_of_the_control_plane_is_listed_with_its_default() {
         .output()
         .unwrap();
     let help = String::from_utf8(out.stdout).unwrap();
-    let text = readme();
+    let text = configuration();
     let options: Vec<&str> = help.split("\n      --").skip(1).collect();
     assert!(options.len() > 5, "must have found the options: {help}");
     for option in options {
@@ -78,7 +78,7 @@ fn every_option_of_the_control_plane_is_listed_with_its_default() {
         let row = text
             .lines()
             .find(|line| line.starts_with('|') && line.contains(&format!("`--{name}`")));
-        let row = row.unwrap_or_else(|| panic!("README.md must list --{name}"));
+        let row = row.unwrap_or_else(|| panic!("docs/configuration.md must list --{name}"));
         if let Some((_, rest)) = option.split_once("[default: ") {
             let default = rest.split(']').next().unwrap();
             assert!(
@@ -89,7 +89,7 @@ fn every_option_of_the_control_plane_is_listed_with_its_default() {
     }
 }
 
-/// The shipped Envoy with the README's filter, relay, cluster and settings instead of its own.
+/// The shipped Envoy with the documents' filter, relay, cluster and settings instead of its own.
 async fn own_envoy(plugin: Option<String>) -> Stack {
     let wasm = binaries::wasm().display().to_string();
     let yaml = move |name: &str| -> Value {
@@ -128,13 +128,17 @@ async fn own_envoy(plugin: Option<String>) -> Stack {
         .await
 }
 
-fn readme() -> String {
-    std::fs::read_to_string(binaries::root().join("README.md")).unwrap()
+fn configuration() -> String {
+    document("docs/configuration.md")
+}
+
+fn document(path: &str) -> String {
+    std::fs::read_to_string(binaries::root().join(path)).unwrap()
 }
 
 /// The fenced block of that language which begins with `start`.
 fn snippet(language: &str, start: &str) -> String {
-    let text = readme();
+    let text = document("docs/standalone.md") + &configuration();
     let fence = format!("```{language}\n");
     let mut blocks = text
         .split(&fence)
@@ -142,6 +146,6 @@ fn snippet(language: &str, start: &str) -> String {
         .map(|rest| rest.split("```").next().unwrap());
     let block = blocks.find(|block| block.starts_with(start));
     block
-        .unwrap_or_else(|| panic!("README.md has no {language} that begins with {start}"))
+        .unwrap_or_else(|| panic!("no document has a block in {language} that begins with {start}"))
         .to_owned()
 }
