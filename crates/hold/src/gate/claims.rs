@@ -96,10 +96,10 @@ mod tests {
 
     use protocol::State;
 
-    use crate::gate::testing::mk_target;
-    use crate::gate::{Command, Found, Gate, Outcome, Request, TargetIx, Ticket, Update, Verdict, Warm};
+    use crate::gate::testing::{apply, find, hold, mk_gate, mk_record, mk_request, mk_target, publish};
+    use crate::gate::{Command, Gate, Outcome, Ticket, Verdict, Warm};
     use crate::reply::Refusal;
-    use crate::{Config, GateId, Head, Member, Slot, SlotRecord, StreamId, Time};
+    use crate::{GateId, Slot, SlotRecord, StreamId, Time};
 
     #[test]
     fn holds_while_any_claimant_is_not_ready() {
@@ -182,9 +182,7 @@ mod tests {
     #[test]
     fn a_key_of_its_own_waits_for_nobody() {
         let mut world = World::new([State::Ready, State::Asleep]);
-        let Found::Target(ix) = world.gate.find_cluster(b"t0") else {
-            panic!("must be found")
-        };
+        let ix = find(&world.gate, "t0");
         assert!(
             matches!(world.gate.pass(ix, b"t0"), Warm::Pass(_)),
             "must pass: it was ready in the first snapshot"
@@ -194,82 +192,39 @@ mod tests {
     /// Two targets that share the cluster `shared`.
     struct World {
         gate: Gate,
-        version: u64,
     }
 
     impl World {
         fn new(states: [State; 2]) -> Self {
-            let me = Member {
-                id: GateId(1),
-                nonce: 7,
-                gate: true,
-            };
-            let config = Config::parse(br#"{"control_plane":{"cluster":"cp"}}"#).unwrap();
-            let mut world = Self {
-                gate: Gate::new(config, me, Time::ZERO),
-                version: 0,
-            };
-            let slots = states
-                .into_iter()
-                .enumerate()
-                .map(|(n, state)| record(n as u32, state, 1, state == State::Ready))
-                .collect();
-            world.apply(slots);
-            world
+            let mut gate = mk_gate();
+            let record = |(n, state)| record(n, state, 1, state == State::Ready);
+            apply(&mut gate, false, (0..).zip(states).map(record).collect());
+            Self { gate }
         }
 
         fn publish(&mut self, n: u32, state: State, epoch: u64) {
-            self.apply(vec![record(n, state, epoch, false)]);
+            apply(&mut self.gate, false, vec![record(n, state, epoch, false)]);
         }
 
         fn remove(&mut self, n: u32) {
-            self.apply(vec![(Slot(n), SlotRecord::default())]);
-        }
-
-        fn apply(&mut self, slots: Vec<(Slot, SlotRecord)>) {
-            self.version += 1;
-            let head = Head {
-                version: self.version,
-                known: true,
-                slots: 2,
-                ..Head::default()
-            };
-            let update = Update {
-                head,
-                full: false,
-                slots,
-            };
-            self.gate.apply(Time::ZERO, update);
-        }
-
-        fn find(&self) -> TargetIx {
-            match self.gate.find_cluster(b"shared") {
-                Found::Target(ix) => ix,
-                other => panic!("must be found: {other:?}"),
-            }
+            publish(&mut self.gate, n, SlotRecord::default());
         }
 
         fn passes(&mut self) -> bool {
-            let ix = self.find();
+            let ix = find(&self.gate, "shared");
             matches!(self.gate.pass(ix, b"shared"), Warm::Pass(_))
         }
 
         fn arrive(&mut self, stream: u32) -> Verdict {
             assert!(!self.passes(), "must not pass at once");
-            let request = Request {
-                cluster: b"shared",
-                authority: b"a",
-                ..Request::default()
-            };
-            let ix = self.find();
-            self.gate.arrive(Time::ZERO, StreamId(stream), Some(ix), &request)
+            let ix = find(&self.gate, "shared");
+            self.gate
+                .arrive(Time::ZERO, StreamId(stream), Some(ix), &mk_request("shared"))
         }
 
         fn hold(&mut self, stream: u32) {
-            let Verdict::Hold(claim) = self.arrive(stream) else {
-                panic!("must be held")
-            };
-            let ticket = self.gate.hold(Time::ZERO, StreamId(stream), claim).unwrap();
+            assert!(!self.passes(), "must not pass at once");
+            let ticket = hold(&mut self.gate, Time::ZERO, stream, "shared");
             assert_eq!(ticket, Ticket::Known);
         }
 
@@ -313,10 +268,9 @@ mod tests {
         target.epoch = epoch;
         let record = SlotRecord {
             trusted: trusted.then_some(epoch),
-            target: Some(target),
             shares: vec![(GateId(1), 10)],
             prober: Some(GateId(1)),
-            ..SlotRecord::default()
+            ..mk_record(target)
         };
         (Slot(n), record)
     }

@@ -28,6 +28,11 @@ mod strays;
 mod table;
 mod telling;
 #[cfg(any(test, feature = "fuzz"))]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the set-up of tests fails as tests do, in a fuzzer too"
+)]
 pub(crate) mod testing;
 mod unreached;
 mod update;

@@ -13,19 +13,12 @@ use protocol::{LossPolicy, State};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-use crate::gate::testing::{Shelf, mk_target};
+use crate::gate::testing::{ME, Shelf, mk_config, mk_target};
 use crate::gate::{
     Claim, Command, ConfirmToken, Found, Gate, Outcome, Request, Stream, Ticket, Update, Verdict, Wants, Warm,
 };
-use crate::{
-    Config, Credits, GateId, Head, Limits, Member, REQUEST_CHARGE, Slot, SlotRecord, StreamId, Time, Weight,
-};
+use crate::{Config, Credits, Head, Limits, REQUEST_CHARGE, Slot, SlotRecord, StreamId, Time, Weight};
 
-const ME: Member = Member {
-    id: GateId(1),
-    nonce: 7,
-    gate: true,
-};
 const TARGETS: u8 = 3;
 const CLUSTERS: u8 = 2;
 /// A cluster that several targets may claim.
@@ -164,10 +157,7 @@ const ENVOY_REQUESTS: u32 = 8;
 
 impl World {
     fn new() -> Self {
-        let config = Config::parse(
-            br#"{"control_plane":{"cluster":"cp"},"buffer_limit":2000,"stream_buffer_limit":1500}"#,
-        )
-        .unwrap();
+        let config = mk_config(r#","buffer_limit":2000,"stream_buffer_limit":1500"#);
         Self {
             gate: Gate::new(config.clone(), ME, Time::ZERO),
             config,

@@ -55,26 +55,23 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
-    use crate::gate::testing::mk_target;
-    use crate::gate::{Found, Request, Update, Verdict, Warm};
-    use crate::{Config, GateId, Head, Member, Slot, SlotRecord};
+    use crate::gate::Warm;
+    use crate::gate::testing::{find, hold, mk_gate, mk_target, mk_trusted, publish};
 
     #[test]
     fn what_is_held_by_a_key_that_its_target_has_lost_comes_again() {
         let mut gate = mk_holding();
-        apply(&mut gate, 2, mk_keys(&["other"], &[]));
+        publish(&mut gate, 0, mk_trusted(mk_keys(&["other"], &[])));
         must_come_again(&mut gate);
     }
 
     #[test]
     fn what_is_held_by_a_key_that_is_leaving_comes_again() {
         let mut gate = mk_holding();
-        apply(&mut gate, 2, mk_keys(&["web", "other"], &["web"]));
+        publish(&mut gate, 0, mk_trusted(mk_keys(&["web", "other"], &["web"])));
         must_come_again(&mut gate);
 
-        let Found::Target(ix) = gate.find_cluster(b"web") else {
-            panic!("must be found by it still")
-        };
+        let ix = find(&gate, "web");
         assert!(
             matches!(gate.pass(ix, b"web"), Warm::Pass(_)),
             "what comes while it is ready must pass"
@@ -84,7 +81,7 @@ mod tests {
     #[test]
     fn what_is_held_by_a_key_that_stays_goes_whatever_others_leave() {
         let mut gate = mk_holding();
-        apply(&mut gate, 2, mk_keys(&["web", "other"], &["other"]));
+        publish(&mut gate, 0, mk_trusted(mk_keys(&["web", "other"], &["other"])));
         assert_eq!(let_go(&mut gate), Some(Command::Resume(StreamId(1))), "must go");
     }
 
@@ -107,30 +104,13 @@ mod tests {
 
     /// A gate with one request that is held for `web` by its cluster.
     fn mk_holding() -> Gate {
-        let me = Member {
-            id: GateId(1),
-            nonce: 1,
-            gate: true,
-        };
-        let config = Config::parse(br#"{"control_plane":{"cluster":"cp"}}"#).unwrap();
-        let mut gate = Gate::new(config, me, Time::ZERO);
+        let mut gate = mk_gate();
         let asleep = Target {
             state: State::Asleep,
             ..mk_keys(&["web"], &[])
         };
-        apply(&mut gate, 1, asleep);
-        let Found::Target(ix) = gate.find_cluster(b"web") else {
-            panic!("must be found")
-        };
-        let request = Request {
-            cluster: b"web",
-            authority: b"a",
-            ..Request::default()
-        };
-        let Verdict::Hold(claim) = gate.arrive(Time::ZERO, StreamId(1), Some(ix), &request) else {
-            panic!("must be held")
-        };
-        gate.hold(Time::ZERO, StreamId(1), claim).unwrap();
+        publish(&mut gate, 0, mk_trusted(asleep));
+        hold(&mut gate, Time::ZERO, 1, "web");
         gate
     }
 
@@ -143,29 +123,5 @@ mod tests {
             leaving: owned(leaving),
             ..mk_target("web")
         }
-    }
-
-    /// Nothing has to be confirmed.
-    fn apply(gate: &mut Gate, version: u64, target: Target) {
-        let head = Head {
-            version,
-            known: true,
-            slots: 1,
-            ..Head::default()
-        };
-        let record = SlotRecord {
-            trusted: Some(target.epoch),
-            target: Some(target),
-            ..SlotRecord::default()
-        };
-        let slots = vec![(Slot(0), record)];
-        gate.apply(
-            Time::ZERO,
-            Update {
-                head,
-                full: false,
-                slots,
-            },
-        );
     }
 }

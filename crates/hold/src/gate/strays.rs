@@ -157,9 +157,9 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
-    use crate::gate::testing::mk_target;
-    use crate::gate::{Found, Update};
-    use crate::{Config, GateId, Head, Member, Slot, SlotRecord, StreamId, Time};
+    use crate::gate::Found;
+    use crate::gate::testing::{mk_gate, mk_record, mk_target, publish};
+    use crate::{SlotRecord, StreamId, Time};
 
     const KEYS: [(&[&str], &[&str]); 4] = [
         (&[], &["web"]),
@@ -251,7 +251,6 @@ mod tests {
 
     struct World {
         gate: Gate,
-        version: u64,
     }
 
     impl World {
@@ -263,16 +262,7 @@ mod tests {
         }
 
         fn bare() -> Self {
-            let me = Member {
-                id: GateId(1),
-                nonce: 1,
-                gate: true,
-            };
-            let config = Config::parse(br#"{"control_plane":{"cluster":"cp"}}"#).unwrap();
-            Self {
-                gate: Gate::new(config, me, Time::ZERO),
-                version: 0,
-            }
+            Self { gate: mk_gate() }
         }
 
         fn pass(&mut self, cluster: &str, host: &str) -> Ticket {
@@ -301,32 +291,11 @@ mod tests {
                 clusters: texts(clusters),
                 ..mk_target("t")
             };
-            self.apply(n, Some(target));
+            publish(&mut self.gate, n, mk_record(target));
         }
 
         fn remove(&mut self, n: u32) {
-            self.apply(n, None);
-        }
-
-        fn apply(&mut self, n: u32, target: Option<Target>) {
-            self.version += 1;
-            let record = SlotRecord {
-                target,
-                ..SlotRecord::default()
-            };
-            let head = Head {
-                version: self.version,
-                known: true,
-                slots: 10,
-                ..Head::default()
-            };
-            let slots = vec![(Slot(n), record)];
-            let update = Update {
-                head,
-                full: false,
-                slots,
-            };
-            self.gate.apply(Time::ZERO, update);
+            publish(&mut self.gate, n, SlotRecord::default());
         }
 
         /// Of each target that the row lists or could list, in the order in which they came into use.

@@ -201,32 +201,21 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
-    use crate::gate::testing::mk_target;
-    use crate::gate::{Found, Request, Ticket, Verdict, Warm};
-    use crate::{Config, GateId, Member, StreamId};
+    use crate::StreamId;
+    use crate::gate::testing::{find, hold, mk_gate, mk_record, mk_target, publish};
+    use crate::gate::{Ticket, Warm};
 
     #[test]
     fn what_is_held_and_in_flight_stays_so_under_another_name() {
         let mut gate = mk_gate();
-        apply(&mut gate, 1, mk_named("a", State::Ready));
-        let Found::Target(ix) = gate.find_cluster(b"web") else {
-            panic!("must be found")
-        };
+        name(&mut gate, mk_named("a", State::Ready));
+        let ix = find(&gate, "web");
         let passed = gate.pass(ix, b"web");
         assert_eq!(passed, Warm::Pass(Ticket::Passed(ix)), "must pass: it is trusted");
-        apply(&mut gate, 2, mk_named("a", State::Asleep));
-        let request = Request {
-            cluster: b"web",
-            authority: b"a",
-            ..Request::default()
-        };
-        let verdict = gate.arrive(Time::ZERO, StreamId(1), Some(ix), &request);
-        let Verdict::Hold(claim) = verdict else {
-            panic!("must be held: {verdict:?}")
-        };
-        gate.hold(Time::ZERO, StreamId(1), claim).unwrap();
+        name(&mut gate, mk_named("a", State::Asleep));
+        hold(&mut gate, Time::ZERO, 1, "web");
 
-        apply(&mut gate, 3, mk_named("b", State::Asleep));
+        name(&mut gate, mk_named("b", State::Asleep));
         assert_eq!(
             gate.poll_command(Time::ZERO),
             None,
@@ -240,7 +229,7 @@ mod tests {
             clusters: vec!["elsewhere".to_owned()],
             ..mk_named("c", State::Asleep)
         };
-        apply(&mut gate, 4, elsewhere);
+        name(&mut gate, elsewhere);
         let entries = gate.row(Time::ZERO).entries;
         assert!(
             entries.is_empty(),
@@ -251,28 +240,14 @@ mod tests {
     #[test]
     fn what_is_let_go_because_its_target_goes_is_in_flight_once_that_is_back() {
         let mut gate = mk_gate();
-        apply(&mut gate, 1, mk_named("a", State::Asleep));
-        let Found::Target(ix) = gate.find_cluster(b"web") else {
-            panic!("must be found")
-        };
-        let request = Request {
-            cluster: b"web",
-            authority: b"a",
-            ..Request::default()
-        };
-        let Verdict::Hold(claim) = gate.arrive(Time::ZERO, StreamId(1), Some(ix), &request) else {
-            panic!("must be held")
-        };
-        let ticket = gate.hold(Time::ZERO, StreamId(1), claim).unwrap();
-        let head = mk_head(2);
-        let slots = vec![(Slot(0), SlotRecord::default())];
-        let full = false;
-        gate.apply(Time::ZERO, Update { head, full, slots });
+        name(&mut gate, mk_named("a", State::Asleep));
+        let ticket = hold(&mut gate, Time::ZERO, 1, "web");
+        publish(&mut gate, 0, SlotRecord::default());
         assert!(gate.poll_command(Time::ZERO).is_some(), "must be let go");
         assert!(gate.let_go(Time::ZERO, StreamId(1), b"a").is_some(), "and go");
         gate.take_credits();
         assert!(gate.row(Time::ZERO).entries.is_empty(), "must be nobody's");
-        apply(&mut gate, 3, mk_named("a", State::Ready));
+        name(&mut gate, mk_named("a", State::Ready));
         let used: Vec<_> = gate
             .row(Time::ZERO)
             .entries
@@ -288,33 +263,14 @@ mod tests {
     #[test]
     fn what_was_confirmed_of_one_name_says_nothing_of_another() {
         let mut gate = mk_gate();
-        apply(&mut gate, 1, mk_named("a", State::Ready));
-        let Found::Target(ix) = gate.find_cluster(b"web") else {
-            panic!("must be found")
-        };
+        name(&mut gate, mk_named("a", State::Ready));
+        let ix = find(&gate, "web");
         assert!(
             matches!(gate.pass(ix, b"web"), Warm::Pass(_)),
             "must pass: it is trusted"
         );
-        let head = mk_head(2);
-        let record = SlotRecord {
-            target: Some(mk_named("b", State::Ready)),
-            ..SlotRecord::default()
-        };
-        let slots = vec![(Slot(0), record)];
-        let full = false;
-        gate.apply(Time::ZERO, Update { head, full, slots });
+        publish(&mut gate, 0, mk_record(mk_named("b", State::Ready)));
         assert_eq!(gate.pass(ix, b"web"), Warm::Ask, "must be confirmed first");
-    }
-
-    fn mk_gate() -> Gate {
-        let me = Member {
-            id: GateId(1),
-            nonce: 1,
-            gate: true,
-        };
-        let config = Config::parse(br#"{"control_plane":{"cluster":"cp"}}"#).unwrap();
-        Gate::new(config, me, Time::ZERO)
     }
 
     fn mk_named(id: &str, state: State) -> Target {
@@ -326,30 +282,12 @@ mod tests {
         }
     }
 
-    fn mk_head(version: u64) -> Head {
-        Head {
-            version,
-            known: true,
-            slots: 1,
-            ..Head::default()
-        }
-    }
-
-    fn apply(gate: &mut Gate, version: u64, target: Target) {
+    /// It is trusted if it is ready.
+    fn name(gate: &mut Gate, target: Target) {
         let record = SlotRecord {
             trusted: (target.state == State::Ready).then_some(1),
-            target: Some(target),
-            ..SlotRecord::default()
+            ..mk_record(target)
         };
-        let head = mk_head(version);
-        let slots = vec![(Slot(0), record)];
-        gate.apply(
-            Time::ZERO,
-            Update {
-                head,
-                full: false,
-                slots,
-            },
-        );
+        publish(gate, 0, record);
     }
 }

@@ -125,9 +125,9 @@ mod tests {
 
     use protocol::{Ignore, LossPolicy, State, Target};
 
-    use crate::gate::testing::mk_target;
-    use crate::gate::{Found, Gate, Request, Ticket, Update, Verdict, Warm};
-    use crate::{Config, GateId, Head, Member, Slot, SlotRecord, StreamId, Time};
+    use crate::gate::testing::{apply, find, mk_gate, mk_record, mk_request, mk_target};
+    use crate::gate::{Gate, Request, Ticket, Verdict, Warm};
+    use crate::{Slot, SlotRecord, StreamId, Time};
 
     const PROBE: (&str, &str) = ("/healthz?deep", "curl/8");
     const KUBELET: (&str, &str) = ("/", "kube-probe/1.30");
@@ -145,7 +145,7 @@ mod tests {
             for (trusted, lost) in [(true, false), (false, false), (true, true)] {
                 for ignore in [&[][..], &["path"], &["agent"], &["path", "agent"]] {
                     for request in [PROBE, KUBELET, VISITOR] {
-                        check(&mk(state, ignore), trusted, lost, request);
+                        check(&mk_ignoring(state, ignore), trusted, lost, request);
                     }
                 }
             }
@@ -159,10 +159,10 @@ mod tests {
             (&["agent"], false, true),
             (&["path", "agent"], true, true),
         ] {
-            let (mut gate, ix) = mk_gate(&mk(State::Ready, ignore), true, false);
+            let (mut gate, ix) = mk(&mk_ignoring(State::Ready, ignore), true, false);
             assert_eq!(gate.pass(ix, b"web"), Warm::Read { path, user_agent });
         }
-        let (mut gate, ix) = mk_gate(&mk(State::Asleep, &["path"]), true, false);
+        let (mut gate, ix) = mk(&mk_ignoring(State::Asleep, &["path"]), true, false);
         assert_eq!(
             gate.pass(ix, b"web"),
             Warm::Ask,
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn who_is_ignored_is_no_use() {
         for (request, used) in [(PROBE, 0), (KUBELET, 0), (VISITOR, 1)] {
-            let (mut gate, ix) = mk_gate(&mk(State::Ready, &["path", "agent"]), true, false);
+            let (mut gate, ix) = mk(&mk_ignoring(State::Ready, &["path", "agent"]), true, false);
             let ticket = warm(&mut gate, ix, request).expect("must pass");
             let row = gate.row(Time::ZERO);
             assert_eq!(row.entries.len(), used, "{request:?} must be in the row, or not");
@@ -184,19 +184,18 @@ mod tests {
 
     /// What the warm path lets through the cold path would have, and it leaves for it nothing but what has to be looked at.
     fn check(target: &Target, trusted: bool, lost: bool, request: (&str, &str)) {
-        let (mut gate, ix) = mk_gate(target, trusted, lost);
+        let (mut gate, ix) = mk(target, trusted, lost);
         let passed = warm(&mut gate, ix, request);
-        let (mut cold, ix) = mk_gate(target, trusted, lost);
+        let (mut cold, ix) = mk(target, trusted, lost);
         let (path, user_agent) = request;
         let verdict = cold.arrive(
             Time::ZERO,
             StreamId(1),
             Some(ix),
             &Request {
-                cluster: b"web",
                 path: path.as_bytes(),
                 user_agent: user_agent.as_bytes(),
-                ..Request::default()
+                ..mk_request("web")
             },
         );
         let expected = match verdict {
@@ -230,7 +229,7 @@ mod tests {
         }
     }
 
-    fn mk(state: State, ignore: &[&str]) -> Target {
+    fn mk_ignoring(state: State, ignore: &[&str]) -> Target {
         let mut target = mk_target("web");
         target.state = state;
         target.epoch = 1;
@@ -250,37 +249,14 @@ mod tests {
         target
     }
 
-    fn mk_gate(target: &Target, trusted: bool, lost: bool) -> (Gate, super::TargetIx) {
-        let me = Member {
-            id: GateId(1),
-            nonce: 7,
-            gate: true,
-        };
-        let config = Config::parse(br#"{"control_plane":{"cluster":"cp"}}"#).unwrap();
-        let mut gate = Gate::new(config, me, Time::ZERO);
+    fn mk(target: &Target, trusted: bool, lost: bool) -> (Gate, super::TargetIx) {
+        let mut gate = mk_gate();
         let record = SlotRecord {
             trusted: trusted.then_some(1),
-            target: Some(target.clone()),
-            ..SlotRecord::default()
+            ..mk_record(target.clone())
         };
-        let head = Head {
-            version: 1,
-            known: true,
-            lost,
-            slots: 1,
-            ..Head::default()
-        };
-        gate.apply(
-            Time::ZERO,
-            Update {
-                head,
-                full: true,
-                slots: vec![(Slot(0), record)],
-            },
-        );
-        let Found::Target(ix) = gate.find_cluster(b"web") else {
-            panic!("must be found")
-        };
+        apply(&mut gate, lost, vec![(Slot(0), record)]);
+        let ix = find(&gate, "web");
         (gate, ix)
     }
 }

@@ -2,17 +2,17 @@ use protocol::State;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-use crate::gate::testing::mk_target;
-use crate::gate::{Found, Request, Update, Verdict, Warm};
-use crate::{Bound, Config, Head, Member, Slot, SlotRecord, StreamId};
+use crate::gate::Warm;
+use crate::gate::testing::{ME, claim, find, hold, mk_config, mk_record, mk_target, publish};
+use crate::{Bound, SlotRecord, StreamId};
 
 use super::*;
 
 #[test]
 fn a_worker_without_a_place_left_asks_all_the_same() {
-    let (mut gate, ix) = mk_ready();
+    let mut gate = mk_ready();
     for stream in 1..100 {
-        let claim = claim(&mut gate, Time::ZERO, stream, ix);
+        let claim = claim(&mut gate, Time::ZERO, stream, "web");
         gate.deny(Time::ZERO, &claim, Bound::Requests, true);
     }
 
@@ -20,18 +20,14 @@ fn a_worker_without_a_place_left_asks_all_the_same() {
     let call = gate.poll_confirm(Time::ZERO).expect("must ask");
     assert_eq!(gate.poll_confirm(Time::ZERO), None, "once for all of them");
     gate.confirmed(Time::ZERO, call.token, YES);
-    assert!(
-        matches!(gate.pass(ix, b"web"), Warm::Pass(_)),
-        "must pass from now on"
-    );
+    assert!(passes(&mut gate), "must pass from now on");
 }
 
 #[test]
 fn an_answer_finds_its_cluster_however_late_it_comes() {
     for outcome in [YES, Outcome::Refused] {
-        let (mut gate, ix) = mk_ready();
-        let claim_first = claim(&mut gate, Time::ZERO, 1, ix);
-        let ticket = gate.hold(Time::ZERO, StreamId(1), claim_first).unwrap();
+        let mut gate = mk_ready();
+        let ticket = hold(&mut gate, Time::ZERO, 1, "web");
         let call = gate.poll_confirm(Time::ZERO).expect("must ask");
         gate.ended(Time::ZERO, StreamId(1), ticket);
         // Long enough for the row to name the target no more.
@@ -39,15 +35,11 @@ fn an_answer_finds_its_cluster_however_late_it_comes() {
         assert!(gate.row(late).entries.is_empty(), "must be at rest");
         gate.confirmed(late, call.token, outcome);
         if outcome == YES {
-            assert!(
-                matches!(gate.pass(ix, b"web"), Warm::Pass(_)),
-                "must pass from now on"
-            );
+            assert!(passes(&mut gate), "must pass from now on");
             continue;
         }
         let later = late + Duration::from_secs(60);
-        let claim_second = claim(&mut gate, later, 2, ix);
-        gate.hold(later, StreamId(2), claim_second).unwrap();
+        hold(&mut gate, later, 2, "web");
         assert!(gate.poll_confirm(later).is_some(), "must ask anew");
     }
 }
@@ -58,9 +50,8 @@ fn another_that_has_had_no_yes_is_waited_for_until_it_gives_up() {
         (Some(GateId(2)), Duration::from_secs(8)),
         (None, Duration::from_secs(2)),
     ] {
-        let (mut gate, ix) = mk(told, None);
-        let claim = claim(&mut gate, Time::ZERO, 1, ix);
-        gate.hold(Time::ZERO, StreamId(1), claim).unwrap();
+        let mut gate = mk(told, None);
+        hold(&mut gate, Time::ZERO, 1, "web");
         assert!(!gate.wants_root(Time::ZERO), "{told:?} asks for all");
         assert_eq!(
             gate.poll_timeout(Time::ZERO),
@@ -78,14 +69,10 @@ fn another_that_has_had_no_yes_is_waited_for_until_it_gives_up() {
 
 #[test]
 fn one_request_at_a_time_goes_where_another_worker_has_been_answered() {
-    let (mut gate, ix) = mk_proven(Some(1));
-    let hold = |gate: &mut Gate, stream| {
-        let claim = claim(gate, Time::ZERO, stream, ix);
-        gate.hold(Time::ZERO, StreamId(stream), claim).unwrap()
-    };
-    let ticket = hold(&mut gate, 1);
-    hold(&mut gate, 2);
-    hold(&mut gate, 3);
+    let mut gate = mk_proven(Some(1));
+    let ticket = hold(&mut gate, Time::ZERO, 1, "web");
+    hold(&mut gate, Time::ZERO, 2, "web");
+    hold(&mut gate, Time::ZERO, 3, "web");
     let call = gate.poll_confirm(Time::ZERO).expect("must ask");
     assert!(
         call.timeout > Duration::from_secs(60),
@@ -109,18 +96,14 @@ fn one_request_at_a_time_goes_where_another_worker_has_been_answered() {
     assert_eq!(gate.poll_command(taken), None, "one until it is answered");
     gate.answered(StreamId(2));
     assert_eq!(release(&mut gate, taken), Some(StreamId(3)));
-    assert!(
-        matches!(gate.pass(ix, b"web"), Warm::Pass(_)),
-        "must pass from now on"
-    );
+    assert!(passes(&mut gate), "must pass from now on");
 }
 
 #[test]
 fn no_request_goes_before_this_worker_has_an_endpoint() {
     for outcome in [Outcome::NoEndpoint, Outcome::Refused] {
-        let (mut gate, ix) = mk_proven(Some(1));
-        let claim = claim(&mut gate, Time::ZERO, 1, ix);
-        gate.hold(Time::ZERO, StreamId(1), claim).unwrap();
+        let mut gate = mk_proven(Some(1));
+        hold(&mut gate, Time::ZERO, 1, "web");
         let call = gate.poll_confirm(Time::ZERO).expect("must ask");
         gate.confirmed(Time::ZERO, call.token, outcome);
         // Short of the next question.
@@ -132,9 +115,8 @@ fn no_request_goes_before_this_worker_has_an_endpoint() {
 
 #[test]
 fn a_worker_that_is_not_answered_lets_nobody_go_before_it_gives_up() {
-    let (mut gate, ix) = mk_proven(None);
-    let claim = claim(&mut gate, Time::ZERO, 1, ix);
-    gate.hold(Time::ZERO, StreamId(1), claim).unwrap();
+    let mut gate = mk_proven(None);
+    hold(&mut gate, Time::ZERO, 1, "web");
     gate.poll_confirm(Time::ZERO).expect("must ask");
     let given_up = Duration::from_secs(6);
     let just_before = given_up - Duration::from_millis(1);
@@ -158,9 +140,8 @@ fn a_worker_that_is_not_answered_lets_nobody_go_before_it_gives_up() {
 
 #[test]
 fn of_a_belief_the_others_hear_once_somebody_was_answered() {
-    let (mut gate, ix) = mk_proven(None);
-    let claim = claim(&mut gate, Time::ZERO, 1, ix);
-    gate.hold(Time::ZERO, StreamId(1), claim).unwrap();
+    let mut gate = mk_proven(None);
+    hold(&mut gate, Time::ZERO, 1, "web");
     let call = gate.poll_confirm(Time::ZERO).expect("must ask");
     gate.confirmed(Time::ZERO, call.token, Outcome::Cut);
     let given_up = Duration::from_secs(5);
@@ -178,9 +159,8 @@ fn of_a_belief_the_others_hear_once_somebody_was_answered() {
 
 #[test]
 fn who_is_held_in_vain_is_told_why() {
-    let (mut gate, ix) = mk_proven(None);
-    let claim = claim(&mut gate, Time::ZERO, 1, ix);
-    gate.hold(Time::ZERO, StreamId(1), claim).unwrap();
+    let mut gate = mk_proven(None);
+    hold(&mut gate, Time::ZERO, 1, "web");
     let call = gate.poll_confirm(Time::ZERO).expect("must ask");
     gate.confirmed(Duration::from_secs(1), call.token, Outcome::Refused);
     let deadline = Duration::from_secs(60);
@@ -201,15 +181,14 @@ fn who_is_held_in_vain_is_told_why() {
 
 #[test]
 fn the_authority_of_the_confirm_is_asked_for() {
-    let (mut gate, ix) = mk_of(Some(GateId(1)), None, |target| {
+    let mut gate = mk_of(Some(GateId(1)), None, |target| {
         target.confirm = Confirm::Grpc {
             authority: Some("inner.test".to_owned()),
             timeout_ms: 1_000,
             give_up_ms: 5_000,
         };
     });
-    let claim = claim(&mut gate, Time::ZERO, 1, ix);
-    gate.hold(Time::ZERO, StreamId(1), claim).unwrap();
+    hold(&mut gate, Time::ZERO, 1, "web");
     let call = gate.poll_confirm(Time::ZERO).expect("must ask");
     assert_eq!((call.authority, call.path), (b"inner.test".to_vec(), None));
 }
@@ -226,10 +205,9 @@ fn release(gate: &mut Gate, now: Time) -> Option<StreamId> {
 
 #[test]
 fn a_late_answer_to_an_older_window_makes_no_room() {
-    let (mut gate, ix) = mk_ready();
+    let mut gate = mk_ready();
     for stream in 1..=4 {
-        let claim = claim(&mut gate, Time::ZERO, stream, ix);
-        gate.hold(Time::ZERO, StreamId(stream), claim).unwrap();
+        hold(&mut gate, Time::ZERO, stream, "web");
     }
     let call = gate.poll_confirm(Time::ZERO).expect("must ask");
     gate.confirmed(Time::ZERO, call.token, YES);
@@ -254,69 +232,37 @@ const YES: Outcome = Outcome::Answered {
 };
 
 /// A gate with one target that is ready and may be asked, and was not.
-fn mk_ready() -> (Gate, TargetIx) {
+fn mk_ready() -> Gate {
     mk(None, Some(1))
 }
 
 /// The same, with this gate to ask first, and a yes in this epoch.
-fn mk(prober: Option<GateId>, proven: Option<u64>) -> (Gate, TargetIx) {
+fn mk(prober: Option<GateId>, proven: Option<u64>) -> Gate {
     mk_of(prober, proven, |_| {})
 }
 
 /// This gate asks first, and another one has had its yes in this epoch.
-fn mk_proven(proven: Option<u64>) -> (Gate, TargetIx) {
+fn mk_proven(proven: Option<u64>) -> Gate {
     mk(Some(GateId(1)), proven)
 }
 
-fn mk_of(
-    prober: Option<GateId>,
-    proven: Option<u64>,
-    change: impl FnOnce(&mut protocol::Target),
-) -> (Gate, TargetIx) {
-    let me = Member {
-        id: GateId(1),
-        nonce: 7,
-        gate: true,
-    };
-    let config = br#"{"control_plane":{"cluster":"cp"},"answers":{"detail":"full"}}"#;
-    let config = Config::parse(config).unwrap();
-    let mut gate = Gate::new(config, me, Time::ZERO);
+fn mk_of(prober: Option<GateId>, proven: Option<u64>, change: impl FnOnce(&mut protocol::Target)) -> Gate {
+    let config = mk_config(r#","answers":{"detail":"full"}"#);
+    let mut gate = Gate::new(config, ME, Time::ZERO);
     let mut target = mk_target("web");
     target.state = State::Ready;
     target.epoch = 1;
     change(&mut target);
     let record = SlotRecord {
-        target: Some(target),
         prober,
         proven,
-        ..SlotRecord::default()
+        ..mk_record(target)
     };
-    let head = Head {
-        version: 1,
-        known: true,
-        slots: 1,
-        ..Head::default()
-    };
-    let update = Update {
-        head,
-        full: true,
-        slots: vec![(Slot(0), record)],
-    };
-    gate.apply(Time::ZERO, update);
-    let Found::Target(ix) = gate.find_cluster(b"web") else {
-        panic!("must be found")
-    };
-    (gate, ix)
+    publish(&mut gate, 0, record);
+    gate
 }
 
-fn claim(gate: &mut Gate, now: Time, stream: u32, ix: TargetIx) -> crate::Claim {
-    let request = Request {
-        cluster: b"web",
-        authority: b"a",
-        ..Request::default()
-    };
-    let Verdict::Hold(claim) = gate.arrive(now, StreamId(stream), Some(ix), &request) else {
-        panic!("must want to hold it")
-    };
-    claim
+fn passes(gate: &mut Gate) -> bool {
+    let ix = find(gate, "web");
+    matches!(gate.pass(ix, b"web"), Warm::Pass(_))
 }
