@@ -87,7 +87,7 @@ async fn check(spellings: &Value, find: impl AsyncFn(&str) -> Option<String>) {
 }
 
 fn spellings() -> Value {
-    serde_json::from_str(include_str!("../../crates/protocol/tests/hosts.json")).unwrap()
+    serde_json::from_str(include_str!("../../../crates/protocol/tests/hosts.json")).unwrap()
 }
 
 fn keys(spellings: &Value) -> Vec<String> {

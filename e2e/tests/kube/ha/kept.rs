@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use e2e::{Client, Pending};
 use serde_json::json;
 
-use crate::replicas::WITHIN;
+use super::replicas::WITHIN;
 
 /// A poll of a proxy that has everything, as it stands open most of the time.
 pub(crate) async fn open_poll(client: &Client) -> Pending {

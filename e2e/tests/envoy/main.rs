@@ -1,0 +1,36 @@
+//! The real filter in the real Envoy, with the real control plane and its local backend: a file for each surface.
+
+mod answers;
+mod bad_input;
+mod bounds;
+mod confirm;
+mod crowd;
+mod ending;
+mod failure;
+mod fleet;
+mod gateways;
+mod grpc_web;
+mod herd;
+mod hold;
+mod hostile_bytes;
+mod hosts;
+mod leaving;
+mod lives;
+mod local_envoy;
+mod manual;
+mod matching;
+mod memory;
+mod metrics;
+mod outage;
+mod panics;
+mod readiness;
+mod readme;
+mod relay;
+mod reload;
+mod reroute;
+mod second_life;
+mod sleep;
+mod streams;
+mod tls;
+mod two_versions;
+mod uploads;
