@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use hold::{Candidate, Relay, Row, Time};
+use envoy_share::{Candidate, Relay};
+use hold::{Row, Time};
 
 use crate::calls;
 use crate::host;

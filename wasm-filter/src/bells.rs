@@ -2,7 +2,8 @@
 //!
 //! They make things fast, never right: every tick looks at shared data anyway.
 
-use hold::{Candidate, Lease, Member, Time, keys};
+use envoy_share::{Candidate, Lease, keys};
+use hold::{Member, Time};
 
 use crate::host;
 use crate::shared;

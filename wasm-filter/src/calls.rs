@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use hold::{ConfirmCall, ConfirmToken, Outcome, SyncFailure, Time, wire};
+use envoy_share::SyncFailure;
+use hold::{ConfirmCall, ConfirmToken, Outcome, Time, wire};
 use protocol::{INSTANCE_HEADER, REPORT_PATH, Report, SYNC_PATH, SyncRequest};
 
 use crate::host::{self, CallAnswer, NotSent};

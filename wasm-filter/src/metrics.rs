@@ -1,7 +1,8 @@
 //! Envoy's stats. Gates only add to counters and histograms; the gauges are the relay's (a gauge that dies with its VM
 //! drifts). Names and tags are listed in docs/metrics.md.
 
-use hold::{Counts, Gauges, Refusal, Tally};
+use envoy_share::Gauges;
+use hold::{Counts, Refusal, Tally};
 
 use crate::host::{self, Stat};
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use hold::{
-    GateId, Gauges, Head, Lease, LeaseStep, Member, Members, Record as _, Relay, RelayCommand, RelayStart,
-    Row, Slot, SlotRecord, Time, keys,
+use envoy_share::{
+    Gauges, Lease, LeaseStep, Members, Record as _, Relay, RelayCommand, RelayStart, close_accounts, keys,
+    strangers,
 };
+use hold::{GateId, Head, Member, Row, Slot, SlotRecord, Time};
 
 use crate::calls;
 use crate::host;
@@ -201,7 +202,7 @@ impl Station {
         };
         let slots = shared::head().map_or(0, |head| head.slots);
         for (member, forget) in dead {
-            let closed = hold::close_accounts(&shared::Ledgers, member, slots);
+            let closed = close_accounts(&shared::Ledgers, member, slots);
             if !closed || (forget && !shared::leave(member)) {
                 self.owe(member, forget);
             }
@@ -211,7 +212,7 @@ impl Station {
     /// Accounts of whoever is not listed are nobody's.
     pub(crate) fn close_strangers(&self) {
         if self.relaying.borrow().is_some() {
-            for stranger in hold::strangers(&shared::Ledgers, shared::members) {
+            for stranger in strangers(&shared::Ledgers, shared::members) {
                 self.owe(stranger, false);
             }
         }

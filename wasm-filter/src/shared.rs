@@ -1,6 +1,7 @@
 //! Shared data in our own types: records in, records out, compare-and-swap in between.
 
-use hold::{Cells, GateId, Head, Member, Members, Record, Row, Slot, SlotRecord, keys};
+use envoy_share::{Cells, Members, Record, keys};
+use hold::{GateId, Head, Member, Row, Slot, SlotRecord};
 use protocol::Incarnation;
 
 use crate::host;

@@ -8,10 +8,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use hold::{
-    Bound, Candidate, Claim, Config, Credits, Gate, GateCommand, GateId, Gauges, Member, Time, Update, Wants,
-    keys,
-};
+use envoy_share::{Candidate, Credits, Gauges, Lease, keys};
+use hold::{Bound, Claim, Config, Gate, GateCommand, GateId, Member, Time, Update, Wants};
 
 use crate::calls::{self, Call};
 use crate::host;
@@ -357,9 +355,9 @@ impl Station {
         let Some(place) = self.place.take() else { return };
         self.ended.set(true);
         if self.relaying.take().is_some() {
-            let (lease, number) = shared::get::<hold::Lease>(keys::LEASE);
+            let (lease, number) = shared::get::<Lease>(keys::LEASE);
             if let Some(lease) = lease.filter(|lease| lease.owner == Some(place.member)) {
-                shared::cas(keys::LEASE, &hold::Lease { owner: None, ..lease }, number);
+                shared::cas(keys::LEASE, &Lease { owner: None, ..lease }, number);
             }
         }
         self.gate.replace(None);

@@ -126,6 +126,8 @@ fn wasm(filter: Option<&str>) -> anyhow::Result<Outcome> {
         "--package",
         "hold",
         "--package",
+        "envoy-share",
+        "--package",
         "protocol",
     ];
     let mut command = cargo(args);

@@ -137,19 +137,30 @@ fn is_there(test: &str) -> bool {
 
 #[test]
 fn the_decisions_know_no_host_runtime_or_cluster() {
-    let manifest = read("crates/hold/Cargo.toml");
+    check_is_pure("crates/hold", &["protocol", "rustc-hash"]);
+    check_is_pure("crates/envoy-share", &["hold", "protocol"]);
+}
+
+/// A library that depends on these and no more (`optional` ones are for fuzzers), and that neither does I/O nor reads a clock.
+fn check_is_pure(folder: &str, depends_on: &[&str]) {
+    let manifest = read(&format!("{folder}/Cargo.toml"));
+    assert!(
+        !manifest.contains(".dependencies]"),
+        "{folder}: must not depend on more for some targets"
+    );
     let dependencies = manifest
         .split("[dependencies]")
         .nth(1)
         .and_then(|rest| rest.split("\n[").next())
-        .expect("hold has dependencies");
+        .unwrap_or_else(|| panic!("{folder}: must have dependencies"));
     let names: Vec<_> = dependencies
         .lines()
+        .filter(|line| !line.contains("optional = true"))
         .filter_map(|line| line.split(['.', ' ']).next())
         .filter(|name| !name.is_empty())
         .collect();
-    assert_eq!(names, ["protocol", "rustc-hash"]);
-    for file in rust_files("crates/hold/src") {
+    assert_eq!(names, depends_on, "{folder}");
+    for file in rust_files(&format!("{folder}/src")) {
         let text = std::fs::read_to_string(&file).unwrap();
         for banned in [
             "Instant::now",

@@ -109,8 +109,8 @@ impl Default for Buffers {
 /// Beats of lease and rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticks {
-    /// From one beat to the next while anything happens. A lease is lost after [`crate::Candidate::PATIENCE`] without one, or more
-    /// while its owner rests.
+    /// From one beat to the next while anything happens. A lease is lost after five without one, or more while its
+    /// owner rests.
     pub period: Duration,
 }
 

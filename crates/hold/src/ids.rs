@@ -1,3 +1,5 @@
+//! Names of things: streams, root contexts, slots; and points in time.
+
 use std::time::Duration;
 
 /// A point on the VM's own monotonic clock, as the time since the VM started. Never leaves the VM.
@@ -14,3 +16,14 @@ pub struct GateId(pub u32);
 /// Place of one target in shared data; used again after the target has been removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u32);
+
+/// One root context that has registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Names its row and its queue.
+    pub id: GateId,
+    /// Random: tells two users of the same id apart.
+    pub nonce: u64,
+    /// False for the singleton service, which owns no streams and keeps no row.
+    pub gate: bool,
+}

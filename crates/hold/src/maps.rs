@@ -7,7 +7,7 @@ use std::hash::BuildHasherDefault;
 use rustc_hash::FxHasher;
 
 /// A fixed hasher: keys come from the control plane and from Envoy, and order is never seen.
-pub(crate) type FixedMap<K, V> = HashMap<K, V, BuildHasherDefault<FxHasher>>;
+pub type FixedMap<K, V> = HashMap<K, V, BuildHasherDefault<FxHasher>>;
 
 /// Numbered things (streams, targets) in the order of a number that each was given; equal numbers in order of their own.
 #[derive(Debug, Default)]

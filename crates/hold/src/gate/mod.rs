@@ -29,9 +29,10 @@ mod table;
 mod telling;
 #[cfg(any(test, feature = "fuzz"))]
 #[allow(
+    dead_code,
     clippy::unwrap_used,
     clippy::panic,
-    reason = "the set-up of tests fails as tests do, in a fuzzer too"
+    reason = "the set-up of tests fails as tests do, in a fuzzer too, which needs a part of it"
 )]
 pub(crate) mod testing;
 mod unreached;

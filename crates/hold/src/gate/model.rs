@@ -13,11 +13,12 @@ use protocol::{LossPolicy, State};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-use crate::gate::testing::{ME, Shelf, mk_config, mk_target};
+use crate::gate::testing::{ME, mk_config, mk_target};
 use crate::gate::{
     Claim, Command, ConfirmToken, Found, Gate, Outcome, Request, Stream, Ticket, Update, Verdict, Wants, Warm,
 };
-use crate::{Config, Credits, Head, Limits, REQUEST_CHARGE, Slot, SlotRecord, StreamId, Time, Weight};
+use crate::testing::Quota;
+use crate::{Config, Head, Limits, REQUEST_CHARGE, Slot, SlotRecord, StreamId, Time, Weight};
 
 const TARGETS: u8 = 3;
 const CLUSTERS: u8 = 2;
@@ -132,8 +133,7 @@ struct World {
     head: Head,
     records: BTreeMap<u8, SlotRecord>,
     last: Option<(Head, Vec<(Slot, SlotRecord)>)>,
-    shelf: Shelf,
-    credits: Credits,
+    quota: Quota,
     fates: BTreeMap<StreamId, Fate>,
     tickets: BTreeMap<StreamId, Ticket>,
     asked: Vec<ConfirmToken>,
@@ -169,8 +169,7 @@ impl World {
             },
             records: BTreeMap::new(),
             last: None,
-            shelf: Shelf::default(),
-            credits: Credits::default(),
+            quota: Quota::default(),
             fates: BTreeMap::new(),
             tickets: BTreeMap::new(),
             asked: Vec::new(),
@@ -458,7 +457,7 @@ impl World {
             requests: ENVOY_REQUESTS,
             bytes: u64::MAX,
         };
-        let denied = self.credits.take(&self.shelf, ME, &claim, &limits).err();
+        let denied = self.quota.take(&claim, &limits).err();
         if let Some((bound, of_envoy)) = denied {
             self.gate.deny(self.now, &claim, bound, of_envoy);
             self.note(stream, Ticket::Free, Fate::Refused);
@@ -676,9 +675,7 @@ impl World {
                     matches!(self.fates[&stream], Fate::Held { target: None, .. }),
                     "must claim for what waits"
                 );
-                let granted =
-                    self.credits
-                        .take_of(&self.shelf, ME, Some(slot), bytes, max_requests, max_bytes);
+                let granted = self.quota.take_of(Some(slot), bytes, max_requests, max_bytes);
                 if let Some(command) = self.gate.claimed(self.now, stream, granted) {
                     self.carry_out(command);
                 } else if let Some(Fate::Held { target, .. }) = self.fates.get_mut(&stream) {
@@ -732,10 +729,9 @@ impl World {
 
     /// What the shell does at the end of each callback, and what must hold after it.
     fn settle(&mut self) {
-        self.credits.give_back(&self.gate.take_credits());
-        self.credits.settle(&self.shelf, ME);
+        self.quota.give_back(&self.gate.take_credits());
         for slot in (0..u32::from(TARGETS)).map(Slot) {
-            let (requests, bytes) = self.shelf.total(Some(slot));
+            let (requests, bytes) = self.quota.total(Some(slot));
             assert!(
                 requests <= u64::from(MAX_REQUESTS) && bytes <= MAX_BYTES,
                 "bounds must hold: {requests} requests, {bytes} bytes"
@@ -748,7 +744,7 @@ impl World {
             .count();
         assert_eq!(self.gate.held(), held, "must hold what the model holds");
         assert_eq!(
-            self.shelf.total(None).0,
+            self.quota.total(None).0,
             held as u64,
             "every held request must have its credit, and no other"
         );
@@ -829,7 +825,7 @@ pub(crate) fn check(events: &[Op]) {
 
 #[test]
 fn a_gate_agrees_with_the_model() {
-    let agreed = crate::gate::testing::mk_runner(2_000).run(&vec(event(), 1..120), |events| {
+    let agreed = crate::testing::mk_runner(2_000).run(&vec(event(), 1..120), |events| {
         check(&events);
         Ok(())
     });

@@ -1,10 +1,10 @@
 //! Requests that wait for the first snapshot: what becomes of them when it comes, or does not.
 
+use crate::Bound;
 use crate::gate::entry::Stance;
 use crate::gate::release::Command;
 use crate::gate::request::bound_refusal;
 use crate::gate::{Found, Gate, Stream, TargetIx};
-use crate::ledger::Bound;
 use crate::reply::Refusal;
 use crate::{StartupThen, StreamId, Time};
 

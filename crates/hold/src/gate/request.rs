@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use crate::Bound;
 use crate::gate::entry::Stance;
 use crate::gate::headers::{Owned, Request, Weight, is_grpc};
 use crate::gate::release::nanos;
 use crate::gate::{Gate, Held, Pending, Stream, TargetIx};
-use crate::ledger::Bound;
 use crate::reply::Refusal;
 use crate::{Config, Reply, Slot, StartupThen, StreamId, Time};
 
@@ -56,8 +56,9 @@ pub struct Claim {
 
 impl Claim {
     /// On a target's ledger, of nobody.
-    #[cfg(test)]
-    pub(crate) fn of(slot: Slot, bytes: u64, max_requests: u32, max_bytes: u64) -> Self {
+    #[cfg(any(test, feature = "fuzz"))]
+    #[doc(hidden)]
+    pub fn of(slot: Slot, bytes: u64, max_requests: u32, max_bytes: u64) -> Self {
         Self {
             slot: Some(slot),
             max_requests,

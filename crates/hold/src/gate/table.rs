@@ -203,7 +203,7 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
-    use crate::gate::testing::mk_target;
+    use crate::testing::mk_target;
 
     fn mk_table(keys: &[(&[&str], &[&str])]) -> Table {
         let mut table = Table::default();

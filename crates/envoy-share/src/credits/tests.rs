@@ -5,9 +5,11 @@ use proptest::prelude::*;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
+use hold::GateId;
+use hold::testing::mk_runner;
+
 use super::*;
-use crate::GateId;
-use crate::gate::testing::{Shelf, mk_runner};
+use crate::testing::Shelf;
 
 fn member(id: u32, nonce: u64) -> Member {
     Member {

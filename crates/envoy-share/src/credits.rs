@@ -4,9 +4,10 @@
 //! again, an account that was closed because its owner stood still for so long that it was taken for dead) is made good by the next
 //! write, and a write that comes twice or late changes nothing of anybody else's.
 
-use crate::ledger::{Bound, Credit, Ledger};
-use crate::shared::keys;
-use crate::{Claim, GiveBack, Limits, Member, Members, Slot};
+use hold::{Bound, Claim, GiveBack, Limits, Member, Slot};
+
+use crate::ledger::{Credit, Ledger};
+use crate::{Members, keys};
 
 /// Tries of a compare-and-swap before it is left for later: with as many workers at once each wins in its turn.
 const TRIES: u32 = 256;

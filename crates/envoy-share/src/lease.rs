@@ -1,6 +1,19 @@
 //! Which root context runs the relay. Decides only; the shell writes by compare-and-swap.
 
-use crate::{Lease, Member};
+use hold::Member;
+
+/// Who runs the relay. Its owner raises `beat` every `stride` ticks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// `None` once the owner has ended well.
+    pub owner: Option<Member>,
+    /// Raised at every change of owner.
+    pub term: u64,
+    /// Raised by the owner as long as it lives.
+    pub beat: u64,
+    /// Ticks from this beat to the next, at most: 1, and more while the owner rests.
+    pub stride: u32,
+}
 
 /// One root context's view of the lease, looked at once a tick.
 #[derive(Debug)]
@@ -143,7 +156,7 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
-    use crate::GateId;
+    use hold::GateId;
 
     fn mk(id: u32, preferred: bool) -> Candidate {
         Candidate::new(

@@ -25,6 +25,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use hold::{Head, Member, Row, Slot, SlotRecord, Time};
 use protocol::{Incarnation, Proxy, Report, Reporter, Revision, SyncRequest, SyncResponse, Target};
 
 pub use link::SyncFailure;
@@ -34,7 +35,7 @@ use catalogue::Catalogue;
 use link::{Brought, Link};
 use rows::Rows;
 
-use crate::{Head, Member, Members, Row, Slot, SlotRecord, Time};
+use crate::Members;
 
 /// What a root context brings when it becomes the relay.
 #[derive(Debug)]

@@ -2,16 +2,7 @@
 //! for the whole Envoy lie in shared data; whoever changes one does so by compare-and-swap ([`crate::Credits`]), so the bounds are
 //! exact over all workers. Kept by member, so that the account of a gate that died can be told apart and closed.
 
-use crate::{GateId, Member};
-
-/// Which bound was reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
-    /// Of requests.
-    Requests,
-    /// Of bytes.
-    Bytes,
-}
+use hold::{Bound, GateId, Member};
 
 /// Requests, and bytes of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,15 +5,14 @@ mod view;
 
 use std::collections::VecDeque;
 
+use hold::{FixedMap, Head, Slot, SlotRecord};
 use protocol::{Revision, State, SyncResponse, Target, TargetId};
 
 use view::View;
 
-use crate::maps::FixedMap;
 use crate::relay::rows::Rows;
 use crate::relay::split::follow_parts;
 use crate::relay::tally::Tally;
-use crate::{Head, Slot, SlotRecord};
 
 /// Most publications that are remembered for the gates' answers.
 const PUBLISHED: usize = 4_096;

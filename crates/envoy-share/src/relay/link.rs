@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use hold::Time;
 use protocol::{Revision, State, TargetId, Usage};
-
-use crate::Time;
 
 /// Why a sync brought nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,7 +154,7 @@ impl Link {
         }
         self.syncing = true;
         self.sync_sent = now;
-        Some(crate::units::millis(WAIT))
+        Some(hold::millis(WAIT))
     }
 
     /// Gives up the sync that is on its way, whose revision is another's than that of `leader`. True if it was. Whoever
@@ -265,7 +264,7 @@ impl Link {
 
     pub(super) fn sync_age_ms(&self, now: Time) -> u64 {
         let age = now.saturating_sub(self.last_sync.unwrap_or(Time::ZERO));
-        crate::units::millis(age)
+        hold::millis(age)
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {

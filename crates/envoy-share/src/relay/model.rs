@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use hold::testing::mk_target;
+use hold::{GateId, Head, Member, Row, RowEntry, Slot, SlotRecord, Time};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use protocol::{Incarnation, Revision, State, SyncResponse, TargetId};
 
-use crate::gate::testing::mk_target;
+use crate::Members;
 use crate::relay::{Command, Relay, RelayStart, SyncFailure};
-use crate::{GateId, Head, Member, Members, Row, RowEntry, Slot, SlotRecord, Time};
 
 /// Everything that can happen to a relay.
 #[derive(Clone, Debug)]

@@ -1,11 +1,11 @@
 use std::collections::VecDeque;
 
+use hold::testing::mk_target;
 use proptest::prelude::*;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use super::*;
-use crate::gate::testing::mk_target;
 
 fn check<T: Record + PartialEq + std::fmt::Debug>(value: &T) {
     let bytes = value.encode();

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use hold::Time;
 use protocol::{TargetId, Usage};
-
-use crate::Time;
 
 /// What a new control plane is to be told.
 #[derive(Debug, Default)]
@@ -35,7 +34,7 @@ impl Arrivals {
             return;
         }
         for (id, at) in &self.newest {
-            let idle_ms = crate::units::millis(now.saturating_sub(*at));
+            let idle_ms = hold::millis(now.saturating_sub(*at));
             targets
                 .entry(id.clone())
                 .or_default()

@@ -4,14 +4,15 @@
 
 use std::time::Duration;
 
+use hold::testing::mk_target;
+use hold::{GateId, Head, Member, Row, RowEntry, RowUnreached, Slot, SlotRecord, Time};
 use protocol::{Incarnation, Report, Revision, State, SyncRequest, SyncResponse, Target, TargetId};
 
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-use crate::gate::testing::mk_target;
+use crate::Members;
 use crate::relay::{Command, Relay, RelayStart, SyncFailure};
-use crate::{GateId, Head, Member, Members, Row, RowEntry, RowUnreached, Slot, SlotRecord, Time};
 
 const A: Member = Member {
     id: GateId(1),
@@ -321,7 +322,7 @@ fn the_prober_is_replaced_when_its_vm_has_died() {
     s.snapshot(1, vec![target("a", State::Waking)]);
     s.row(A, s.head.version, vec![held(0, 30)]);
     s.row(B, s.head.version, vec![held(0, 1)]);
-    for _ in 0..=2 * crate::Row::BEAT_TICKS {
+    for _ in 0..=2 * Row::BEAT_TICKS {
         s.relay.tick(s.now, 1);
     }
     s.row(B, s.head.version, vec![held(0, 1)]);

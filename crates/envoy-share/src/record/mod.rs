@@ -6,11 +6,12 @@
 
 mod basic;
 
+use hold::{GateId, Head, Member, Row, RowEntry, RowUnreached, Slot, SlotRecord};
 use protocol::{Confirm, Hold, Ignore, Incarnation, LossPolicy, Release, Revision, State, Target, TargetId};
 
 use basic::{byte, put_text};
 
-use crate::{GateId, Head, Lease, Member, Members, Row, RowEntry, RowUnreached, Slot, SlotRecord};
+use crate::{Lease, Members};
 
 /// The format as a literal, for [`concat!`]. The feature `test-next-format` makes the module that follows this one.
 #[cfg(not(feature = "test-next-format"))]

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use hold::{FixedMap, GateId, Member, Row, Slot, Time};
 use protocol::{Report, TargetId, Unreached, Usage};
 
-use crate::maps::FixedMap;
+use crate::Members;
 use crate::relay::Gauges;
 use crate::relay::catalogue::Catalogue;
-use crate::{GateId, Member, Members, Row, Time};
 
 #[derive(Debug)]
 struct Known {
@@ -161,7 +161,7 @@ impl Rows {
         let mut out: BTreeMap<TargetId, Usage> = BTreeMap::new();
         for known in self.known.iter() {
             let Some(row) = &known.row else { continue };
-            let since_read = crate::units::millis(now.saturating_sub(known.read));
+            let since_read = hold::millis(now.saturating_sub(known.read));
             for entry in &row.entries {
                 let Some(id) = catalogue.tenant(entry.slot, row.applied) else {
                     continue;
@@ -195,7 +195,7 @@ impl Rows {
         let mut out: Vec<Unreached> = Vec::new();
         for known in self.known.iter().filter(|known| known.silent_since.is_none()) {
             let Some(row) = &known.row else { continue };
-            let since_read = crate::units::millis(now.saturating_sub(known.read));
+            let since_read = hold::millis(now.saturating_sub(known.read));
             for unreached in &row.unreached {
                 let Some(target) = catalogue.tenant(unreached.slot, row.applied) else {
                     continue;
@@ -220,11 +220,8 @@ impl Rows {
     }
 
     /// Every live gate's part in every target that it lists, by slot.
-    pub(super) fn parts(
-        &self,
-        is_tenant: impl Fn(crate::Slot, u64) -> bool,
-    ) -> FixedMap<crate::Slot, Vec<Part>> {
-        let mut out: FixedMap<crate::Slot, Vec<Part>> = FixedMap::default();
+    pub(super) fn parts(&self, is_tenant: impl Fn(Slot, u64) -> bool) -> FixedMap<Slot, Vec<Part>> {
+        let mut out: FixedMap<Slot, Vec<Part>> = FixedMap::default();
         for known in self.known.iter().filter(|known| known.silent_since.is_none()) {
             let Some(row) = &known.row else { continue };
             for entry in &row.entries {

@@ -3,10 +3,10 @@
 //! The shares add up to no more than `concurrency_per_endpoint` for each ready endpoint, or to one for each gate that holds if those are
 //! more: a gate without a share would hold its requests for as long as others have some.
 
+use hold::{GateId, SlotRecord};
 use protocol::{Confirm, State};
 
 use crate::relay::rows::Part;
-use crate::{GateId, SlotRecord};
 
 /// Takes from the rows' parts what concerns this target. True if the record changed.
 pub(super) fn follow_parts(record: &mut SlotRecord, parts: &[Part]) -> bool {
@@ -79,8 +79,9 @@ mod tests {
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
+    use hold::testing::mk_target;
+
     use super::*;
-    use crate::gate::testing::mk_target;
 
     const A: GateId = GateId(1);
     const B: GateId = GateId(2);

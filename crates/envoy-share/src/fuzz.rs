@@ -1,0 +1,129 @@
+//! What is given to others' bytes, for a fuzzer and for property tests alike: each entry takes any bytes and panics where
+//! something is wrong. Never part of the filter.
+
+use hold::fuzz::made_of;
+use hold::wire::read_sync_response;
+use hold::{Head, Row, SlotRecord, Time};
+use protocol::Incarnation;
+
+use crate::relay::model as relay_model;
+use crate::{Lease, Ledger, Members, Record, Relay, RelayStart};
+
+/// An answer of the control plane, or of whoever took its place: read, and given to a relay if it can be.
+pub fn wire(bytes: &[u8]) {
+    let Ok(response) = read_sync_response(bytes) else {
+        return;
+    };
+    let start = RelayStart {
+        id: "envoy".to_owned(),
+        incarnation: Incarnation::new("i"),
+        term: 1,
+        head: None,
+        slots: Vec::new(),
+        silent_ticks: 100,
+    };
+    let mut relay = Relay::new(start, Time::ZERO);
+    let mut commands = 0;
+    while relay.poll_command(Time::ZERO).is_some() {
+        commands += 1;
+        assert!(commands < 10, "commands must end");
+    }
+    relay.sync_answered(Time::ZERO, Ok(response));
+    relay.handle_timeout(Time::ZERO);
+    while relay.poll_command(Time::ZERO).is_some() {
+        commands += 1;
+        assert!(commands < 20, "commands must end");
+    }
+}
+
+/// Shared data, whoever wrote it: what can be read is written as it was understood.
+pub fn records(bytes: &[u8]) {
+    fn check<R: Record + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
+        if let Some(read) = R::decode(bytes) {
+            let again = R::decode(&read.encode());
+            assert_eq!(again.as_ref(), Some(&read), "must survive");
+        }
+    }
+    check::<Lease>(bytes);
+    check::<Members>(bytes);
+    check::<Head>(bytes);
+    check::<SlotRecord>(bytes);
+    check::<Row>(bytes);
+    // An account of nobody is no reason to read no other.
+    let _ = Ledger::decode(bytes).total();
+}
+
+/// Everything that can happen to a relay.
+pub fn relay(bytes: &[u8]) {
+    relay_model::check(&made_of(bytes, &relay_model::event()));
+}
+
+#[cfg(test)]
+mod tests {
+    use hold::fuzz::damaged;
+    use hold::testing::{mk_runner, mk_target};
+    use hold::{GateId, Member, RowEntry, Slot};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    const ANSWERS: [&str; 3] = [
+        include_str!("../../protocol/tests/golden/sync-response-one.json"),
+        include_str!("../../protocol/tests/golden/sync-response-many.json"),
+        include_str!("../../protocol/tests/golden/unknown/sync-response.json"),
+    ];
+
+    fn check(cases: u32, strategy: &impl Strategy<Value = Vec<u8>>, entry: impl Fn(&[u8])) {
+        let outcome = mk_runner(cases).run(strategy, |bytes| {
+            entry(&bytes);
+            Ok(())
+        });
+        outcome.unwrap();
+    }
+
+    #[test]
+    fn damaged_answers_are_read_or_refused() {
+        let samples = ANSWERS.iter().map(|answer| answer.as_bytes().to_vec()).collect();
+        check(1_000, &damaged(samples), wire);
+    }
+
+    #[test]
+    fn damaged_records_are_read_or_not() {
+        let member = Member {
+            id: GateId(1),
+            nonce: 300,
+            gate: true,
+        };
+        let record = SlotRecord {
+            target: Some(mk_target("ns/a")),
+            shares: vec![(GateId(1), 2)],
+            ..SlotRecord::default()
+        };
+        let entry = RowEntry {
+            slot: Slot(1),
+            held: 1,
+            in_flight: 2,
+            idle_ms: Some(3),
+            proven: Some(4),
+        };
+        let row = Row {
+            entries: vec![entry],
+            ..Row::default()
+        };
+        let head = Head {
+            changes: [(1, Slot(2))].into(),
+            ..Head::default()
+        };
+        let members = Members { live: vec![member] };
+        let samples = vec![record.encode(), row.encode(), head.encode(), members.encode()];
+        check(2_000, &damaged(samples), records);
+    }
+
+    #[test]
+    fn any_bytes_make_events_of_a_relay() {
+        check(200, &vec(any::<u8>(), 0..600), relay);
+    }
+}

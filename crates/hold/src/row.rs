@@ -1,0 +1,85 @@
+//! What a gate says of itself: what it has applied, and how much of each target it holds and has in flight.
+
+use crate::Slot;
+
+/// What one gate tells the relay.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    /// Of the gate that wrote it.
+    pub nonce: u64,
+    /// Newest head that the gate has applied.
+    pub applied: u64,
+    /// Raised at least every [`Row::beat_ticks`] ticks while the VM lives.
+    pub beat: u64,
+    /// Targets with something held, in flight, or an arrival within [`Row::RECENT`].
+    pub entries: Vec<RowEntry>,
+    /// Clusters of ready targets that keep requests held because they are not reached. At most [`Row::UNREACHED`].
+    pub unreached: Vec<RowUnreached>,
+}
+
+impl Row {
+    /// A gate writes a row that names a target at least this often, in ticks.
+    pub const BEAT_TICKS: u32 = 5;
+    /// A gate writes a row that names no target at least this often, in ticks.
+    pub const REST_TICKS: u32 = 10;
+    /// How long an arrival is listed: longer than the relay needs to have it acknowledged by the control plane.
+    pub const RECENT: std::time::Duration = std::time::Duration::from_secs(60);
+
+    /// Longest list of [`Row::unreached`]: 64 of an Envoy are reported.
+    pub const UNREACHED: usize = 16;
+
+    /// Ticks from this beat to the next, at most.
+    pub fn beat_ticks(&self) -> u32 {
+        if self.entries.is_empty() {
+            Self::REST_TICKS
+        } else {
+            Self::BEAT_TICKS
+        }
+    }
+
+    /// True if the two rows say the same, whenever they were written.
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        let mut both = self.entries.iter().zip(&other.entries);
+        self.applied == other.applied
+            && self.entries.len() == other.entries.len()
+            && both.all(|(one, other)| one.without_age() == other.without_age())
+            && self.unreached.len() == other.unreached.len()
+    }
+}
+
+/// A cluster that keeps requests held although its target is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowUnreached {
+    /// Whose cluster it is.
+    pub slot: Slot,
+    /// Envoy's name of the cluster.
+    pub cluster: String,
+    /// What was seen last, for people.
+    pub saw: String,
+    /// Since the first such answer in this epoch, in ms, when the row was written.
+    pub for_ms: u64,
+}
+
+/// Use of one target as one gate sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowEntry {
+    /// Which target.
+    pub slot: Slot,
+    /// Requests held now.
+    pub held: u32,
+    /// Requests passed or resumed and not yet ended.
+    pub in_flight: u32,
+    /// Age of the last arrival, in ms, when the row was written.
+    pub idle_ms: Option<u64>,
+    /// The epoch in which this gate has had a yes.
+    pub proven: Option<u64>,
+}
+
+impl RowEntry {
+    fn without_age(&self) -> Self {
+        Self {
+            idle_ms: None,
+            ..*self
+        }
+    }
+}
