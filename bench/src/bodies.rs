@@ -156,7 +156,7 @@ impl Way {
     }
 }
 
-/// Waits until nobody moves; each must then be in the middle of its body.
+/// Waits until no upload moves; each must then be in the middle of its body.
 async fn blocked(progress: &[Progress], length: u64) {
     let sent = || progress.iter().map(Progress::sent).collect::<Vec<_>>();
     let (mut last, mut since) = (sent(), tokio::time::Instant::now());

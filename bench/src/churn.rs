@@ -170,7 +170,7 @@ impl World {
     async fn applied(&self) {
         let off = self.done / (2 * GROUP) * GROUP;
         let on = self.done - off;
-        // The first publication has all targets. Who is turned on is waking for no time, and then ready.
+        // The first publication has all targets. A target that is turned on is waking for no time, and then ready.
         let newest = 1 + 2 * on + off;
         let client = self.control.client();
         eventually(

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// Documents of `web` and of `others` more, `t-0` and so on, that nobody uses. Each matches the cluster of its name, and the
+/// Documents of `web` and of `others` more, `t-0` and so on, that no request uses. Each matches the cluster of its name, and the
 /// host `<name>.example.com`, by which the manual backend is told what sleeps.
 pub(crate) fn documents(others: usize) -> String {
     let mut out = document("web");

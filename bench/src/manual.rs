@@ -39,7 +39,7 @@ impl Person {
     }
 }
 
-/// Name of one of the targets that nobody uses.
+/// Name of one of the targets that no request uses.
 pub(crate) fn name(target: usize) -> String {
     format!("t-{target}")
 }

@@ -1,7 +1,7 @@
 //! The order of interleaved runs. Pure.
 
 /// The order in which `variants` are run in this round: forwards, then backwards, so that none always follows the same one
-/// and a machine that slows down favours nobody.
+/// and a machine that slows down favours neither side.
 pub(crate) fn order(round: usize, variants: usize) -> Vec<usize> {
     if round.is_multiple_of(2) {
         (0..variants).collect()

@@ -13,7 +13,7 @@ use crate::args::Size;
 use crate::report::Report;
 use crate::spread::percentile;
 
-/// The steps of a wake-up after the workload accepts connections, in order: what is over, and who says so.
+/// The steps of a wake-up after the workload accepts connections, in order: what is over, and which program says so.
 const PARTS: [(&str, &str); 5] = [
     ("detect", "until the control plane has seen it ready"),
     (

@@ -80,7 +80,7 @@ pub struct ServeArgs {
     /// File with ScaleTarget documents; it is watched. Required by local and manual, and by them only.
     #[arg(long, env = "HOLDFAST_TARGETS", value_name = "FILE")]
     pub targets: Option<PathBuf>,
-    /// Who may call it, and where.
+    /// Which callers it answers, and where.
     #[command(flatten)]
     pub server: ServerArgs,
     /// A proxy reports at least this often; after three without a word it counts as silent.

@@ -1,5 +1,5 @@
 //! What `/metrics` shows. Counters and histograms are counted where things happen; gauges are set from what the fleet
-//! counts at each scrape, which asks nobody: anyone may scrape, as often as they like.
+//! counts at each scrape, which waits for no other task: anyone may scrape, as often as they like.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -78,7 +78,7 @@ impl View {
         }
     }
 
-    /// True once everything that is watched has been read; nobody is answered before.
+    /// True once everything that is watched has been read; no poll is answered before.
     pub fn is_complete(&self) -> bool {
         self.complete
     }

@@ -39,7 +39,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Characters kept of anything a client sent, so that a hostile header does not fill the journal.
 const KEPT_CHARS: usize = 256;
 
-/// Who is in, and how many may be.
+/// How many requests are in, and how many may be.
 #[derive(Clone, Debug)]
 pub(crate) struct Admission {
     free: Option<Arc<Semaphore>>,

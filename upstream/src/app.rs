@@ -11,7 +11,7 @@ use crate::{admit::Admission, journal::Journal, record::Counts};
 pub struct App {
     /// Where every request is written down.
     pub(crate) journal: Arc<Journal>,
-    /// Who may come in, and who is in.
+    /// How many requests may come in, and how many are in.
     pub(crate) admission: Admission,
     /// Cancelled once, when the drain time is over: streams without an end of their own end then.
     pub(crate) closing: CancellationToken,

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct Judge {
     told: mpsc::UnboundedReceiver<Told>,
     proxies: Vec<Running>,
-    /// Changes that not every proxy has been told of: when it was asked for, who knows, since when the last of them.
+    /// Changes that not every proxy has been told of: when the change was asked for, which proxies know it, and when the last of them learnt it.
     open: BTreeMap<usize, Change>,
     /// From the request to the last proxy told, in ms.
     lags: Vec<f64>,

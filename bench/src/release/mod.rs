@@ -167,7 +167,7 @@ fn arrived(journal: &Journal, requests: usize) -> Vec<usize> {
     ids
 }
 
-/// Within a wave many connections send at once, so nobody knows the order. But all of a wave were held before any of the
+/// Within a wave many connections send at once, so their order is not known. But all of a wave were held before any of the
 /// next: what is left of it when a later one arrives has been let go already.
 fn check_waves(ids: &[usize], at_once: usize) {
     let wave = |id: usize| id / (WAVE * STREAMS);

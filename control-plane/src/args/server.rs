@@ -1,9 +1,9 @@
-//! Options of `serve` on who may call it, and where.
+//! Options of `serve` on which callers it answers, and where.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Options of `serve` on who may call it, and where.
+/// Options of `serve` on which callers it answers, and where.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServerArgs {
     /// Where to listen, for HTTP/1.1 and HTTP/2. Port 0 takes a free one, which the log names. Beyond loopback it takes
@@ -51,7 +51,7 @@ pub struct ServerArgs {
     /// File that holds it, as --token-file.
     #[arg(long, env = "HOLDFAST_OPERATOR_TOKEN_FILE", value_name = "FILE")]
     pub operator_token_file: Option<PathBuf>,
-    /// Listen beyond loopback although everybody may then wake and send to sleep.
+    /// Listen beyond loopback without a token: every caller may then wake targets and send them to sleep.
     #[arg(long, env = "HOLDFAST_INSECURE_NO_TOKEN")]
     pub insecure_no_token: bool,
     /// PEM file of the certificate to show, and what leads to its authority. Read again when it changes.

@@ -1,6 +1,6 @@
 //! A backend without workloads: whether a target is up is what a person last said, kept in memory.
 //!
-//! Demand alone starts nothing: the target stays waking, its requests held, until somebody pokes it. Everything is
+//! Demand alone starts nothing: the target stays waking, its requests held, until a person says that it is ready. Everything is
 //! at zero when the control plane starts.
 
 use std::collections::BTreeMap;

@@ -55,7 +55,7 @@ pub enum Command {
         /// Which.
         id: TargetId,
     },
-    /// A proxy finds nobody there although it is ready: see whether that is so.
+    /// A proxy finds that no process listens although the target is ready: look whether that is so.
     Look {
         /// Which.
         id: TargetId,

@@ -2,7 +2,7 @@
 //! square of it.
 //!
 //! It is not a parser. What it takes for a bracket may be text, by a few in a text that people write; what it lets pass
-//! has no more than [`MAX`] open at once, unless somebody hides them from it on purpose, and is then merely slow.
+//! has no more than [`MAX`] open at once, unless an author hides them from it on purpose; the parser is then merely slow.
 
 /// Deepest nesting that is parsed. A targets file needs five.
 pub(super) const MAX: usize = 64;

@@ -48,7 +48,7 @@ pub struct Process {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Restart {
-    /// Unless it has ended well and nobody uses it.
+    /// Unless it has ended with status 0 and no request uses it.
     #[default]
     OnFailure,
     /// However it has ended.

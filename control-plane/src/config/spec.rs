@@ -140,7 +140,7 @@ pub struct Match {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Replicas {
-    /// Replicas that are set to wake it. What somebody else sets after that stands.
+    /// Replicas that are set to wake it. What others set after that stands.
     #[schemars(range(max = 2_147_483_647))]
     pub wake: NonZeroU32,
 }

@@ -1,3 +1,5 @@
+//! What the parser of targets files takes, and how it words what it refuses.
+
 mod process;
 
 use super::file::{Needs, TargetsFile};

@@ -1,7 +1,7 @@
 //! Answers to polls, each made once: most proxies are where most others are, and a full snapshot may have megabytes.
 //!
 //! Keeps only those to the newest revision, and of those the snapshot and no more than [`MAX_DELTA_BYTES`] of changes,
-//! whatever anybody asks for: who finds no room is answered with a few changes that are made anew, or with the snapshot.
+//! whatever proxies ask for: a poll that finds no room is answered with a few changes that are written anew, or with the snapshot.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -14,7 +14,7 @@ use crate::view::Question;
 /// Most bytes of changes that are kept, all answers together. Those since the last few revisions have a kilobyte each.
 pub(super) const MAX_DELTA_BYTES: usize = 8 << 20;
 
-/// An answer that is made by the first who needs it. Others wait for that.
+/// An answer that is written by the first poll that needs it. Other polls wait for that.
 pub(super) type Answer = Arc<OnceLock<Bytes>>;
 
 /// All that were made to the newest revision. Clones share them.

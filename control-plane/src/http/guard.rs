@@ -68,7 +68,7 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
     })
 }
 
-/// True for what nobody else's DNS can make lead here: addresses, `localhost`, names without a dot (of search domains
+/// True for names that no foreign DNS can make lead here: addresses, `localhost`, names without a dot (of search domains
 /// and Envoy's clusters).
 fn is_here(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else {

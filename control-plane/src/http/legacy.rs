@@ -1,4 +1,4 @@
-//! The routes kept from the system before this one, with its shapes: hosts instead of targets, nothing but a status
+//! The routes of an older interface, in its shapes: hosts instead of targets, nothing but a status
 //! to tell how it went.
 
 use axum::Json;

@@ -54,7 +54,7 @@ pub struct App {
     pub knows_callers: bool,
     /// Probes and metrics have a listener of their own, and no place on this one.
     pub probes_apart: bool,
-    /// Who was turned away.
+    /// Callers that were turned away.
     pub refusals: Refusals,
     /// Told to the proxies.
     pub heartbeat: Duration,
@@ -106,7 +106,7 @@ pub fn router(app: App) -> Router {
     finished(open.merge(guarded)).with_state(app)
 }
 
-/// Health, readiness and metrics, which nobody has to be let through to.
+/// Health, readiness and metrics, which need no token.
 pub fn probes(app: App) -> Router {
     finished(open().fallback(async || Error::from(Kind::NoRoute))).with_state(Arc::new(app))
 }

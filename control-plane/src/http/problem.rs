@@ -1,3 +1,5 @@
+//! Errors of the API, each an `application/problem+json` body (RFC 9457) with a status, a title and a type of its own.
+
 use axum::body::to_bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::http::{HeaderValue, StatusCode, header};

@@ -41,7 +41,7 @@ impl From {
     }
 }
 
-/// Who was turned away lately. Clones share it.
+/// Callers that were turned away lately. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Refusals(Arc<Mutex<BTreeMap<Option<IpAddr>, Told>>>);
 

@@ -1,3 +1,5 @@
+//! `POST /v1/report`: takes in what one proxy holds and uses, and answers 204.
+
 use std::sync::Arc;
 
 use axum::body::Bytes;

@@ -1,4 +1,4 @@
-//! Bounds how long a request's body may take: who is let through and sends half a body would wait for ever.
+//! Bounds how long a request's body may take: a caller that is let through and sends half a body would be waited for for ever.
 
 use std::fmt;
 use std::pin::Pin;

@@ -1,3 +1,5 @@
+//! `POST /v1/sync`: the long poll by which a proxy learns of changes.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +46,7 @@ impl<'a> Answer<'a> {
 
 /// The long poll. Answered as soon as something after `since` is published; with nothing new when the wait is over, or the
 /// control plane shuts down; turned away when it leads no more, and when another poll or relay speaks for the proxy: 409,
-/// which the one who asks does not take for a reason to ask again at once.
+/// which the relay does not take for a reason to ask again at once.
 pub(super) async fn sync(
     State(app): State<Arc<App>>,
     active: Active,
@@ -84,7 +86,7 @@ pub(super) async fn sync(
         }
         tokio::select! {
             changed = view.changed() => changed.map_err(|_| Kind::ShuttingDown)?,
-            // Not with nothing new: two who poll in one proxy's name would end each other's polls without a pause.
+            // Not with nothing new: two relays that poll in one proxy's name would end each other's polls without a pause.
             () = guard.ended() => return Err(Error::new(Kind::Superseded, "a later poll of this proxy has come")),
             () = active.ended() => return Err(Kind::Standby.into()),
             () = app.stop.cancelled() => break,
@@ -97,15 +99,15 @@ pub(super) async fn sync(
     Ok(respond(&app, encode(&app, &nothing(&active, since))))
 }
 
-/// Changes of at most so many bytes are written anew for whoever finds no room for them; who is behind by more is told
-/// everything, which is written once for all.
+/// Changes of at most so many bytes are written anew for a poll that finds no room for them. A poll that is further behind is
+/// answered with everything, which is written once for all.
 const FEW_BYTES: usize = 64 << 10;
 
 /// What there is to tell.
 enum Known {
     /// Another proxy has been told the same.
     Made(Bytes),
-    /// To be written, where nobody has to wait for the view meanwhile.
+    /// To be written, where no other task has to wait for the view meanwhile.
     New(Question, Delta),
 }
 
@@ -115,7 +117,7 @@ fn find(app: &App, view: &View, since: Option<&Revision>) -> Option<Known> {
     Some(made.map_or_else(|| Known::New(question, view.answer(question)), Known::Made))
 }
 
-/// The answer, written once for all who ask the same. `None`: there is no room for so much, so everything has to be told.
+/// The answer, written once for all polls that ask the same. `None`: there is no room for so much, so everything has to be told.
 fn write(app: &App, question: Question, delta: &Delta) -> Option<Bytes> {
     let size = match question {
         Question::Everything => 0,

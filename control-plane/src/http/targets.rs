@@ -1,3 +1,5 @@
+//! `/v1/targets` and `/v1/proxies`: what operators read, and wake and sleep by hand.
+
 use axum::Json;
 use axum::extract::Path;
 use axum::http::StatusCode;

@@ -31,7 +31,7 @@ struct Shared {
     lost: Counter,
 }
 
-/// Changed by whoever logs and by the thread that writes, for as long as a copy takes.
+/// Changed by threads that log and by the thread that writes, for as long as a copy takes.
 #[derive(Debug, Default)]
 struct Waiting {
     /// Whole lines.

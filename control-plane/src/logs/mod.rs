@@ -1,4 +1,4 @@
-//! The log, on stderr. Whatever becomes of stderr, nobody who logs waits for it or fails with it (see [`lines`]).
+//! The log, on stderr. Whatever becomes of stderr, no caller that logs waits for it or fails with it (see [`lines`]).
 
 mod lines;
 mod plain;
@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use lines::Lines;
 pub(crate) use plain::is_plain;
 
-/// Longest wait for the last lines at the end of the process: nobody may be reading.
+/// Longest wait for the last lines at the end of the process: stderr may have no reader.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Form of the log, which goes to stderr.

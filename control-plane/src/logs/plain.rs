@@ -1,4 +1,4 @@
-//! Keeps a line one line, whoever's words are in it: what a client calls itself must not look like a line of its own,
+//! Keeps a line one line, whatever words are in it: what a client calls itself must not look like a line of its own,
 //! nor move a terminal's cursor.
 
 use std::borrow::Cow;

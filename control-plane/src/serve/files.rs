@@ -92,7 +92,7 @@ async fn operate<B: Backend>(
     fleet
         .configure(specs.iter().cloned().map(Into::into).collect())
         .await?;
-    // The file has been read: nobody need be told to come back.
+    // The file has been read: no proxy need be told to come back.
     fleet
         .view()
         .wait_for(View::is_complete)

@@ -43,9 +43,9 @@ const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 
 /// What every backend is served with.
 pub(crate) struct Stage {
-    /// What the handlers share. Nobody answers before the seat is taken.
+    /// What the handlers share. They answer once the seat is taken.
     pub app: App,
-    /// Who answers.
+    /// The fleet that answers.
     pub seat: Seat,
     /// Where it is called.
     pub door: Door,

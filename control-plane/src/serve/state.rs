@@ -71,7 +71,7 @@ fn read(path: &Path) -> Result<Option<String>, String> {
     Ok(Some(text))
 }
 
-/// Whoever reads finds what was there before or all of `text`, whenever the machine stops.
+/// A reader finds what was there before or all of `text`, whenever the machine stops.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");

@@ -27,7 +27,7 @@ pub use report::Report;
 pub const MAX_LINE: usize = 4096;
 /// Between two looks for descendants that have not yet died.
 pub(crate) const KILL_AGAIN: Duration = Duration::from_millis(10);
-/// Longest wait for the ends of the workload's outputs when nothing of it is left: somebody else may have been given them.
+/// Longest wait for the ends of the workload's outputs when nothing of it is left: another process may have been given them.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
 enum Happened {

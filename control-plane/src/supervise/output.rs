@@ -1,4 +1,4 @@
-//! What a workload prints: the end of it is kept, and lines are passed on only if somebody asked for them.
+//! What a workload prints: the end of it is kept, and lines are passed on only if the control plane asked for them.
 //!
 //! A workload may print all the time, and that must cost its supervisor next to nothing. So a pipe is read a hundred times
 //! a second at most, whatever there is in it at once; of that only the end is copied. Lines are looked at only where they
@@ -78,7 +78,7 @@ impl Output {
             if let Some(lines) = lines {
                 lines.finish();
             }
-            // Nobody waits any more if it took too long.
+            // The other side has stopped waiting if it took too long.
             let _ = done.try_send(());
         });
     }

@@ -1,3 +1,5 @@
+//! What a supervisor tells the control plane: one JSON object a line on its standard output.
+
 use serde::{Deserialize, Serialize};
 
 /// What the supervisor says, one JSON object a line.

@@ -1,3 +1,5 @@
+//! The one rule by which an `:authority` names a host, for filter and control plane alike.
+
 /// The host that an `:authority` names: without its port, and without the dot at its end that says that the name is complete. Envoy
 /// finds the same virtual host for all of these where it strips both; `tests/hosts.json` says what names what. Bytes as they came, so
 /// upper case is left: compare without case.

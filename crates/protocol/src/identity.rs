@@ -1,3 +1,5 @@
+//! Names of targets and proxies, and points in the history of a control plane.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -55,7 +57,7 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// Who asks: one group of VMs in one Envoy process.
+/// The proxy that asks: one group of VMs in one Envoy process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proxy {
     /// Envoy's node id.

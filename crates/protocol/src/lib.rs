@@ -22,6 +22,6 @@ pub use target::{Confirm, Hold, Ignore, LossPolicy, Release, State, Target};
 pub const SYNC_PATH: &str = "/v1/sync";
 /// Path of the report, which is also the wake-up call.
 pub const REPORT_PATH: &str = "/v1/report";
-/// Header of the answer to a report: whose revisions count for whoever took it, as in [`Revision::instance`]. A poll that
-/// waits with another's revision waits in vain: the control plane that it asked leads no more, and may never say so.
+/// Header of the answer to a report: the instance that took the report, as in [`Revision::instance`]. If that is another
+/// instance than the open poll went to, that poll will never be answered: the relay cancels it.
 pub const INSTANCE_HEADER: &str = "holdfast-instance";

@@ -1,3 +1,5 @@
+//! The body of every error that the control plane answers.
+
 use serde::{Deserialize, Serialize};
 
 /// An `application/problem+json` body (RFC 9457).

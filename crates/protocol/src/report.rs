@@ -1,15 +1,17 @@
+//! Body of `POST /v1/report`: what one Envoy holds and uses.
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Incarnation, Revision, TargetId};
 
-/// Body of `POST /v1/report`: who is waiting and what is in use, for a whole Envoy. Answered with 204.
+/// Body of `POST /v1/report`: what is held and what is in use, for a whole Envoy. Answered with 204.
 ///
 /// It states all there is, not what changed, so a lost report heals with the next. It is the wake-up call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Who reports.
+    /// The proxy that reports.
     pub proxy: Reporter,
     /// What every gate of this Envoy has applied. Absent until there is such a revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -21,7 +23,7 @@ pub struct Report {
     /// [`Report::MAX_UNREACHED`], those that have waited longest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreached: Vec<Unreached>,
-    /// True in the last report of a proxy that ends well: it blocks nothing any more.
+    /// True in the last report of a proxy that signs off: it no longer blocks any sleep.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
 }
@@ -44,7 +46,7 @@ pub struct Unreached {
     pub for_ms: u64,
 }
 
-/// Who reports. For one `(id, incarnation)`, a report with a lower `(term, seq)` than one seen before is ignored.
+/// The proxy that reports. For one `(id, incarnation)`, a report with a lower `(term, seq)` than one seen before is ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reporter {
     /// Envoy's node id.

@@ -1,3 +1,5 @@
+//! Bodies of `POST /v1/sync`: what changed after a revision.
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Proxy, Revision, Target, TargetId};
@@ -5,7 +7,7 @@ use crate::{Proxy, Revision, Target, TargetId};
 /// Body of `POST /v1/sync`: "tell me what changed after `since`". A long poll.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncRequest {
-    /// Who asks. From its first sync a proxy is live and blocks every drain that it has not confirmed.
+    /// The proxy that asks. From its first sync a proxy is live and blocks every drain that it has not confirmed.
     pub proxy: Proxy,
     /// The newest revision the proxy has. Absent, of another instance, or too old: a full snapshot is the answer, at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,3 +1,5 @@
+//! What a proxy is told about one target.
+
 use serde::{Deserialize, Serialize};
 
 use crate::TargetId;
@@ -134,7 +136,7 @@ pub enum Confirm {
         authority: Option<String>,
         /// After which a question counts as not answered, in ms. It stays open: a late answer is a yes.
         timeout_ms: u64,
-        /// How long "not there" is believed of whoever is there and does not answer well, in ms, and after which a
+        /// How long a workload that answers badly is taken for "not there", in ms, and after which a
         /// cluster that is not reached is warned of.
         give_up_ms: u64,
     },

@@ -1,3 +1,5 @@
+//! The program from its start to its end: when it listens, how it ends, what it writes down.
+
 use std::{
     fs,
     net::{SocketAddr, TcpListener},

@@ -1,3 +1,5 @@
+//! The program over HTTP/1.1, HTTP/2, gRPC and WebSocket.
+
 use std::fs;
 
 use axum::body::Body;

@@ -12,14 +12,14 @@ use super::probe;
 /// Two questions within it are answered by one look: the list is as long as there are connections on this machine.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Who listens on this machine. Shared by all that ask.
+/// The listeners of this machine. Shared by all workers.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
     seen: Mutex<Option<(Instant, BTreeSet<SocketAddr>)>>,
 }
 
 impl Listeners {
-    /// True only if it is certain that nobody is there: nobody is listed, and a connection is refused. A second old at most.
+    /// True only if it is certain that no process listens: none is listed, and a connection is refused. A second old at most.
     pub(super) async fn is_nobody_at(&self, address: SocketAddr) -> bool {
         // Something outside this network namespace may listen and not be listed.
         !self.lists(address).await && probe::is_refused(address).await

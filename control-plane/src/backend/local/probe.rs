@@ -1,3 +1,5 @@
+//! Asks a local process whether it is ready: by a TCP connection, an HTTP request, or a gRPC health check.
+
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::health;
 use crate::config::Probe;
 
-/// The least wait between attempts. One that is refused takes some 30 µs, and somebody is waiting.
+/// The least wait between attempts. One that is refused takes some 30 µs, and a request is waiting.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// The longest.
 const LONGEST_WAIT: Duration = Duration::from_millis(50);
@@ -35,12 +37,12 @@ fn wait_after(elapsed: Duration) -> Duration {
     (elapsed / 100).clamp(SHORTEST_WAIT, LONGEST_WAIT)
 }
 
-/// True if somebody listens there.
+/// True if a process listens there.
 pub(super) async fn is_taken(address: SocketAddr) -> bool {
     matches!(timeout(PATIENCE, TcpStream::connect(address)).await, Ok(Ok(_)))
 }
 
-/// True if a connection to it is refused: nobody listens there. One that is not taken in time says nothing.
+/// True if a connection to it is refused: no process listens there. A connection that is not accepted in time proves nothing.
 pub(super) async fn is_refused(address: SocketAddr) -> bool {
     match timeout(PATIENCE, TcpStream::connect(address)).await {
         Ok(Err(e)) => e.kind() == ErrorKind::ConnectionRefused,

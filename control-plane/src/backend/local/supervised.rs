@@ -1,3 +1,5 @@
+//! One workload under its supervisor, as the control plane sees it: started, read from, stopped, reaped.
+
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use crate::serve::open_files;
 use crate::supervise::Report;
 use crate::time::millis;
 
-/// Options and secrets of the control plane: in the environment of nobody else, neither a workload's nor its supervisor's,
+/// Options and secrets of the control plane: in no other environment, neither a workload's nor its supervisor's,
 /// which a workload can read.
 const OWN_VARIABLES: &str = "HOLDFAST_";
 
@@ -73,7 +75,7 @@ impl Supervised {
         })
     }
 
-    /// The supervisor's next report; [`Report::Gone`] if it says nothing any more. Cancel-safe.
+    /// The supervisor's next report; [`Report::Gone`] once the supervisor has closed its output. Cancel-safe.
     pub(super) async fn next(&mut self) -> Report {
         loop {
             match self.reports.next_line().await {

@@ -51,7 +51,7 @@ impl Supervisors {
         let mut command = Command::new(&self.program);
         command.arg("supervise");
         finish(&mut command);
-        // Nobody may take it for something that is left before it is known.
+        // It must not be taken for a process without a supervisor before it is known.
         let mut known = self.lock();
         let child = command.spawn()?;
         known.extend(raw(&child));
@@ -77,7 +77,7 @@ impl Supervisors {
         }
     }
 
-    /// Ends whatever has lost its supervisor, until there is nothing of it.
+    /// Kills every process that has lost its supervisor, until none is left.
     pub(super) async fn clear_up(&self) {
         for _ in 0..LOOKS {
             let left = self.left();

@@ -1,3 +1,5 @@
+//! The task of one local target: starts and stops its process as the fleet wishes, and tells the fleet what it sees.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +39,7 @@ pub(super) struct Wanted {
     pub(super) command: u64,
     /// What that command wants.
     pub(super) up: bool,
-    /// Raised when somebody finds nobody there.
+    /// Raised when a proxy finds that no process listens there.
     pub(super) looks: u64,
 }
 
@@ -69,7 +71,7 @@ pub(super) struct Worker {
 enum Wish {
     /// A command that is not yet carried out.
     Command(Wanted),
-    /// A look at who listens.
+    /// A look at which process listens.
     Look,
 }
 
@@ -83,7 +85,7 @@ enum End {
     Stopped,
     /// A start was asked for, of another program.
     Replaced(Arc<Process>),
-    /// The control plane is shutting down, or nobody is interested any more.
+    /// The control plane is shutting down, or the target has gone.
     Shutdown,
 }
 
@@ -104,7 +106,7 @@ impl Worker {
         loop {
             let wanted = match self.next_wish().await {
                 Some(Wish::Command(wanted)) => wanted,
-                // Nobody is there, and that is known.
+                // No process runs, and the fleet knows that.
                 Some(Wish::Look) => continue,
                 None => return,
             };
@@ -254,7 +256,7 @@ impl Worker {
         }
     }
 
-    /// It was not ready in time: those who wait should know at once, not when it has died.
+    /// It was not ready in time: requests that wait should be told at once, not when the process has died.
     async fn give_up(&mut self, child: &mut Supervised, process: &Process) -> Failure {
         let reason = format!("not ready within {:?} ({})", process.start_timeout, process.ready);
         let last = self.last_words(child).await;

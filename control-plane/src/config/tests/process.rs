@@ -1,3 +1,5 @@
+//! The `workload.process` part of a targets file.
+
 use super::super::spec::{Restart, StopSignal};
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Who may call what: with a token configured, every call but health and metrics needs `authorization: Bearer` with
+//! Decides which caller may call what: with a token configured, every call but health and metrics needs `authorization: Bearer` with
 //! one that is good for it.
 
 mod token;
@@ -34,7 +34,7 @@ impl Part {
     }
 }
 
-/// The tokens there are. None at all: everybody may call everything.
+/// The tokens there are. None at all: every caller may call everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tokens {
     /// Good for every call.

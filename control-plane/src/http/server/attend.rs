@@ -116,7 +116,7 @@ impl Connection {
         builder
             .http1()
             .timer(TokioTimer::new())
-            // The pulse sees to time: it does so for both protocols, and knows who is a stranger.
+            // The pulse sees to time: it does so for both protocols, and knows which connection is a stranger's.
             .header_read_timeout(None)
             .max_buf_size(MAX_HEAD);
         builder

@@ -36,7 +36,7 @@ const LEAVING: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
-/// Marks the answer to a call that was let through: who makes such calls is no stranger.
+/// Marks the answer to a call that was let through: the connection that it came by is no stranger's.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LetThrough;
 
@@ -65,7 +65,7 @@ impl Limits {
         }
     }
 
-    /// For probes and metrics, where everybody is a stranger.
+    /// For probes and metrics, where every caller is a stranger.
     pub fn of_probes() -> Self {
         Self {
             bounds: Bounds {
@@ -89,7 +89,7 @@ pub struct Server {
     pub tls: Option<Tls>,
     /// What is counted.
     pub metrics: Metrics,
-    /// Who was turned away.
+    /// Callers that were turned away.
     pub refusals: Refusals,
     /// Ends it.
     pub stop: CancellationToken,
@@ -104,7 +104,7 @@ impl Server {
         let connections = TaskTracker::new();
         let mut warned: Option<Instant> = None;
         loop {
-            // Never closed. Those who were told to go leave room in the end.
+            // Never closed. Connections that were told to end leave room in time.
             let socket = tokio::select! {
                 () = self.stop.cancelled() => break,
                 socket = Arc::clone(&sockets).acquire_owned() => socket,

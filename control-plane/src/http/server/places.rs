@@ -1,4 +1,4 @@
-//! Who may be connected: a bounded number of known callers, and few strangers, of whom the oldest makes way.
+//! Bounds the connections: a number of known callers, and few strangers, of which the oldest makes way.
 //!
 //! A stranger is a connection on which no call has been let through yet. A crowd of them costs other strangers their
 //! place, first those of its own address, and never a known caller. One that shows its token at once is known before

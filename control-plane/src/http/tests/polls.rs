@@ -1,3 +1,5 @@
+//! Long polls, reports, and what they cost.
+
 use std::time::Duration;
 
 use axum::http::StatusCode;

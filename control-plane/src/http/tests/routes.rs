@@ -1,3 +1,5 @@
+//! Each route with good and bad input.
+
 use std::time::Duration;
 
 use axum::body::Body;

@@ -1,3 +1,5 @@
+//! What a replica answers that does not lead, or leads no longer.
+
 use std::time::Duration;
 
 use axum::http::{Request, Version};

@@ -1,3 +1,5 @@
+//! Files of secrets, read as groups that are good or bad together; never watched, and never logged.
+
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

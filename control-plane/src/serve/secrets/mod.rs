@@ -44,7 +44,7 @@ impl Secrets {
     /// Reads all of them.
     ///
     /// # Errors
-    /// One line for the first that cannot be used, and where everybody could call from afar without being asked who.
+    /// One line for the first that cannot be used, and a refusal where any caller could call from afar without a token.
     pub(crate) fn read(args: &ServerArgs) -> anyhow::Result<Self> {
         let options = [
             ("--token", &args.token, "--token-file", &args.token_file),
