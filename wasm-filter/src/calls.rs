@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use envoy_share::SyncFailure;
-use hold::{ConfirmCall, ConfirmToken, Outcome, Time, wire};
-use protocol::{INSTANCE_HEADER, REPORT_PATH, Report, SYNC_PATH, SyncRequest};
+use hold::{ConfirmCall, ConfirmToken, Outcome, Time};
+use protocol::{INSTANCE_HEADER, REPORT_PATH, Report, SYNC_PATH, SyncRequest, read_json, write_json};
 
 use crate::host::{self, CallAnswer, NotSent};
 use crate::station::Station;
@@ -71,7 +71,7 @@ pub(crate) fn sync(station: &Station, now: Time, request: &SyncRequest) {
     let call = Call::Sync {
         term: request.proxy.term,
     };
-    if !post(station, SYNC_PATH, &wire::sync_request(request), timeout, call) {
+    if !post(station, SYNC_PATH, &write_json(request), timeout, call) {
         station.metrics.sync(false);
         station.with_relay(|relay| relay.sync_answered(now, Err(SyncFailure::Unreachable)));
     }
@@ -90,7 +90,7 @@ pub(crate) fn report(station: &Station, now: Time, report: &Report) {
     if !post(
         station,
         REPORT_PATH,
-        &wire::report(report),
+        &write_json(report),
         station.config.control_plane.timeout,
         call,
     ) {
@@ -134,7 +134,7 @@ pub(crate) fn answered(station: &Station, now: Time, token: u32, answer: Option<
         Call::Sync { term } => {
             let answer = match (answer, status) {
                 (Some(answer), Some(200)) => {
-                    wire::read_sync_response(&answer.body()).map_err(SyncFailure::Garbled)
+                    read_json(&answer.body()).map_err(|error| SyncFailure::Garbled(error.to_string()))
                 }
                 (Some(answer), Some(status)) if answer.is_of_upstream() => Err(SyncFailure::Status(status)),
                 _ => Err(SyncFailure::Unreachable),

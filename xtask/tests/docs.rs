@@ -137,7 +137,8 @@ fn is_there(test: &str) -> bool {
 
 #[test]
 fn the_decisions_know_no_host_runtime_or_cluster() {
-    check_is_pure("crates/hold", &["protocol", "rustc-hash"]);
+    check_is_pure("crates/protocol", &["serde", "serde_json", "serde_path_to_error"]);
+    check_is_pure("crates/hold", &["protocol", "rustc-hash", "serde"]);
     check_is_pure("crates/envoy-share", &["hold", "protocol"]);
 }
 

@@ -2,16 +2,15 @@
 //! something is wrong. Never part of the filter.
 
 use hold::fuzz::made_of;
-use hold::wire::read_sync_response;
 use hold::{Head, Row, SlotRecord, Time};
-use protocol::Incarnation;
+use protocol::{Incarnation, SyncResponse, read_json};
 
 use crate::relay::model as relay_model;
 use crate::{Lease, Ledger, Members, Record, Relay, RelayStart};
 
 /// An answer of the control plane, or of whoever took its place: read, and given to a relay if it can be.
 pub fn wire(bytes: &[u8]) {
-    let Ok(response) = read_sync_response(bytes) else {
+    let Ok(response) = read_json::<SyncResponse>(bytes) else {
         return;
     };
     let start = RelayStart {

@@ -1,11 +1,12 @@
 //! The plugin configuration: one JSON object, the same for the filter and, but for `service`, for the singleton service. Unknown fields are
 //! refused, so a slip of the pen is an error that names the field and not a default that nobody asked for.
 
+mod values;
+
 use std::fmt;
 use std::time::Duration;
 
-use crate::json::{Error, Reader, missing};
-use crate::units;
+use serde::Deserialize;
 
 /// What the operator of an Envoy decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,23 +28,42 @@ pub struct Config {
 }
 
 /// Where the relay finds the control plane.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ControlPlane {
     /// Name of the Envoy cluster. Requests routed to it through the filter get 404.
     pub cluster: String,
     /// `:authority` of the calls.
+    #[serde(default = "ControlPlane::default_authority")]
     pub authority: String,
     /// Environment variable of the VM that holds the bearer token. The token itself has no place in the configuration:
     /// Envoy shows that in `config_dump`.
+    #[serde(default)]
     pub token_env: Option<String>,
     /// Of a report, and on top of a poll's own wait.
+    #[serde(
+        default = "ControlPlane::default_timeout",
+        deserialize_with = "values::duration"
+    )]
     pub timeout: Duration,
 }
 
+impl ControlPlane {
+    fn default_authority() -> String {
+        "holdfast".to_owned()
+    }
+
+    fn default_timeout() -> Duration {
+        Duration::from_secs(5)
+    }
+}
+
 /// What happens to requests before the first snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Startup {
     /// How long requests are held for it, from the VM's start.
+    #[serde(deserialize_with = "values::duration")]
     pub wait: Duration,
     /// What happens to them then.
     pub then: StartupThen,
@@ -59,7 +79,8 @@ impl Default for Startup {
 }
 
 /// What happens to requests when the first snapshot does not come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StartupThen {
     /// They pass unasked.
     #[default]
@@ -71,11 +92,14 @@ pub enum StartupThen {
 }
 
 /// Bounds over all targets of this Envoy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Most requests held at once.
+    #[serde(deserialize_with = "values::count")]
     pub requests: u32,
     /// Most bytes charged at once.
+    #[serde(deserialize_with = "values::size")]
     pub bytes: u64,
 }
 
@@ -97,20 +121,23 @@ pub struct Buffers {
     pub stream: u64,
 }
 
-impl Default for Buffers {
-    fn default() -> Self {
-        Self {
-            connection: 1 << 20,
-            stream: 128 << 10,
-        }
+impl Buffers {
+    fn default_connection() -> u64 {
+        1 << 20
+    }
+
+    fn default_stream() -> u64 {
+        128 << 10
     }
 }
 
 /// Beats of lease and rows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Ticks {
     /// From one beat to the next while anything happens. A lease is lost after five without one, or more while its
     /// owner rests.
+    #[serde(deserialize_with = "values::duration")]
     pub period: Duration,
 }
 
@@ -123,7 +150,8 @@ impl Default for Ticks {
 }
 
 /// What clients are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Answers {
     /// How much a refusal says.
     pub detail: Detail,
@@ -141,7 +169,8 @@ impl Default for Answers {
 }
 
 /// How much a refusal says. What it leaves out stays in logs and in `GET /v1/targets`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Detail {
     /// What happened, and of a failure one word of a closed set, such as `image` or `crash`: neither names nor words of workloads.
     #[default]
@@ -182,15 +211,8 @@ impl Config {
                     .to_owned(),
             ));
         }
-        let read = || {
-            let mut reader = Reader::new(json)?;
-            let config = config(&mut reader)?;
-            reader.end()?;
-            Ok(config)
-        };
-        read()
-            .map_err(|error: Error| ConfigError(error.to_string()))?
-            .check()
+        let fields: Fields = protocol::read_json(json).map_err(|error| ConfigError(error.to_string()))?;
+        Self::from(fields).check()
     }
 
     fn check(self) -> Result<Self, ConfigError> {
@@ -214,181 +236,41 @@ impl Config {
     }
 }
 
-/// Reads an object whose fields are all known; one that comes twice is refused.
-fn fields(
-    reader: &mut Reader<'_>,
-    known: &[&str],
-    field: &mut dyn FnMut(&mut Reader<'_>, &str) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let mut seen = Vec::new();
-    reader.object(&mut |reader, name| {
-        if !known.contains(&name) {
-            return Err(unknown("field", name, known));
+/// The JSON object, as it stands.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    control_plane: ControlPlane,
+    #[serde(default)]
+    startup: Startup,
+    #[serde(default)]
+    limits: Limits,
+    #[serde(default = "Buffers::default_connection", deserialize_with = "values::size")]
+    buffer_limit: u64,
+    #[serde(default = "Buffers::default_stream", deserialize_with = "values::size")]
+    stream_buffer_limit: u64,
+    #[serde(default)]
+    ticks: Ticks,
+    #[serde(default)]
+    answers: Answers,
+    #[serde(default)]
+    service: bool,
+}
+
+impl From<Fields> for Config {
+    fn from(fields: Fields) -> Self {
+        Self {
+            control_plane: fields.control_plane,
+            startup: fields.startup,
+            limits: fields.limits,
+            buffers: Buffers {
+                connection: fields.buffer_limit,
+                stream: fields.stream_buffer_limit,
+            },
+            ticks: fields.ticks,
+            answers: fields.answers,
+            service: fields.service,
         }
-        if seen.iter().any(|other| other == name) {
-            return Err(Error::new("it is there twice"));
-        }
-        seen.push(name.to_owned());
-        field(reader, name)
-    })
-}
-
-fn unknown(what: &str, found: &str, known: &[&str]) -> Error {
-    let known = known.join("`, `");
-    Error::new(format!("unknown {what} `{found}`, expected one of `{known}`"))
-}
-
-fn config(reader: &mut Reader<'_>) -> Result<Config, Error> {
-    let mut to = None;
-    let mut startup = Startup::default();
-    let mut limits = Limits::default();
-    let mut buffers = Buffers::default();
-    let mut ticks = Ticks::default();
-    let mut answers = Answers::default();
-    let mut service = false;
-    fields(
-        reader,
-        &[
-            "control_plane",
-            "startup",
-            "limits",
-            "buffer_limit",
-            "stream_buffer_limit",
-            "ticks",
-            "answers",
-            "service",
-        ],
-        &mut |reader, name| {
-            match name {
-                "control_plane" => to = Some(control_plane(reader)?),
-                "startup" => startup = self::startup(reader)?,
-                "limits" => limits = self::limits(reader)?,
-                "buffer_limit" => buffers.connection = size(reader)?,
-                "stream_buffer_limit" => buffers.stream = size(reader)?,
-                "ticks" => ticks = self::ticks(reader)?,
-                "answers" => answers = self::answers(reader)?,
-                "service" => service = reader.bool()?,
-                _ => {}
-            }
-            Ok(())
-        },
-    )?;
-    Ok(Config {
-        control_plane: to.ok_or_else(|| missing("control_plane"))?,
-        startup,
-        limits,
-        buffers,
-        ticks,
-        answers,
-        service,
-    })
-}
-
-fn control_plane(reader: &mut Reader<'_>) -> Result<ControlPlane, Error> {
-    let mut cluster = None;
-    let mut authority = "holdfast".to_owned();
-    let mut token_env = None;
-    let mut timeout = Duration::from_secs(5);
-    fields(
-        reader,
-        &["cluster", "authority", "token_env", "timeout"],
-        &mut |reader, name| {
-            match name {
-                "cluster" => cluster = Some(reader.string()?),
-                "authority" => authority = reader.string()?,
-                "token_env" => {
-                    token_env = if reader.null() {
-                        None
-                    } else {
-                        Some(reader.string()?)
-                    }
-                }
-                "timeout" => timeout = duration(reader)?,
-                _ => {}
-            }
-            Ok(())
-        },
-    )?;
-    Ok(ControlPlane {
-        cluster: cluster.ok_or_else(|| missing("cluster"))?,
-        authority,
-        token_env,
-        timeout,
-    })
-}
-
-fn startup(reader: &mut Reader<'_>) -> Result<Startup, Error> {
-    let mut startup = Startup::default();
-    fields(reader, &["wait", "then"], &mut |reader, name| {
-        match name {
-            "wait" => startup.wait = duration(reader)?,
-            "then" => {
-                startup.then = match reader.string()?.as_str() {
-                    "pass" => StartupThen::Pass,
-                    "refuse" => StartupThen::Refuse,
-                    "hold" => StartupThen::Hold,
-                    other => return Err(unknown("variant", other, &["pass", "refuse", "hold"])),
-                };
-            }
-            _ => {}
-        }
-        Ok(())
-    })?;
-    Ok(startup)
-}
-
-fn limits(reader: &mut Reader<'_>) -> Result<Limits, Error> {
-    let mut limits = Limits::default();
-    fields(reader, &["requests", "bytes"], &mut |reader, name| {
-        match name {
-            "requests" => limits.requests = reader.u32()?,
-            "bytes" => limits.bytes = size(reader)?,
-            _ => {}
-        }
-        Ok(())
-    })?;
-    Ok(limits)
-}
-
-fn ticks(reader: &mut Reader<'_>) -> Result<Ticks, Error> {
-    let mut ticks = Ticks::default();
-    fields(reader, &["period"], &mut |reader, _| {
-        ticks.period = duration(reader)?;
-        Ok(())
-    })?;
-    Ok(ticks)
-}
-
-fn answers(reader: &mut Reader<'_>) -> Result<Answers, Error> {
-    let mut answers = Answers::default();
-    fields(reader, &["detail", "server_timing"], &mut |reader, name| {
-        match name {
-            "detail" => {
-                answers.detail = match reader.string()?.as_str() {
-                    "class" => Detail::Class,
-                    "full" => Detail::Full,
-                    "none" => Detail::None,
-                    other => return Err(unknown("variant", other, &["class", "full", "none"])),
-                };
-            }
-            "server_timing" => answers.server_timing = reader.bool()?,
-            _ => {}
-        }
-        Ok(())
-    })?;
-    Ok(answers)
-}
-
-fn duration(reader: &mut Reader<'_>) -> Result<Duration, Error> {
-    units::duration(&reader.string()?).map_err(Error::new)
-}
-
-/// A number of bytes, or text with a unit.
-fn size(reader: &mut Reader<'_>) -> Result<u64, Error> {
-    if reader.is_string() {
-        units::bytes(&reader.string()?).map_err(Error::new)
-    } else {
-        reader.u64()
     }
 }
 

@@ -15,7 +15,6 @@ mod config;
 pub mod fuzz;
 mod gate;
 mod ids;
-mod json;
 mod maps;
 mod published;
 mod reply;
@@ -28,7 +27,6 @@ mod row;
 #[doc(hidden)]
 pub mod testing;
 mod units;
-pub mod wire;
 
 pub use bound::Bound;
 pub use config::{

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use protocol::Problem;
 
-use crate::{Detail, wire};
+use crate::Detail;
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -184,7 +184,7 @@ impl Reply {
             grpc_status: grpc.then(|| refusal.grpc_status()),
             retry_after: retry_after.map_or(1, |after| crate::units::millis(after).div_ceil(1_000).max(1)),
             message,
-            body: wire::problem(&problem),
+            body: protocol::write_json(&problem),
         }
     }
 }

@@ -10,8 +10,9 @@
 use allocation_counter::measure;
 use hold::{
     Config, Found, Gate, GateId, Head, Member, Slot, SlotRecord, StreamId, TargetIx, Ticket, Time, Update,
-    Warm, wire,
+    Warm,
 };
+use protocol::{SyncResponse, read_json};
 
 #[test]
 fn a_request_that_is_found_by_cluster_allocates_nothing() {
@@ -147,7 +148,7 @@ fn mk_record_with(n: u32, more: &str) -> SlotRecord {
             "hold":{{"timeout_ms":1,"max_requests":1,"max_bytes":1,"unknown_body":1,"on_control_plane_loss":"hold"}},
             "release":{{"concurrency_per_endpoint":1}},"confirm":{{"kind":"off","settle_ms":1}},{more}}}]}}"#
     );
-    let response = wire::read_sync_response(json.as_bytes()).expect("must be a sync response");
+    let response: SyncResponse = read_json(json.as_bytes()).expect("must be a sync response");
     SlotRecord {
         target: response.targets.into_iter().next(),
         trusted: Some(1),

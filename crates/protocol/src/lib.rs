@@ -1,11 +1,12 @@
 //! What a proxy and the control plane say to each other: JSON bodies of `POST /v1/sync` and `POST /v1/report`.
 //!
-//! Types only. Nothing here reads a clock, does I/O or decides anything. Unknown fields are ignored, so either side
+//! Types, and how JSON is read and written. Nothing here reads a clock, does I/O or decides anything. Unknown fields are ignored, so either side
 //! may be newer than the other; durations are milliseconds (`_ms`), sizes are bytes.
 //! The files in `tests/golden/` are the wire format; a change to one of them is a change of the protocol.
 
 mod host;
 mod identity;
+mod json;
 mod problem;
 mod report;
 mod sync;
@@ -13,6 +14,7 @@ mod target;
 
 pub use host::host_name;
 pub use identity::{Incarnation, Proxy, Revision, TargetId};
+pub use json::{JsonError, read_json, write_json};
 pub use problem::Problem;
 pub use report::{Report, Reporter, Unreached, Usage};
 pub use sync::{SyncRequest, SyncResponse};

@@ -14,7 +14,7 @@ use crate::run::{cargo, check, root, say, target_dir};
 use crate::tools;
 
 /// The most that `holdfast.wasm` may weigh, in bytes.
-const SIZE_MAX: usize = 300_000;
+const SIZE_MAX: usize = 400_000;
 
 /// Control flow is taken apart and put together anew before the code is made small: 2 KB less than without.
 const SMALLER: [&str; 5] = ["--flatten", "--rereloop", "-Oz", "-Oz", "--debuginfo"];

@@ -3,17 +3,17 @@
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-use protocol::LossPolicy;
+use protocol::{LossPolicy, SyncResponse, read_json};
 
 use crate::gate::Verdict;
 use crate::gate::testing::{apply, find, mk_gate, mk_request, mk_trusted};
-use crate::{Slot, StreamId, Time, wire};
+use crate::{Slot, StreamId, Time};
 
 /// One word that this version does not know holds its own target's requests, whatever else happens, and nobody else's.
 #[test]
 fn what_a_later_version_says_of_one_target_concerns_that_alone() {
     let json = include_bytes!("../../../protocol/tests/golden/future/sync-response.json");
-    let mut response = wire::read_sync_response(json).unwrap();
+    let mut response: SyncResponse = read_json(json).unwrap();
     for lost in [false, true] {
         for policy in [LossPolicy::Hold, LossPolicy::Pass, LossPolicy::Refuse] {
             for target in &mut response.targets {
