@@ -2,6 +2,8 @@
 //!
 //! Long because the model, its world and its checks are one thing: apart, each would say the others' names.
 
+mod told;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -13,10 +15,12 @@ use protocol::{LossPolicy, State};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
+use crate::gate::entry::Stance;
 use crate::gate::testing::{ME, mk_config, mk_target};
 use crate::gate::{
     Claim, Command, ConfirmToken, Found, Gate, Outcome, Request, Stream, Ticket, Update, Verdict, Wants, Warm,
 };
+use crate::reply::Refusal;
 use crate::testing::Quota;
 use crate::{Config, Head, Limits, REQUEST_CHARGE, Slot, SlotRecord, StreamId, Time, Weight};
 
@@ -41,6 +45,10 @@ pub(crate) enum Op {
     },
     Lose {
         lost: bool,
+    },
+    /// Everything is read anew, and one of the targets may be there no more.
+    Reread {
+        without: u8,
     },
     Stale,
     Arrive {
@@ -81,6 +89,7 @@ pub(crate) fn event() -> impl Strategy<Value = Op> {
         ),
         1 => (0..TARGETS).prop_map(|target| Op::Remove { target }),
         1 => any::<bool>().prop_map(|lost| Op::Lose { lost }),
+        1 => (0..3 * TARGETS).prop_map(|without| Op::Reread { without }),
         1 => Just(Op::Stale),
         8 => (0..=TARGETS, 0..=SHARED, prop::option::of(1..4_000_u16), prop::option::of(0..3_000_u32)).prop_map(
             |(target, cluster, grpc_timeout, length)| Op::Arrive { target, cluster, grpc_timeout, length }
@@ -145,7 +154,10 @@ struct World {
     /// The version at which each came, and at which each target was published last with another word on the shared key.
     came: BTreeMap<StreamId, u64>,
     shared_since: BTreeMap<u8, u64>,
+    /// The version at which each was removed last.
+    removed_at: BTreeMap<u8, u64>,
     released: BTreeMap<u8, Released>,
+    told: told::Told,
 }
 
 /// What one of the targets ignores.
@@ -179,7 +191,9 @@ impl World {
             deadlines: BTreeMap::new(),
             came: BTreeMap::new(),
             shared_since: BTreeMap::new(),
+            removed_at: BTreeMap::new(),
             released: BTreeMap::new(),
+            told: told::Told::default(),
         }
     }
 
@@ -200,6 +214,7 @@ impl World {
                 self.head.lost = *lost;
                 self.apply(Vec::new());
             }
+            Op::Reread { without } => self.reread(*without),
             Op::Stale => self.apply_stale(),
             Op::Arrive {
                 target,
@@ -208,8 +223,10 @@ impl World {
                 length,
             } => self.arrive(*target, *cluster, *grpc_timeout, *length),
             Op::Answer { nth } => {
-                if let Some(stream) = self.pick(*nth, |fate| fate == Fate::Resumed) {
-                    self.gate.answered(stream);
+                let any = nth.is_multiple_of(4);
+                let wanted = |fate| fate == Fate::Resumed || any && fate != Fate::Ended;
+                if let Some(stream) = self.pick(*nth, wanted) {
+                    self.answer(stream);
                     self.is_answered(stream);
                 }
             }
@@ -268,17 +285,50 @@ impl World {
                 ..SlotRecord::default()
             }
         });
-        self.note_window(target, &old, &record);
+        self.put(target, &record);
+        let is_first = !self.head.known;
+        self.head.known = true;
+        self.apply(vec![(Slot(u32::from(target)), record)]);
+        if is_first {
+            self.check_early();
+        }
+    }
+
+    /// From now on this is what is published of a target.
+    fn put(&mut self, target: u8, record: &SlotRecord) {
+        let old = self.records.get(&target).cloned().unwrap_or_default();
+        if record.target.is_none() {
+            self.forget_use(Some(target));
+            self.removed_at.insert(target, self.version + 1);
+        }
+        self.note_window(target, &old, record);
         let is_shared = |record: &SlotRecord| {
             let target = record.target.as_ref();
             target.is_some_and(|target| target.clusters.iter().any(|cluster| cluster == "shared"))
         };
-        if is_shared(&record) != is_shared(&old) {
+        if is_shared(record) != is_shared(&old) {
             self.shared_since.insert(target, self.version + 1);
         }
         self.records.insert(target, record.clone());
-        self.head.known = true;
-        self.apply(vec![(Slot(u32::from(target)), record)]);
+    }
+
+    /// All that was published before is published again but for one target, and the gate has missed what lies between.
+    fn reread(&mut self, without: u8) {
+        if !self.head.known {
+            return;
+        }
+        if self.records.contains_key(&without) {
+            self.put(without, &SlotRecord::default());
+        }
+        self.head.floor = self.version + 1;
+        let there = |(target, record): (&u8, &SlotRecord)| {
+            record
+                .target
+                .is_some()
+                .then(|| (Slot(u32::from(*target)), record.clone()))
+        };
+        let slots = self.records.iter().filter_map(there).collect();
+        self.apply_all(slots, true);
     }
 
     /// What begins to serve begins with nothing released; a share is one at least.
@@ -323,22 +373,28 @@ impl World {
     }
 
     fn apply(&mut self, slots: Vec<(Slot, SlotRecord)>) {
+        self.apply_all(slots, false);
+    }
+
+    fn apply_all(&mut self, slots: Vec<(Slot, SlotRecord)>, full: bool) {
+        let follows = self.version > 0 && !full;
         self.version += 1;
         self.head.version = self.version;
         for (slot, _) in &slots {
             self.head.changes.push_back((self.version, *slot));
         }
         self.last = Some((self.head.clone(), slots.clone()));
-        assert_ne!(
-            self.gate.wants(&self.head),
-            Wants::Nothing,
-            "must want what is new"
-        );
+        let wanted = if follows {
+            Wants::Slots(slots.iter().map(|(slot, _)| *slot).collect())
+        } else {
+            Wants::All
+        };
+        assert_eq!(self.gate.wants(&self.head), wanted, "must want what is new");
         self.gate.apply(
             self.now,
             Update {
                 head: self.head.clone(),
-                full: false,
+                full,
                 slots,
             },
         );
@@ -372,6 +428,10 @@ impl World {
             format!("{:?}", self.gate),
             "an older revision must change nothing"
         );
+        assert!(
+            !self.gate.row_changed(),
+            "there is nothing to tell where nothing happened"
+        );
     }
 
     fn arrive(&mut self, target: u8, cluster: u8, grpc_timeout: Option<u16>, length: Option<u32>) {
@@ -402,6 +462,12 @@ impl World {
             assert_eq!(ticket == Ticket::Free, ignored, "must count all but probes");
             if !ignored {
                 self.check_claimants(target, cluster);
+                self.check_line(target, cluster);
+                self.note_use(target);
+                assert!(
+                    self.gate.row_changed() && !self.gate.row_is_urgent(),
+                    "is told of with the next row"
+                );
             }
             self.note(stream, ticket, Fate::Passed);
             return;
@@ -424,16 +490,48 @@ impl World {
         let longest = grpc_timeout.map_or(HOLD, |ms| HOLD.min(Duration::from_millis(u64::from(ms))));
         self.deadlines.insert(stream, self.now + longest);
         self.came.insert(stream, self.version);
+        self.note_arrival(stream, &name, grpc_timeout.is_some());
+        let expected = ix.map(|_| self.stance(target));
         match self.gate.arrive(self.now, stream, ix, &request) {
             Verdict::Pass(ticket) => {
                 if ticket != Ticket::Free && ticket != Ticket::Known {
                     self.check_claimants(target, cluster);
+                    self.check_line(target, cluster);
+                    self.note_use(target);
+                    assert!(
+                        matches!(expected, Some(Stance::Serve | Stance::Pass)),
+                        "must not pass: {expected:?}"
+                    );
                 }
                 self.note(stream, ticket, Fate::Passed);
             }
-            Verdict::Refuse(_) => self.note(stream, Ticket::Free, Fate::Refused),
+            Verdict::Refuse(reply) => {
+                let refusal = match expected {
+                    _ if ignored => Refusal::Ignored,
+                    Some(Stance::Refuse(refusal)) => refusal,
+                    _ => panic!("must not refuse what is {expected:?}: {reply:?}"),
+                };
+                assert_eq!(reply.refusal, refusal, "must say why");
+                self.note_refused_at_once(target, refusal);
+                if !ignored {
+                    self.note_use(target);
+                }
+                self.note(stream, Ticket::Free, Fate::Refused);
+            }
             Verdict::Hold(claim) => {
                 assert!(ix.is_none() || !ignored, "must not hold probes");
+                let queues = || {
+                    let mut all = self.fates.values();
+                    all.any(|fate| matches!(fate, Fate::Held { target: Some(of), .. } if *of == target))
+                };
+                assert!(
+                    match expected {
+                        Some(Stance::Pass) => queues(),
+                        Some(Stance::Refuse(_)) => false,
+                        Some(Stance::Serve | Stance::Hold) | None => true,
+                    },
+                    "must not hold what is {expected:?}"
+                );
                 self.claim(stream, claim, ix.map(|_| target), cluster);
             }
         }
@@ -459,7 +557,15 @@ impl World {
         };
         let denied = self.quota.take(&claim, &limits).err();
         if let Some((bound, of_envoy)) = denied {
-            self.gate.deny(self.now, &claim, bound, of_envoy);
+            let reply = self.gate.deny(self.now, &claim, bound, of_envoy);
+            Self::check_bound(&reply, bound, of_envoy);
+            if let Some(target) = target {
+                self.note_refused_at_once(target, reply.refusal);
+                self.note_use(target);
+            } else {
+                self.forget_use(None);
+                self.note_refused_at_once(0, reply.refusal);
+            }
             self.note(stream, Ticket::Free, Fate::Refused);
             return;
         }
@@ -467,6 +573,10 @@ impl World {
             .gate
             .hold(self.now, stream, claim)
             .expect("there is room for two clusters");
+        self.note_held(stream);
+        if let Some(target) = target {
+            self.note_use(target);
+        }
         let order = self.next_order;
         self.next_order += 1;
         self.note(
@@ -496,6 +606,9 @@ impl World {
     }
 
     fn end(&mut self, stream: StreamId) {
+        if matches!(self.fates[&stream], Fate::Held { .. }) {
+            self.note_gone(stream);
+        }
         self.gate.ended(self.now, stream, self.tickets[&stream]);
         self.is_answered(stream);
         self.fates.insert(stream, Fate::Ended);
@@ -523,6 +636,7 @@ impl World {
                     grpc_status: None,
                 },
             };
+            self.note_confirm(outcome);
             self.gate.confirmed(self.now, token, outcome);
         }
     }
@@ -542,6 +656,7 @@ impl World {
                     "must have no work once it says nothing more"
                 );
                 self.check_deadlines();
+                self.check_drained();
                 return;
             };
             self.carry_out(command);
@@ -643,7 +758,10 @@ impl World {
                     }
                     let last = self.last_resumed.insert((target, cluster), order);
                     assert!(last.is_none_or(|last| last < order), "first in must be first out");
+                } else {
+                    self.forget_use(None);
                 }
+                self.note_let_go(stream);
                 self.fates.insert(stream, Fate::Resumed);
             }
             Command::Refuse(stream, reply) => {
@@ -662,6 +780,10 @@ impl World {
                     self.deadlines[&stream],
                     self.now
                 );
+                if matches!(self.fates[&stream], Fate::Held { target: None, .. }) {
+                    self.forget_use(None);
+                }
+                self.note_refused(stream, &reply);
                 self.fates.insert(stream, Fate::Refused);
             }
             Command::Claim {
@@ -675,11 +797,14 @@ impl World {
                     matches!(self.fates[&stream], Fate::Held { target: None, .. }),
                     "must claim for what waits"
                 );
+                self.note_use(u8::try_from(slot.0).unwrap());
+                assert!(bytes >= REQUEST_CHARGE, "must be charged: {bytes}");
                 let granted = self.quota.take_of(Some(slot), bytes, max_requests, max_bytes);
                 if let Some(command) = self.gate.claimed(self.now, stream, granted) {
                     self.carry_out(command);
                 } else if let Some(Fate::Held { target, .. }) = self.fates.get_mut(&stream) {
                     *target = u8::try_from(slot.0).ok();
+                    self.check_urgent(stream);
                 }
             }
         }
@@ -749,15 +874,8 @@ impl World {
             "every held request must have its credit, and no other"
         );
         assert!(held <= ENVOY_REQUESTS as usize, "the Envoy's bound must hold");
-        let row = self.gate.row(self.now);
-        let in_row: u64 = row.entries.iter().map(|entry| u64::from(entry.held)).sum();
-        assert!(in_row <= held as u64, "the row must not invent held requests");
-        let slots: BTreeSet<Slot> = row.entries.iter().map(|entry| entry.slot).collect();
-        assert_eq!(
-            slots.len(),
-            row.entries.len(),
-            "the row must name each target once"
-        );
+        self.check_counts();
+        self.check_row();
     }
 
     /// Everybody leaves: nothing may be left.

@@ -1,0 +1,349 @@
+//! What the model expects the gate to say of itself: its row, its counts, what is urgent, and what was held for how long.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use protocol::{LossPolicy, State};
+
+use super::{Fate, ME, World};
+use crate::gate::entry::Stance;
+use crate::gate::{Answered, Counts, Found, Outcome, Stream, Tally, TargetIx, Ticket};
+use crate::reply::{Refusal, Reply};
+use crate::{Bound, Row, RowEntry, Slot, StreamId, Time};
+
+/// What the model has seen that the gate must tell.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Since the last look.
+    counts: Counts,
+    /// When each request came that was not let through at once, by which cluster, and whether it speaks gRPC.
+    came: BTreeMap<StreamId, (Time, Vec<u8>, bool)>,
+    /// What the first answer to each must be told.
+    answers: BTreeMap<StreamId, Answered>,
+    /// When the last request came for each target, where the model knows it.
+    arrivals: BTreeMap<u8, Time>,
+    row: Row,
+}
+
+/// Refused arrivals are no news within so much time of another.
+const NEWS: Duration = Duration::from_secs(1);
+
+impl World {
+    /// A request that was not let through at once.
+    pub(super) fn note_arrival(&mut self, stream: StreamId, cluster: &[u8], grpc: bool) {
+        self.told.came.insert(stream, (self.now, cluster.to_vec(), grpc));
+    }
+
+    /// A request of this target has come, and counts as its use.
+    pub(super) fn note_use(&mut self, target: u8) {
+        self.told.arrivals.insert(target, self.now);
+    }
+
+    /// Of whose arrivals the model knows nothing any more; `None` is all.
+    pub(super) fn forget_use(&mut self, target: Option<u8>) {
+        self.told
+            .arrivals
+            .retain(|of, _| target.is_some_and(|target| target != *of));
+    }
+
+    /// A request is held from now on; the first of its target must be told of at once.
+    pub(super) fn note_held(&mut self, stream: StreamId) {
+        self.told.counts.held += 1;
+        self.check_urgent(stream);
+    }
+
+    pub(super) fn check_urgent(&self, stream: StreamId) {
+        if let Some(Stream::Held(held)) = self.gate.streams.get(&stream)
+            && self.gate.entry(held.target).is_some_and(|entry| entry.held == 1)
+        {
+            assert!(
+                self.gate.row_is_urgent(),
+                "the first that is held must be told of at once"
+            );
+        }
+    }
+
+    /// A request is refused that was not held before.
+    pub(super) fn note_refused_at_once(&mut self, target: u8, refusal: Refusal) {
+        count(&mut self.told.counts, refusal);
+        let is_news = self.told.arrivals.get(&target).map(|at| self.now - *at > NEWS);
+        if refusal == Refusal::Ignored {
+            assert!(!self.gate.row_is_urgent(), "a probe is no news");
+        } else if let Some(is_news) = is_news {
+            assert_eq!(
+                self.gate.row_is_urgent(),
+                is_news,
+                "must be told of at once if there was none for a while"
+            );
+        }
+    }
+
+    pub(super) fn note_let_go(&mut self, stream: StreamId) {
+        self.told.counts.released += 1;
+        let waited = self.note_end_of_hold(stream);
+        self.told.answers.insert(
+            stream,
+            Answered {
+                waited,
+                refused: None,
+            },
+        );
+    }
+
+    pub(super) fn note_refused(&mut self, stream: StreamId, reply: &Reply) {
+        count(&mut self.told.counts, reply.refusal);
+        let waited = self.note_end_of_hold(stream);
+        let (_, _, grpc) = self.told.came[&stream];
+        assert_eq!(
+            reply.grpc_status.is_some(),
+            grpc,
+            "must be refused in its own way"
+        );
+        let refused = grpc.then_some(reply.refusal);
+        self.told.answers.insert(stream, Answered { waited, refused });
+    }
+
+    pub(super) fn note_gone(&mut self, stream: StreamId) {
+        self.told.counts.gone += 1;
+        self.note_end_of_hold(stream);
+    }
+
+    fn note_end_of_hold(&mut self, stream: StreamId) -> Duration {
+        let waited = self.now - self.told.came[&stream].0;
+        self.told.counts.waits.push(waited);
+        waited
+    }
+
+    pub(super) fn note_confirm(&mut self, outcome: Outcome) {
+        let tally = match outcome {
+            Outcome::Answered { status: 503, .. } | Outcome::NotServing => Tally::NotThere,
+            Outcome::Answered { .. } => Tally::Yes,
+            Outcome::NoEndpoint => Tally::NoEndpoint,
+            Outcome::NoCluster => Tally::NoCluster,
+            Outcome::Refused | Outcome::Failed => Tally::Unreachable,
+            Outcome::Cut => Tally::Cut,
+            Outcome::NoAnswer => Tally::NoAnswer,
+        };
+        self.told.counts.confirms[place(tally)] += 1;
+    }
+
+    /// The answer to a request comes by: whoever was held is told for how long.
+    pub(super) fn answer(&mut self, stream: StreamId) {
+        let expected = self.told.answers.get(&stream).copied();
+        let answered = self.gate.answered(stream);
+        assert_eq!(
+            answered, expected,
+            "must know for how long it was held, and only of what was"
+        );
+    }
+
+    /// How requests of this target fare, were nobody to claim its keys beside it.
+    pub(super) fn stance(&self, target: u8) -> Stance {
+        let record = self
+            .records
+            .get(&target)
+            .and_then(|record| record.target.as_ref());
+        let Some(target) = record else {
+            return Stance::Pass;
+        };
+        let lost = |policy| self.head.lost && target.hold.on_control_plane_loss == policy;
+        match target.state {
+            State::Suspended => Stance::Pass,
+            State::Ready => Stance::Serve,
+            State::Draining => Stance::Hold,
+            _ if lost(LossPolicy::Pass) => Stance::Pass,
+            State::Failed => Stance::Refuse(Refusal::Failed),
+            _ if lost(LossPolicy::Refuse) => Stance::Refuse(Refusal::ControlPlaneLost),
+            _ => Stance::Hold,
+        }
+    }
+
+    /// A bound that was reached, and how that is told.
+    pub(super) fn check_bound(reply: &Reply, bound: Bound, of_envoy: bool) {
+        let expected = match (bound, of_envoy) {
+            (Bound::Requests, true) => Refusal::EnvoyRequests,
+            (Bound::Bytes, true) => Refusal::EnvoyBytes,
+            (Bound::Requests, false) => Refusal::TargetRequests,
+            (Bound::Bytes, false) => Refusal::TargetBytes,
+        };
+        assert_eq!(reply.refusal, expected, "must say which bound was reached");
+    }
+
+    /// Nobody passes by those who wait.
+    pub(super) fn check_line(&self, target: u8, cluster: u8) {
+        let removed = self.removed_at.get(&target).copied().unwrap_or(0);
+        let waits = |(stream, fate): (&StreamId, &Fate)| {
+            let is_same = matches!(fate, Fate::Held { target: Some(of), cluster: by, .. } if (*of, *by) == (target, cluster));
+            is_same && self.came[stream] >= removed
+        };
+        assert!(!self.fates.iter().any(waits), "must queue behind those who wait");
+    }
+
+    /// Once there is nothing more to decide, nothing is held that need not be.
+    pub(super) fn check_drained(&self) {
+        for (stream, fate) in &self.fates {
+            let Fate::Held {
+                target: Some(target),
+                cluster,
+                ..
+            } = *fate
+            else {
+                continue;
+            };
+            // Of a key with several claimants only those that refuse need not wait for the others.
+            let waits = cluster == super::SHARED && self.records.contains_key(&target);
+            match self.stance(target) {
+                Stance::Pass => assert!(waits, "{stream:?} of {target} must pass"),
+                Stance::Refuse(refusal) => panic!("{stream:?} of {target} must be refused: {refusal:?}"),
+                Stance::Serve | Stance::Hold => {}
+            }
+        }
+    }
+
+    /// The first snapshot has come: what was let through before it is its target's use.
+    pub(super) fn check_early(&self) {
+        for (stream, of) in &self.gate.streams {
+            let (Stream::Resumed { target, .. } | Stream::Passed { target }) = of else {
+                continue;
+            };
+            let (_, cluster, _) = &self.told.came[stream];
+            let is_found = matches!(self.gate.find_cluster(cluster), Found::Target(_));
+            assert_eq!(
+                target.is_some(),
+                is_found,
+                "{stream:?} must be in flight if it is somebody's"
+            );
+        }
+    }
+
+    pub(super) fn check_counts(&mut self) {
+        let mut counts = self.gate.take_counts();
+        assert!(self.gate.take_counts().is_empty(), "must be told once");
+        let expected = std::mem::take(&mut self.told.counts);
+        assert!(
+            counts == expected || !counts.is_empty(),
+            "must not be taken for nothing"
+        );
+        // What is believed follows from rules that the model does not have.
+        counts.confirms[place(Tally::Believed)] = 0;
+        counts.confirm_give_up = 0;
+        assert_eq!(counts, expected, "must be counted");
+    }
+
+    /// The row says what the gate holds and has in flight, and of whom lately something came.
+    pub(super) fn check_row(&mut self) {
+        let changed = self.gate.row_changed();
+        let row = self.gate.row(self.now);
+        assert!(
+            !self.gate.row_changed() && !self.gate.row_is_urgent(),
+            "must be told once"
+        );
+        assert_eq!((row.nonce, row.applied), (ME.nonce, self.version));
+        assert!(row.beat > self.told.row.beat, "must show that it lives");
+        let in_use = |row: &Row| -> Vec<RowEntry> {
+            let used = row
+                .entries
+                .iter()
+                .filter(|entry| entry.held > 0 || entry.in_flight > 0);
+            used.map(|entry| RowEntry {
+                idle_ms: None,
+                ..*entry
+            })
+            .collect()
+        };
+        assert!(
+            changed || row.applied == self.told.row.applied && in_use(&row) == in_use(&self.told.row),
+            "must know that the row has changed: {row:?} was {:?}",
+            self.told.row
+        );
+        self.check_entries(&row);
+        let retired = self.gate.entries.iter().flatten().any(|entry| entry.retired);
+        let idle = row.entries.is_empty() && self.gate.held() == 0;
+        assert!(
+            self.gate.is_idle() == idle || (idle && retired),
+            "must be idle while the row names nobody and nothing waits: {row:?}"
+        );
+        self.told.row = row;
+    }
+
+    fn check_entries(&self, row: &Row) {
+        let used = self.used();
+        for (ix, entry) in (0..).map(TargetIx).zip(&self.gate.entries) {
+            let (held, in_flight) = used.get(&ix).copied().unwrap_or_default();
+            let Some(entry) = entry else {
+                assert_eq!((held, in_flight), (0, 0), "must not forget what is in use");
+                continue;
+            };
+            assert_eq!(
+                (entry.held, entry.in_flight),
+                (held, in_flight),
+                "must count all: {entry:?}"
+            );
+            if entry.retired {
+                continue;
+            }
+            let told = row.entries.iter().find(|told| told.slot == entry.slot);
+            let in_use = told.map_or((0, 0), |told| (told.held, told.in_flight));
+            assert_eq!(in_use, (held, in_flight), "must be in the row: {entry:?}");
+            let target = u8::try_from(entry.slot.0).unwrap();
+            if let Some(at) = self.told.arrivals.get(&target) {
+                let age = self.now - *at;
+                let recent = (age < Row::RECENT).then(|| crate::millis(age));
+                let idle = told.and_then(|told| told.idle_ms);
+                assert_eq!(idle, recent, "must say since when nothing came: {entry:?}");
+                let listed = held > 0 || in_flight > 0 || recent.is_some();
+                assert_eq!(
+                    told.is_some(),
+                    listed,
+                    "must be listed as long as it is in use: {entry:?}"
+                );
+            }
+        }
+        for told in &row.unreached {
+            let Slot(slot) = told.slot;
+            let target = u8::try_from(slot).unwrap();
+            assert_eq!(
+                self.stance(target),
+                Stance::Serve,
+                "only what is ready can be unreached"
+            );
+            let holds = row
+                .entries
+                .iter()
+                .any(|entry| entry.slot == told.slot && entry.held > 0);
+            assert!(holds, "must keep something held: {told:?}");
+        }
+    }
+
+    /// What is held, and what is in flight, by the places in the gate that the streams name.
+    fn used(&self) -> BTreeMap<TargetIx, (u32, u32)> {
+        let mut used: BTreeMap<TargetIx, (u32, u32)> = BTreeMap::new();
+        let live: BTreeSet<StreamId> = self
+            .fates
+            .iter()
+            .filter(|(_, fate)| **fate != Fate::Ended)
+            .map(|(stream, _)| *stream)
+            .collect();
+        for stream in live {
+            match (self.tickets[&stream], self.gate.streams.get(&stream)) {
+                (Ticket::Passed(ix), _) => used.entry(ix).or_default().1 += 1,
+                (Ticket::Known, Some(Stream::Held(held))) => used.entry(held.target).or_default().0 += 1,
+                (
+                    Ticket::Known,
+                    Some(Stream::Resumed { target: Some(ix), .. } | Stream::Passed { target: Some(ix) }),
+                ) => used.entry(*ix).or_default().1 += 1,
+                _ => {}
+            }
+        }
+        used
+    }
+}
+
+fn count(counts: &mut Counts, refusal: Refusal) {
+    let place = Refusal::ALL.iter().position(|other| *other == refusal).unwrap();
+    counts.refused[place] += 1;
+}
+
+fn place(tally: Tally) -> usize {
+    Tally::ALL.iter().position(|other| *other == tally).unwrap()
+}
