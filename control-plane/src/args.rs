@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::config::{Needs, Span, TargetsFile};
 use crate::kubernetes::crd;
 pub use crate::logs::LogFormat;
-use crate::{serve, supervise};
+use crate::{serve, supervise, targets_file};
+use fleet::config::{Needs, Span, TargetsFile};
 pub use server::ServerArgs;
 
 /// Holdfast's control plane.
@@ -218,7 +218,7 @@ fn interval(text: &str) -> Result<Span, String> {
 /// Value of `--test-delay`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TestDelay {
-    /// See [`crate::life::Policy::drain_pause`].
+    /// See [`fleet::life::Policy::drain_pause`].
     pub draining: Duration,
     /// See [`crate::backend::local::Delays`].
     pub local: crate::backend::local::Delays,
@@ -273,7 +273,7 @@ fn validate(path: PathBuf, backend: BackendKind) -> ExitCode {
         return ExitCode::from(2);
     };
     let file = TargetsFile { path, needs };
-    let (line, code) = match file.read() {
+    let (line, code) = match targets_file::read(&file) {
         Ok(targets) => (
             format!("{}: {} targets, all good", file.path.display(), targets.len()),
             ExitCode::SUCCESS,

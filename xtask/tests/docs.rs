@@ -140,6 +140,8 @@ fn the_decisions_know_no_host_runtime_or_cluster() {
     check_is_pure("crates/protocol", &["serde", "serde_json", "serde_path_to_error"]);
     check_is_pure("crates/hold", &["protocol", "rustc-hash", "serde"]);
     check_is_pure("crates/envoy-share", &["hold", "protocol"]);
+    let texts = ["schemars", "serde", "serde_json", "serde_norway", "thiserror"];
+    check_is_pure("crates/fleet", &[&["protocol"], &texts[..]].concat());
 }
 
 /// A library that depends on these and no more (`optional` ones are for fuzzers), and that neither does I/O nor reads a clock.
@@ -166,7 +168,10 @@ fn check_is_pure(folder: &str, depends_on: &[&str]) {
         for banned in [
             "Instant::now",
             "SystemTime",
-            "std::net",
+            // Addresses are data, sockets are not.
+            "TcpStream",
+            "TcpListener",
+            "UdpSocket",
             "std::fs",
             "std::thread",
             "println!",

@@ -6,8 +6,7 @@
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::fleet::FleetHandle;
-use crate::kubernetes::lease::Fence;
+use fleet_actor::{Fence, FleetHandle};
 
 /// A fleet that answers, for as long as it may.
 #[derive(Clone, Debug)]

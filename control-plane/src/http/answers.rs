@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use axum::body::Bytes;
 use protocol::Revision;
 
-use crate::view::Question;
+use fleet::view::Question;
 
 /// Most bytes of changes that are kept, all answers together. Those since the last few revisions have a kilobyte each.
 pub(super) const MAX_DELTA_BYTES: usize = 8 << 20;

@@ -9,7 +9,8 @@ use serde::Deserialize;
 
 use super::active::Active;
 use super::problem::{Error, Kind};
-use crate::fleet::{Gone, WishRefusal};
+use fleet::WishRefusal;
+use fleet_actor::Gone;
 
 /// The query `?host=H`.
 #[derive(Deserialize)]

@@ -7,8 +7,9 @@ use axum::response::{IntoResponse, Response};
 use protocol::{Problem, TargetId};
 
 use super::slow;
-use crate::fleet::proxies::{MAX_TERM_RISE, Misfit};
-use crate::fleet::{Gone, WishRefusal};
+use fleet::WishRefusal;
+use fleet::proxies::{MAX_TERM_RISE, Misfit};
+use fleet_actor::Gone;
 
 /// What can go wrong, each with its status and its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

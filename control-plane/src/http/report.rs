@@ -12,11 +12,11 @@ use serde::de::DeserializeOwned;
 use super::App;
 use super::active::Active;
 use super::problem::{Error, Kind};
-use crate::fleet::Reported;
 use crate::logs::is_plain;
+use fleet::Reported;
 
 /// Most targets one report may list: as many as there can be.
-pub(super) const MAX_TARGETS: usize = crate::config::file::MAX_DOCUMENTS;
+pub(super) const MAX_TARGETS: usize = fleet::config::file::MAX_DOCUMENTS;
 /// Longest id and incarnation of a proxy, in bytes.
 const MAX_NAME: usize = 256;
 

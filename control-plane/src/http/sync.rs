@@ -16,9 +16,9 @@ use super::active::Active;
 use super::problem::{Error, Kind};
 use super::report::{check_name, parse};
 use super::{App, MAX_WAIT};
-use crate::fleet::PollRefusal;
-use crate::time::millis;
-use crate::view::{Delta, Question, View};
+use fleet::PollRefusal;
+use fleet::time::millis;
+use fleet::view::{Delta, Question, View};
 
 /// [`protocol::SyncResponse`] without copies of the targets.
 #[derive(Serialize)]

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::active::Active;
 use super::problem::{Error, Kind};
-use crate::fleet::{ProxyStatus, TargetStatus};
+use fleet::{ProxyStatus, TargetStatus};
 
 /// `GET /v1/targets`.
 #[derive(Serialize)]

@@ -6,7 +6,8 @@ use futures_util::future::{BoxFuture, FutureExt};
 use protocol::TargetId;
 
 use super::keeper::{Handle, Tools};
-use crate::backend::{Backend, Command, Sighting};
+use fleet::command::{Command, Sighting};
+use fleet_actor::Backend;
 
 /// One keeper for each adopted target. They end with it.
 pub struct Kubernetes {

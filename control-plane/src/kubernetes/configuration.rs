@@ -14,10 +14,10 @@ use tokio::time::sleep_until;
 use super::discovery::Discovery;
 use super::index::{Facts, Found, Index};
 use super::observe::{Known, observed};
-use crate::config::ScaleTarget;
-use crate::fleet::{Condition, Configured};
-use crate::life::Observed;
-use crate::time::Clock;
+use fleet::config::ScaleTarget;
+use fleet::life::Observed;
+use fleet::{Condition, Configured};
+use fleet_actor::Clock;
 
 /// Changes closer than this are taken together: applying a set of manifests is one change.
 const TOGETHER: Duration = Duration::from_millis(20);

@@ -15,15 +15,14 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
 use super::index::Index;
-use super::lease::Fence;
 use super::names::Key;
 use super::outlook::Outlook;
 use super::pods::PodWatches;
 use super::resource::Scalable;
 use super::scale::{self, Done, Scaler};
-use crate::config::{ScaleTarget, Workload};
-use crate::fleet::{FleetHandle, Gone};
-use crate::metrics::Metrics;
+use crate::kubernetes::metrics::Metrics;
+use fleet::config::{ScaleTarget, Workload};
+use fleet_actor::{Fence, FleetHandle, Gone};
 
 /// What all keepers of one leadership share.
 #[derive(Clone)]
@@ -246,7 +245,7 @@ fn tell_written(spec: &ScaleTarget, order: scale::Order, done: &Done) {
         outcome,
         replicas,
         resource_version = scale.version.as_str(),
-        unix_ms = crate::time::unix_ms(),
+        unix_ms = fleet_actor::unix_ms(),
         "{order}: {outcome}, {replicas} replicas",
     );
 }

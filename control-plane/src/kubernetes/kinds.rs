@@ -13,7 +13,7 @@ use super::index::Index;
 use super::names::Kind;
 use super::resource::{self, Found};
 use super::watches::{Scope, follow};
-use crate::metrics::Metrics;
+use crate::kubernetes::metrics::Metrics;
 
 /// Most kinds at once: each is a watch of all its objects. Who scales more than a few kinds of workloads?
 const MAX_KINDS: usize = 32;

@@ -12,9 +12,9 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use tokio::time::{sleep, timeout};
 
-use super::lease::Fence;
-use crate::fleet::FleetHandle;
-use crate::fleet::known::{Known, Store};
+use fleet::known::Known;
+use fleet_actor::known::Store;
+use fleet_actor::{Fence, FleetHandle};
 
 /// Most bytes that are written: below what etcd takes of one object, 1.5 MiB, and a thousand proxies with the longest names
 /// have half of it.

@@ -19,15 +19,14 @@ use super::events;
 use super::index::Index;
 use super::keeper::Tools;
 use super::known::KnownProxies;
-use super::lease::{Fence, Role};
+use super::lease::Role;
 use super::pods::PodWatches;
 use super::status::{self, Shown};
-use crate::fleet::{FleetHandle, Gone, actor, known};
 use crate::http::active::Seat;
-use crate::metrics::Metrics;
+use crate::kubernetes::metrics::Metrics;
 use crate::serve::Blueprint;
-use crate::time::unix_ms;
-use crate::view::View;
+use fleet::view::View;
+use fleet_actor::{Fence, FleetHandle, Gone, known, unix_ms};
 
 /// What a leadership is made with.
 pub(super) struct Candidate {
@@ -53,8 +52,10 @@ pub(super) struct Candidate {
     pub(super) pods: PodWatches,
     /// How long a Pod may be unschedulable.
     pub(super) unschedulable_grace: Duration,
-    /// What is counted.
+    /// What is counted of the work in the cluster.
     pub(super) metrics: Metrics,
+    /// What is counted of fleets.
+    pub(super) fleet_metrics: fleet_actor::Metrics,
     /// Cancelled when the control plane ends.
     pub(super) end: CancellationToken,
 }
@@ -106,7 +107,7 @@ impl Candidate {
             })
         };
         let ending = CancellationToken::new();
-        let (fleet, actor) = actor::new(settings, clock, self.metrics.clone(), mount, ending);
+        let (fleet, actor) = fleet_actor::new(settings, clock, self.fleet_metrics.clone(), mount, ending);
         let _actor = AbortOnDropHandle::new(tokio::spawn(actor));
         let proxies = KnownProxies::new(
             self.client.clone(),
@@ -118,7 +119,7 @@ impl Candidate {
         let kept = known::keep(
             proxies,
             fleet.clone(),
-            self.metrics.clone(),
+            self.fleet_metrics.clone(),
             CancellationToken::new(),
         );
         let _known = AbortOnDropHandle::new(tokio::spawn(kept));

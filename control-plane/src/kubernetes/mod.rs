@@ -16,6 +16,7 @@ pub mod kinds;
 mod known;
 mod leadership;
 pub mod lease;
+mod metrics;
 pub mod mirror;
 pub mod names;
 pub mod observe;
@@ -27,4 +28,5 @@ pub mod scale;
 pub mod status;
 pub mod watches;
 
+pub use metrics::Metrics;
 pub(crate) use run::{Wiring, run};

@@ -15,10 +15,10 @@ use super::observe::{Known, Workload, observed};
 use super::pods::Pods;
 use super::resource::Scalable;
 use super::scale::{Done, Outcome, Scale};
-use crate::backend::Sighting;
-use crate::config::ScaleTarget;
-use crate::fleet::Gone;
-use crate::life::Observed;
+use fleet::command::Sighting;
+use fleet::config::ScaleTarget;
+use fleet::life::Observed;
+use fleet_actor::Gone;
 
 /// Before a scale that could not be read is read again.
 const READ_AGAIN: Duration = Duration::from_secs(5);

@@ -11,7 +11,7 @@ use super::mirror::Mirror;
 use super::names::Key;
 use super::observe::PodFacts;
 use super::watches::{Scope, Seen, follow};
-use crate::metrics::Metrics;
+use crate::kubernetes::metrics::Metrics;
 
 /// Most workloads whose Pods are watched at once: each takes a connection or a stream of one. The others wait for
 /// their turn, and say later why they fail; that they become ready is seen all the same.

@@ -57,7 +57,8 @@ pub(crate) async fn run(wiring: Wiring) -> anyhow::Result<()> {
         door,
         blueprint,
     } = stage;
-    let (metrics, stop) = (app.metrics.clone(), app.stop.clone());
+    let (metrics, fleet_metrics) = (app.metrics.cluster.clone(), app.metrics.fleet.clone());
+    let stop = app.stop.clone();
     door.announce(None)?;
     let mut server = answer(door, app);
 
@@ -97,6 +98,7 @@ pub(crate) async fn run(wiring: Wiring) -> anyhow::Result<()> {
         shown,
         unschedulable_grace: args.unschedulable_grace.get(),
         metrics,
+        fleet_metrics,
         end: end.clone(),
     };
     let mut leading = tokio::spawn(leadership::run(candidate));

@@ -11,12 +11,12 @@ use tracing::{error, info};
 
 use super::state::StateFile;
 use super::{Stage, answer, signalled};
-use crate::backend::Backend;
 use crate::backend::local::{Delays, Local};
-use crate::backend::manual::Manual;
-use crate::config::{ScaleTarget, TargetsFile, watch};
-use crate::fleet::{FleetHandle, actor, known};
-use crate::view::View;
+use crate::targets_file::watch;
+use fleet::config::{ScaleTarget, TargetsFile};
+use fleet::view::View;
+use fleet_actor::manual::Manual;
+use fleet_actor::{Backend, FleetHandle, known};
 
 /// How long the proxies have to confirm that they hold, before what they would pass into is stopped.
 const LAST_WORD: Duration = Duration::from_millis(500);
@@ -32,7 +32,7 @@ pub(super) async fn run(
     let (settings, clock, metrics) = (
         stage.blueprint.fleet_settings(),
         stage.blueprint.clock,
-        stage.app.metrics.clone(),
+        stage.app.metrics.fleet.clone(),
     );
     // The actor outlives the polls, so that their answers are the last thing it sees.
     let end = CancellationToken::new();
@@ -47,11 +47,12 @@ pub(super) async fn run(
     match delays {
         Some(delays) => {
             let mount = move |fleet| Local::new(own_executable(), fleet, delays);
-            let (fleet, actor) = actor::new(settings, clock, metrics, mount, end.clone());
+            let (fleet, actor) = fleet_actor::new(settings, clock, metrics, mount, end.clone());
             operate(running(fleet), actor).await
         }
         None => {
-            let (fleet, actor) = actor::new(settings, clock, metrics, |_| Manual::default(), end.clone());
+            let (fleet, actor) =
+                fleet_actor::new(settings, clock, metrics, |_| Manual::default(), end.clone());
             operate(running(fleet), actor).await
         }
     }
@@ -84,7 +85,7 @@ async fn operate<B: Backend>(
     let keeper = match state {
         Some(state) => {
             known::recall(&state, &fleet).await?;
-            let keeper = known::keep(state, fleet.clone(), app.metrics.clone(), keeping.clone());
+            let keeper = known::keep(state, fleet.clone(), app.metrics.fleet.clone(), keeping.clone());
             Some(tokio::spawn(keeper))
         }
         None => None,

@@ -19,19 +19,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::args::{BackendKind, ServeArgs, ServerArgs};
-use crate::config::TargetsFile;
-use crate::fleet::Settings;
-use crate::fleet::proxies::Limits;
 use crate::http::active::Seat;
 use crate::http::answers::Answers;
 use crate::http::refusals::Refusals;
 use crate::http::server::{Limits as Bearable, Server};
 use crate::http::{App, probes, router};
-use crate::kubernetes;
-use crate::life::Policy;
-use crate::logs;
 use crate::metrics::Metrics;
-use crate::time::Clock;
+use crate::{kubernetes, logs, targets_file};
+use fleet::Settings;
+use fleet::config::TargetsFile;
+use fleet::life::Policy;
+use fleet::proxies::Limits;
+use fleet_actor::Clock;
 use secrets::Secrets;
 use state::StateFile;
 
@@ -240,7 +239,7 @@ async fn serve(args: ServeArgs, metrics: Metrics) -> anyhow::Result<()> {
     match (backend.needs(), targets) {
         (Some(needs), Some(path)) => {
             let file = TargetsFile { path, needs };
-            let specs = file.read()?;
+            let specs = targets_file::read(&file)?;
             let delays = (backend == BackendKind::Local).then_some(test_delay.local);
             let state = state_file.map(StateFile::new);
             files::run(stage(delays.is_some()).await?, file, specs, delays, state).await

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::fleet::known::Store;
+use fleet_actor::known::Store;
 
 /// Most bytes that are read or written: a thousand proxies with the longest names have half of it.
 const MAX_BYTES: usize = 1 << 20;

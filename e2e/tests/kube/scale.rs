@@ -5,14 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use control_plane::kubernetes::Metrics;
 use control_plane::kubernetes::failure::{Failure, Kind};
-use control_plane::kubernetes::lease::Fence;
 use control_plane::kubernetes::observe::Workload;
 use control_plane::kubernetes::resource::{Found, Scalable, find};
 use control_plane::kubernetes::scale::{Done, Order, Outcome, Scaler};
-use control_plane::metrics::Metrics;
-use control_plane::time::Clock;
 use e2e::kube::Cluster;
+use fleet_actor::{Clock, Fence};
 use futures_util::future::BoxFuture;
 use http::Method;
 use kube::api::{Api, Patch, PatchParams};
@@ -331,7 +330,7 @@ fn mk_scaler(client: Client, kind: &Scalable, name: &str) -> Scaler {
     let clock = Clock::start();
     let fence = Fence::new(clock, Duration::from_secs(600));
     fence.renew(clock.now());
-    Scaler::new(client, kind, "default", name, fence, Metrics::new())
+    Scaler::new(client, kind, "default", name, fence, Metrics::default())
 }
 
 /// What an order is told to fail for first.

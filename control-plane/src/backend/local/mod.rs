@@ -21,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::{Backend, Command, Sighting};
-use crate::config::{Process, ScaleTarget, Workload};
-use crate::fleet::FleetHandle;
+use fleet::command::{Command, Sighting};
+use fleet::config::{Process, ScaleTarget, Workload};
+use fleet_actor::{Backend, FleetHandle};
 use listeners::Listeners;
 use supervisors::Supervisors;
 use worker::{Tools, Wanted, Worker};

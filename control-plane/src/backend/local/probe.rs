@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::health;
-use crate::config::Probe;
+use fleet::config::Probe;
 
 /// The least wait between attempts. One that is refused takes some 30 µs, and a request is waiting.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);

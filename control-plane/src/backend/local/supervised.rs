@@ -9,12 +9,12 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
 use super::supervisors::Supervisors;
-use crate::config::Process;
-use crate::config::spec::StopSignal;
-use crate::life::{Failure, FailureClass};
 use crate::serve::open_files;
 use crate::supervise::Report;
-use crate::time::millis;
+use fleet::config::Process;
+use fleet::config::spec::StopSignal;
+use fleet::life::{Failure, FailureClass};
+use fleet::time::millis;
 
 /// Options and secrets of the control plane: in no other environment, neither a workload's nor its supervisor's,
 /// which a workload can read.

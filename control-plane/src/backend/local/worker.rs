@@ -13,13 +13,12 @@ use super::listeners::Listeners;
 use super::supervised::Supervised;
 use super::supervisors::Supervisors;
 use super::{Delays, probe};
-use crate::backend::Sighting;
-use crate::config::Process;
-use crate::config::spec::Restart;
-use crate::fleet::FleetHandle;
-use crate::life::{Failure, FailureClass, Observed};
 use crate::supervise::Report;
-use crate::time::unix_ms;
+use fleet::command::Sighting;
+use fleet::config::Process;
+use fleet::config::spec::Restart;
+use fleet::life::{Failure, FailureClass, Observed};
+use fleet_actor::{FleetHandle, unix_ms};
 
 /// Between two looks at one that is ready: its parent may stay while what listens has gone.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);

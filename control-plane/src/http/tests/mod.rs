@@ -23,12 +23,12 @@ use super::active::Seat;
 use super::answers::Answers;
 use super::auth::{Token, Tokens};
 use super::*;
-use crate::backend::manual::Manual;
-use crate::fleet::proxies::Limits;
-use crate::fleet::{Counts, FleetHandle, Settings, actor, world};
-use crate::life::Policy;
-use crate::time::Clock;
-use crate::view::View;
+use fleet::life::Policy;
+use fleet::proxies::Limits;
+use fleet::view::View;
+use fleet::{Counts, Settings, testing};
+use fleet_actor::manual::Manual;
+use fleet_actor::{Clock, FleetHandle};
 
 /// The whole control plane with the manual backend, but for its sockets.
 #[derive(Clone)]
@@ -71,10 +71,11 @@ impl Server {
             workloads_end_with_us: true,
         };
         let end = CancellationToken::new();
-        let (fleet, actor) = actor::new(settings, clock, metrics.clone(), |_| Manual::default(), end);
+        let (fleet, actor) =
+            fleet_actor::new(settings, clock, metrics.fleet.clone(), |_| Manual::default(), end);
         tokio::spawn(actor);
         let specs =
-            ["api", "web"].map(|name| world::mk_spec(name, &format!("{name}.example.com"), "").into());
+            ["api", "web"].map(|name| testing::mk_spec(name, &format!("{name}.example.com"), "").into());
         fleet.configure(specs.into()).await.unwrap();
         fleet.view().wait_for(View::is_complete).await.unwrap();
         let stop = CancellationToken::new();

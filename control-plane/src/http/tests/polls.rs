@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::super::answers::MAX_DELTA_BYTES;
 use super::super::*;
-use crate::fleet::status::tests::LOOKED_AT;
+use fleet::testing::looked_at;
 
 use super::*;
 
@@ -206,7 +206,7 @@ async fn metrics_tell_states_proxies_and_polls() {
 #[tokio::test]
 async fn what_is_asked_of_one_target_looks_at_one() {
     let server = Server::start().await;
-    let specs = (0..300).map(|n| world::mk_spec(&format!("t{n}"), &format!("t{n}.example.com"), "").into());
+    let specs = (0..300).map(|n| testing::mk_spec(&format!("t{n}"), &format!("t{n}.example.com"), "").into());
     server.fleet.configure(specs.collect()).await.unwrap();
     for (method, path, most) in [
         (Method::GET, "/metrics", 0),
@@ -218,11 +218,11 @@ async fn what_is_asked_of_one_target_looks_at_one() {
         (Method::GET, "/v1/targets/default/none", 0),
         (Method::GET, "/v1/targets", 300),
     ] {
-        let before = LOOKED_AT.get();
+        let before = looked_at();
         let request = Request::builder().method(method).uri(path);
         server.call(request.body(Body::empty()).unwrap()).await;
         assert!(
-            LOOKED_AT.get() - before <= most,
+            looked_at() - before <= most,
             "{path} must look at {most} targets at most"
         );
     }
@@ -275,7 +275,7 @@ async fn what_is_kept_of_answers_is_bounded_in_bytes() {
             let hosts: Vec<_> = (0..40)
                 .map(|host| format!("h{host}.t{n}.v{more}.example.com"))
                 .collect();
-            world::mk_spec(&format!("t{n}"), &hosts.join(", "), rest).into()
+            testing::mk_spec(&format!("t{n}"), &hosts.join(", "), rest).into()
         });
         server.fleet.configure(specs.collect()).await.unwrap();
     };

@@ -6,7 +6,7 @@ use axum::http::{Request, Version};
 use tokio::time::advance;
 
 use super::*;
-use crate::kubernetes::lease::Fence;
+use fleet_actor::Fence;
 
 const LEASE: Duration = Duration::from_secs(15);
 const STANDBY: &str = "urn:holdfast:standby";

@@ -24,9 +24,9 @@ pub use reference::reference;
 pub use schema::{definition, manifest};
 pub use status::{CONDITIONS, Condition, ConditionStatus, LastWake, MAX_KEYS, ScaleTargetStatus};
 
-use crate::config::spec::{ApiVersion, Document, Kind, Metadata, Spec};
-use crate::config::words::Name;
-use crate::config::{self, Workload};
+use fleet::config::spec::{ApiVersion, Document, Kind, Metadata, Spec};
+use fleet::config::words::Name;
+use fleet::config::{self, Workload};
 
 /// A spec as the API server has it: not read before [`ScaleTarget::read`], so that one bad object does not end the
 /// watch of all.

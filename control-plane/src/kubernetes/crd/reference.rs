@@ -11,13 +11,13 @@ use serde_json::Value;
 
 use super::schema;
 use super::status::CONDITIONS;
-use crate::config::spec::Process;
-use crate::config::units::PositiveSpan;
-use crate::config::words::{AgentPrefix, Authority, GroupVersion, Name, ObjectKind, UrlPath};
-use crate::config::{ClusterKey, HostKey, Size, Span};
+use fleet::config::spec::Process;
+use fleet::config::units::PositiveSpan;
+use fleet::config::words::{AgentPrefix, Authority, GroupVersion, Name, ObjectKind, UrlPath};
+use fleet::config::{ClusterKey, HostKey, Size, Span};
 
 const HEAD: &str = "\
-<!-- Made from the types in control-plane/src/config/spec.rs and control-plane/src/kubernetes/crd/:
+<!-- Made from the types in crates/fleet/src/config/spec.rs and control-plane/src/kubernetes/crd/:
      cargo run -p control-plane -- generate reference > kubernetes/REFERENCE.md -->
 
 # ScaleTarget

@@ -13,7 +13,7 @@ pub(super) const ONLY_IN_FILES: &str =
     "belongs in the targets file of the local backend; in a cluster write apiVersion, kind and name";
 
 const HEAD: &str = "\
-# Made from the types in control-plane/src/config/spec.rs and control-plane/src/kubernetes/crd/:
+# Made from the types in crates/fleet/src/config/spec.rs and control-plane/src/kubernetes/crd/:
 #   cargo run -p control-plane -- generate crd > kubernetes/base/crd.yaml
 ";
 

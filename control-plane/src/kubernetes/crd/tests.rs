@@ -3,8 +3,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{ScaleTarget, definition, manifest, reference, schema};
-use crate::config::TargetsFile;
-use crate::config::{Needs, Workload};
+use fleet::config::{Needs, TargetsFile, Workload};
 
 /// See the file.
 #[derive(Deserialize)]

@@ -9,8 +9,8 @@ use protocol::TargetId;
 use super::derive::{Ambiguous, Derived, Key, MOST_KEYS, Rewritten, Source};
 use super::facts::{RouteId, Target};
 use super::leads::{Leads, Place};
-use crate::config::{Authority, HostKey};
-use crate::fleet::Condition;
+use fleet::Condition;
+use fleet::config::{Authority, HostKey};
 
 /// What one target has.
 #[derive(Debug, Default)]

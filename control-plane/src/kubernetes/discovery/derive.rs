@@ -7,7 +7,7 @@ use std::num::NonZeroU16;
 
 use super::facts::{ObjectId, RouteId, Target};
 use super::leads::{Leads, Place, Places, Use};
-use crate::config::{Authority, ClusterKey, HostKey};
+use fleet::config::{Authority, ClusterKey, HostKey};
 
 /// Most keys of one target; more are left out, with a condition. A target is one value in the filter's shared data and
 /// one object in every answer that carries it: 1,000 keys of 60 bytes make 60 KB. The largest route that the Gateway

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 
 use protocol::TargetId;
 
-use crate::config::{Authority, HostKey, MatchKeys, ScaleTarget};
+use fleet::config::{Authority, HostKey, MatchKeys, ScaleTarget};
 // A key is a match key here.
 pub use crate::kubernetes::names::Key as ObjectId;
 

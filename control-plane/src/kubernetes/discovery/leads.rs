@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 
 use super::Input;
 use super::facts::{Backend, ObjectId, Route, RouteId, RouteKind, ServiceFacts};
-use crate::config::{Authority, HostKey};
+use fleet::config::{Authority, HostKey};
 
 /// What a backendRef leads to. Ordered so that the ports of one Service lie side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

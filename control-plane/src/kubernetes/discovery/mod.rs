@@ -27,9 +27,9 @@ use facts::{Grant, Route, ServiceFacts, Target};
 use leads::Leads;
 pub use parse::Unreadable;
 
-use crate::config::{Authority, MatchKeys};
-use crate::fleet::Condition;
-use crate::time::Time;
+use fleet::Condition;
+use fleet::config::{Authority, MatchKeys};
+use fleet::time::Time;
 
 /// For how long a key of a route stays with a target that no longer has it: until every Envoy has surely heard of the
 /// route's edit.

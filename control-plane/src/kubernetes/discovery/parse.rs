@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use super::facts::{Backend, Grant, Granted, ObjectId, Route, RouteId, RouteKind, Rule, ServiceFacts};
-use crate::config::{Authority, HostKey};
+use fleet::config::{Authority, HostKey};
 
 const GATEWAY: &str = "gateway.networking.k8s.io";
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::facts::{Backend, ObjectId, Route, RouteKind, Rule, Target};
 use super::tests::{Cluster, mk_route, mk_target};
 use super::{Discovery, LINGER, Output};
-use crate::time::Time;
+use fleet::time::Time;
 
 const SERVICES: [&str; 4] = ["shop/a", "shop/b", "play/a", "play/c"];
 const HOSTS: [&str; 6] = [
@@ -113,7 +113,7 @@ proptest! {
     #[test]
     fn a_host_takes_nobody_elses_requests(cluster in cluster()) {
         let mut cluster = cluster;
-        cluster.targets.iter_mut().for_each(|target| target.own = crate::config::MatchKeys::default());
+        cluster.targets.iter_mut().for_each(|target| target.own = fleet::config::MatchKeys::default());
         let found = owners(&cluster.found());
         for asked in ASKED {
             let places = leads_to(&cluster, asked);
@@ -239,7 +239,7 @@ fn cluster() -> impl Strategy<Value = Cluster> {
             let port = ["", ":80", ":81"][usize::from(port)];
             let mut target = mk_target(&format!("{namespace}/t{n}"), created, &format!("{name}{port}"));
             if own {
-                target.own = crate::config::MatchKeys::new(
+                target.own = fleet::config::MatchKeys::new(
                     vec!["x.test".parse().unwrap()],
                     vec!["httproute/shop/r/rule/0".parse().unwrap()],
                 );

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use protocol::TargetId;
 
-use crate::time::Time;
+use fleet::time::Time;
 
 /// Events of one target at once, and one more each five minutes: what client-go allows a source and an object. An Event
 /// has about a kilobyte and is kept for an hour, so a target has no more than 37 kB of them.

@@ -22,10 +22,9 @@ use told::{History, Told};
 use write::Book;
 
 use super::index::Index;
-use super::lease::Fence;
-use crate::fleet::{FleetHandle, Notes};
-use crate::metrics::Metrics;
-use crate::time::{Clock, Time};
+use crate::kubernetes::metrics::Metrics;
+use fleet::time::Time;
+use fleet_actor::{Clock, Fence, FleetHandle, Notes};
 
 /// Longest time that one write may take; the rest of the lease, if that is shorter. Meanwhile notes wait in the fleet's
 /// queue, which is bounded.

@@ -5,9 +5,9 @@ use protocol::TargetId;
 
 use super::limits::Limits;
 use super::told::{History, Told};
-use crate::fleet::{Note, WokenBy};
-use crate::life::{Failure, FailureClass, Refusal, Why};
-use crate::time::Time;
+use fleet::life::{Failure, FailureClass, Refusal, Why};
+use fleet::time::Time;
+use fleet::{Note, WokenBy};
 
 #[test]
 fn a_wake_tells_by_whom_and_how_long_it_took() {

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use protocol::TargetId;
 
-use crate::fleet::Note;
-use crate::life::Why;
+use fleet::Note;
+use fleet::life::Why;
 
 /// Longest text of an Event that the API server takes, in bytes.
 const MAX_TEXT: usize = 1024;

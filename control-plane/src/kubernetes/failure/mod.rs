@@ -17,7 +17,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::observe::{PodFacts, Workload};
-use crate::life::{self, FailureClass};
+use fleet::life::{self, FailureClass};
 
 pub(super) use class::{of_admission, of_error, of_forbidden};
 pub(super) use conditions::of_conditions;

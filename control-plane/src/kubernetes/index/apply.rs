@@ -17,7 +17,7 @@ use crate::kubernetes::names::{Key, Kind};
 use crate::kubernetes::observe::{ReplicasAt, Slice, Workload};
 use crate::kubernetes::resource::Scalable;
 use crate::kubernetes::watches::Seen;
-use crate::life::FailureClass;
+use fleet::life::FailureClass;
 
 /// What one event changed in a mirror.
 struct Change<K> {

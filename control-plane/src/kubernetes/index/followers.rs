@@ -7,7 +7,7 @@ use protocol::TargetId;
 use tokio::sync::watch;
 
 use super::{Facts, Index, Key, Kind};
-use crate::config::{ScaleTarget, Workload};
+use fleet::config::{ScaleTarget, Workload};
 
 /// What a target refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]

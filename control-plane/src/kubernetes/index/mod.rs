@@ -29,7 +29,7 @@ use super::mirror::Mirror;
 use super::names::{Key, Kind};
 use super::observe::{Slice, Workload, endpoints_of};
 use super::resource::Scalable;
-use crate::config::ScaleTarget;
+use fleet::config::ScaleTarget;
 
 /// All that is watched. Clones share it.
 #[derive(Clone, Debug)]

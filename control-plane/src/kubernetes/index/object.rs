@@ -5,10 +5,10 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use protocol::TargetId;
 
-use crate::config::{ScaleTarget, Workload};
 use crate::kubernetes::crd;
 use crate::kubernetes::discovery::facts::Target;
 use crate::kubernetes::names::Kind;
+use fleet::config::{ScaleTarget, Workload};
 
 /// One `ScaleTarget` as the API server has it.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 use tower::service_fn;
 
 use super::*;
-use crate::backend::manual::Manual;
-use crate::fleet::{actor, world};
 use crate::kubernetes::crd;
 use crate::kubernetes::names::Kind;
 use crate::kubernetes::observe::ReplicasAt;
 use crate::kubernetes::watches::Seen;
-use crate::time::Clock;
+use fleet::testing;
+use fleet_actor::Clock;
+use fleet_actor::manual::Manual;
 
 #[tokio::test(start_paused = true)]
 async fn an_order_that_comes_while_the_scale_is_read_is_carried_out() {
@@ -121,14 +121,18 @@ fn mk_keeper(replicas_at: ReplicasAt, server: Server) -> Asked {
         tell.send(format!("{method} {workload}")).unwrap();
         async move { Ok::<_, Infallible>(server.answer(&method).await) }
     });
-    let (client, clock, metrics) = (Client::new(service, "default"), Clock::start(), Metrics::new());
+    let (client, clock, metrics) = (
+        Client::new(service, "default"),
+        Clock::start(),
+        Metrics::default(),
+    );
     let fence = Fence::new(clock, Duration::from_secs(600));
     fence.renew(clock.now());
     // What is told waits in its queue.
-    let (fleet, actor) = actor::new(
-        world::mk_settings(),
+    let (fleet, actor) = fleet_actor::new(
+        testing::mk_settings(),
         clock,
-        metrics.clone(),
+        fleet_actor::Metrics::default(),
         |_| Manual::default(),
         CancellationToken::new(),
     );

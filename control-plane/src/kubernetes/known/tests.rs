@@ -12,10 +12,9 @@ use tokio_util::sync::CancellationToken;
 use tower::service_fn;
 
 use super::*;
-use crate::backend::manual::Manual;
-use crate::fleet::{actor, world};
-use crate::metrics::Metrics;
-use crate::time::Clock;
+use fleet::testing;
+use fleet_actor::Clock;
+use fleet_actor::manual::Manual;
 
 #[tokio::test(start_paused = true)]
 async fn what_is_written_is_read_by_the_next() {
@@ -187,10 +186,10 @@ impl Server {
         let clock = Clock::start();
         let fence = Fence::new(clock, Duration::from_secs(600));
         fence.renew(clock.now());
-        let (fleet, actor) = actor::new(
-            world::mk_settings(),
+        let (fleet, actor) = fleet_actor::new(
+            testing::mk_settings(),
             clock,
-            Metrics::new(),
+            fleet_actor::Metrics::default(),
             |_| Manual::default(),
             CancellationToken::new(),
         );

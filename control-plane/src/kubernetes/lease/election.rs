@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::time::Time;
+use fleet::time::Time;
 
 /// One request at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]

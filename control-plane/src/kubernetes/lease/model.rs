@@ -11,7 +11,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::election::{Command, Election, Outcome, Record, Stored};
-use crate::time::Time;
+use fleet::time::Time;
 
 const LEASE_US: u64 = 3_000_000;
 const LEASE: Duration = Duration::from_micros(LEASE_US);

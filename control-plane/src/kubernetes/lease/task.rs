@@ -8,10 +8,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::election::{Election, Outcome};
-use super::fence::Fence;
 use super::wire::{Answer, Place, Request};
-use crate::metrics::Metrics;
-use crate::time::{Clock, unix_ms};
+use crate::kubernetes::metrics::Metrics;
+use fleet_actor::{Clock, Fence, unix_ms};
 
 /// Different failures that are logged before one has to succeed: there are a handful, but their texts are others'.
 const MAX_COMPLAINTS: usize = 8;
@@ -243,7 +242,7 @@ impl Office<'_> {
     }
 }
 
-async fn until(clock: &Clock, end: Option<crate::time::Time>) {
+async fn until(clock: &Clock, end: Option<fleet::time::Time>) {
     match end {
         Some(end) => tokio::time::sleep_until(clock.instant(end)).await,
         None => std::future::pending().await,

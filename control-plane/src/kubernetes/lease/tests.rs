@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::time::Time;
+use fleet::time::Time;
 
 const LEASE: Duration = Duration::from_secs(15);
 /// Some moment in µs since 1970.

@@ -15,7 +15,7 @@ pub use version::Version;
 pub use workload::{ReplicasAt, Workload};
 
 use super::failure::{self, Failure};
-use crate::life::Observed;
+use fleet::life::Observed;
 
 /// Who writes: the field manager of every write of ours.
 pub const MANAGER: &str = "holdfast";

@@ -26,10 +26,10 @@ use self::decide::{Decision, decide};
 use self::request::Subresource;
 use self::trouble::{Trouble, judge};
 use super::failure::Failure;
-use super::lease::Fence;
 use super::observe::Version;
 use super::resource::Scalable;
-use crate::metrics::Metrics;
+use crate::kubernetes::metrics::Metrics;
+use fleet_actor::Fence;
 
 /// Longest read.
 const LONGEST_READ: Duration = Duration::from_secs(5);

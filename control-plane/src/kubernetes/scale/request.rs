@@ -8,7 +8,7 @@ use kube::{Client, Resource};
 
 use super::Scale;
 use crate::kubernetes::observe::{MANAGER, Version};
-use crate::time::millis;
+use fleet::time::millis;
 
 /// The scale subresource of one object, whatever its kind.
 pub(super) struct Subresource {

@@ -4,8 +4,8 @@ use k8s_openapi::jiff::Timestamp;
 use k8s_openapi::jiff::fmt::temporal::DateTimePrinter;
 
 use super::ShownTarget;
-use crate::fleet::{self, TargetStatus};
 use crate::kubernetes::crd::{Condition, ConditionStatus, LastWake, MAX_KEYS, ScaleTargetStatus};
+use fleet::{self, TargetStatus};
 
 /// Longest message taken over, in characters: what others say of their failures must not fill an object.
 const MAX_MESSAGE: usize = 1024;

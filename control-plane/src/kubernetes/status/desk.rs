@@ -9,9 +9,9 @@ use protocol::TargetId;
 
 use super::desired::{Urgency, compare, desired};
 use super::{ShownTarget, back_off};
-use crate::fleet::TargetStatus;
 use crate::kubernetes::crd::ScaleTargetStatus;
-use crate::time::Time;
+use fleet::TargetStatus;
+use fleet::time::Time;
 
 /// Writes under way at once. One takes some ten milliseconds, so these are enough for [`RATE`], and an API server that
 /// hangs has no more than these to hang on to.

@@ -24,10 +24,9 @@ use tracing::{debug, warn};
 use desk::{Desk, Job, Outcome};
 pub use shown::{Shown, ShownTarget};
 
-use super::lease::Fence;
-use crate::fleet::FleetHandle;
-use crate::metrics::Metrics;
-use crate::time::{Clock, Time};
+use crate::kubernetes::metrics::Metrics;
+use fleet::time::Time;
+use fleet_actor::{Clock, Fence, FleetHandle};
 
 /// Changes closer than this are looked at together. With the write itself it stays below half a second.
 const TOGETHER: Duration = Duration::from_millis(200);

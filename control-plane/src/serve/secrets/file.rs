@@ -1,11 +1,10 @@
 //! Files of secrets, read as groups that are good or bad together; never watched, and never logged.
 
-use std::fmt;
-use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
-use crate::config::read_regular;
+use crate::targets_file::read_regular;
 
 /// A file that an option names.
 #[derive(Clone, Debug)]

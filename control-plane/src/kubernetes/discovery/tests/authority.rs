@@ -165,7 +165,7 @@ fn authority<'a>(found: &'a Output, id: &str) -> Option<&'a str> {
     authority.as_ref().map(|authority| authority.as_str())
 }
 
-fn mk_spec(confirm: &Value) -> crate::config::ScaleTarget {
+fn mk_spec(confirm: &Value) -> fleet::config::ScaleTarget {
     let target: crate::kubernetes::crd::ScaleTarget = serde_json::from_value(json!({
         "apiVersion": "holdfast.dev/v1alpha1",
         "kind": "ScaleTarget",
@@ -180,7 +180,7 @@ fn mk_spec(confirm: &Value) -> crate::config::ScaleTarget {
     target.read().unwrap()
 }
 
-fn said(spec: &crate::config::ScaleTarget) -> Option<&str> {
+fn said(spec: &fleet::config::ScaleTarget) -> Option<&str> {
     match &spec.confirm {
         protocol::Confirm::Http { authority, .. } | protocol::Confirm::Grpc { authority, .. } => {
             authority.as_deref()

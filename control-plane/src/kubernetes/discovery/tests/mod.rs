@@ -12,8 +12,8 @@ use super::facts::{
     Backend, Grant, Granted, ObjectId, Route, RouteId, RouteKind, Rule, ServiceFacts, Target,
 };
 use super::{Discovery, Input, Output};
-use crate::config::MatchKeys;
-use crate::time::Time;
+use fleet::config::MatchKeys;
+use fleet::time::Time;
 
 /// A cluster under construction.
 #[derive(Clone, Debug, Default)]

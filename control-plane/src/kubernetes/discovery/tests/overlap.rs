@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::{Cluster, check, message};
 use crate::kubernetes::discovery::{Discovery, LINGER, Output};
-use crate::time::Time;
+use fleet::time::Time;
 
 const RULE_0: &str = "httproute/shop/r/rule/0";
 const RULE_1: &str = "httproute/shop/r/rule/1";

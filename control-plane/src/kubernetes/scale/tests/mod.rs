@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use self::server::{LEASE, Scenario, Server};
 use super::*;
 use crate::kubernetes::failure::Kind;
-use crate::life::FailureClass;
+use fleet::life::FailureClass;
 
 #[tokio::test(start_paused = true)]
 async fn writes_once_with_the_version_read() {

@@ -11,7 +11,7 @@ use tower::service_fn;
 
 use super::super::*;
 use crate::kubernetes::observe::ReplicasAt;
-use crate::time::Clock;
+use fleet_actor::Clock;
 
 pub(super) const LEASE: Duration = Duration::from_secs(15);
 
@@ -128,7 +128,14 @@ impl Server {
             replicas_at: ReplicasAt::Spec,
         };
         let client = Client::new(service, "default");
-        Scaler::new(client, &kind, "shop", "web", self.fence.clone(), Metrics::new())
+        Scaler::new(
+            client,
+            &kind,
+            "shop",
+            "web",
+            self.fence.clone(),
+            Metrics::default(),
+        )
     }
 
     pub(super) async fn carry_out(&self, order: Order) -> Done {

@@ -1,7 +1,7 @@
 use super::super::desired::{Urgency, compare, desired};
 use super::*;
-use crate::fleet::LastWake;
 use crate::kubernetes::crd::{self, ConditionStatus};
+use fleet::LastWake;
 
 #[test]
 fn says_the_state_and_whether_requests_pass() {
@@ -128,7 +128,7 @@ fn the_last_wake_survives_a_change_of_leader() {
     seen.last_wake = Some(LastWake {
         unix_ms: 1_000_000_000_500,
         duration_ms: Some(1_234),
-        by: crate::fleet::WokenBy::Person,
+        by: fleet::WokenBy::Person,
     });
     let status = of(&seen, None, at(0));
     let wake = status.last_wake.clone().unwrap();

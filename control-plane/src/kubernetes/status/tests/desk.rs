@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::super::desk::{Desk, Job, Outcome};
 use super::*;
-use crate::time::Time;
+use fleet::time::Time;
 
 #[test]
 fn writes_what_differs_once() {

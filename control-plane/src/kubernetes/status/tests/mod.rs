@@ -9,8 +9,8 @@ use k8s_openapi::jiff::Timestamp;
 use protocol::TargetId;
 
 use super::ShownTarget;
-use crate::fleet::{Condition, TargetStatus, UnreachedBy};
 use crate::kubernetes::crd::ScaleTargetStatus;
+use fleet::{Condition, TargetStatus, UnreachedBy};
 
 /// What the API server has of a target without a status.
 fn mk_shown(name: &str) -> ShownTarget {

@@ -1,0 +1,78 @@
+//! What listeners to a fleet hear, and what one that is too slow misses.
+
+use tokio_util::sync::CancellationToken;
+
+use crate::manual::Manual;
+use crate::{Clock, FleetHandle, Metrics, new};
+use fleet::life::Why;
+use fleet::testing::{id, mk_settings, mk_spec};
+use fleet::{Note, WokenBy};
+
+#[tokio::test(start_paused = true)]
+async fn listeners_hear_of_targets_and_learn_of_the_end() {
+    let (handle, metrics, end) = spawn();
+    handle
+        .configure(vec![mk_spec("web", "web", "").into()])
+        .await
+        .unwrap();
+    let mut notes = handle.notes().unwrap();
+    handle.wake(id("web")).await.unwrap().unwrap();
+    let moves = [notes.next().await.unwrap(), notes.next().await.unwrap()];
+    let told: Vec<_> = moves
+        .iter()
+        .map(|note| match note {
+            Note::Moved {
+                to, why, by, woke_in, ..
+            } => (*to, *why, by.clone(), woke_in.is_some()),
+            other => panic!("must tell of targets alone: {other:?}"),
+        })
+        .collect();
+    let person = Some(WokenBy::Person);
+    let expected = [
+        ("waking", Why::Asked, person.clone(), false),
+        ("ready", Why::Endpoints, person, true),
+    ];
+    assert_eq!(told, expected, "must tell who woke it, and that it is up");
+    end.cancel();
+    assert_eq!(notes.next().await, None, "must end with the fleet");
+    assert_eq!(metrics.notes_missed.get(), 0, "must have missed nothing");
+    assert!(handle.notes().is_err(), "must not wait for what has ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_listener_holds_nobody_up_and_what_it_misses_is_counted() {
+    let (handle, metrics, _end) = spawn();
+    handle
+        .configure(vec![mk_spec("web", "web", "suspend: true").into()])
+        .await
+        .unwrap();
+    // It has been suspended before anybody listens.
+    handle.status().await.unwrap();
+    let mut notes = handle.notes().unwrap();
+    for _ in 0..1_100 {
+        handle.wake(id("web")).await.unwrap().unwrap_err();
+    }
+    let Some(Note::Refused { .. }) = notes.next().await else {
+        panic!("must tell of wishes that are refused")
+    };
+    assert_eq!(
+        metrics.notes_missed.get(),
+        1_100 - 1_024,
+        "must count what was too much"
+    );
+}
+
+fn spawn() -> (FleetHandle, Metrics, CancellationToken) {
+    let (metrics, end) = (Metrics::default(), CancellationToken::new());
+    let settings = mk_settings();
+    let clock = Clock::start();
+    let (handle, actor) = new(
+        settings,
+        clock,
+        metrics.clone(),
+        |_| Manual::default(),
+        end.clone(),
+    );
+    tokio::spawn(actor);
+    (handle, metrics, end)
+}

@@ -1,0 +1,4 @@
+//! Facts about the task that owns a fleet.
+
+mod listeners;
+mod turns;

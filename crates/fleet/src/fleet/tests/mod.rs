@@ -1,0 +1,14 @@
+//! Facts about the fleet, message by message.
+
+mod beginning;
+mod contention;
+mod crowds;
+mod draining;
+mod known;
+mod others;
+mod renames;
+mod reporting;
+mod terms;
+mod twins;
+mod unreached;
+mod waking;

@@ -1,0 +1,161 @@
+use protocol::State;
+
+use super::super::world::{World, id, mk_report, mk_spec, start, stop};
+use super::super::*;
+use crate::command::Command;
+use crate::config::{ScaleTarget, Workload};
+use crate::life::Cause;
+
+#[test]
+fn what_is_renamed_is_told_in_one_revision_and_goes_on() {
+    let mut world = World::new(&["web"]);
+    world.wake_up("web", &["a"]);
+    world.report("a", 3, &[("web", 0, 2, Some(0))]);
+    let before = status(&world, "web");
+    let n = world.view.revision().n;
+    assert_eq!(
+        rename(&mut world),
+        [renamed()],
+        "must neither start nor stop anything"
+    );
+    assert_eq!(world.view.revision().n, n + 1, "must be one revision");
+    let told = world.view.since(Some(&protocol::Revision {
+        instance: "me".to_owned(),
+        n,
+    }));
+    let told = told.unwrap();
+    assert_eq!(told.removed, [id("web")], "must end the former name");
+    let (name, state) = (&told.changed[0].id, told.changed[0].state);
+    assert_eq!((name, state), (&id("shop"), State::Ready), "must go on as it was");
+    let after = status(&world, "shop");
+    assert_eq!(
+        (after.epoch, after.in_flight, after.last_wake, after.idle_ms),
+        (before.epoch, 2, before.last_wake, before.idle_ms),
+        "must know what it knew"
+    );
+    assert!(world.published("web").is_none(), "must not be there twice");
+}
+
+#[test]
+fn what_is_renamed_counts_its_commands_on() {
+    let mut world = World::new(&["web"]);
+    world.wake_up("web", &["a"]);
+    rename(&mut world);
+    let drained = world.drain("shop");
+    assert_eq!(
+        world.confirm("a", drained),
+        [stop("shop", 2)],
+        "must stop what it has started"
+    );
+    world.see_all("shop", 2, 0, 0, 0);
+    assert_eq!(world.state("shop"), State::Asleep);
+    assert_eq!(
+        world.report("a", 500, &[("shop", 1, 0, Some(0))]),
+        [start("shop", 3, Cause::Demand)],
+        "must wake under its name"
+    );
+}
+
+#[test]
+fn a_drain_is_confirmed_anew_under_another_name() {
+    let mut world = World::new(&["web"]);
+    world.wake_up("web", &["a"]);
+    let drained = world.drain("web");
+    rename(&mut world);
+    assert_eq!(world.state("shop"), State::Draining, "must go on");
+    assert_eq!(
+        world.confirm("a", drained),
+        [],
+        "must not believe what was said before they heard of the name"
+    );
+    let n = world.view.revision().n;
+    assert_eq!(
+        world.confirm("a", n),
+        [stop("shop", 1 + 1)],
+        "must go on once they have"
+    );
+}
+
+#[test]
+fn what_was_removed_first_is_found_again_under_another_name() {
+    let mut world = World::new(&["web"]);
+    let removed = world.configure(&[], "");
+    assert_eq!(removed, [start("web", 1, Cause::Retired)], "must be left awake");
+    assert_eq!(rename(&mut world), [renamed()], "must be the same");
+    world.see("shop", 1, 1);
+    assert_eq!(world.state("shop"), State::Ready, "must be kept");
+}
+
+#[test]
+fn the_same_workload_is_what_counts() {
+    let object = |spec: ScaleTarget, name: &str| ScaleTarget {
+        workload: Workload::Object {
+            api_version: "apps/v1".to_owned(),
+            kind: "Deployment".to_owned(),
+            name: name.to_owned(),
+        },
+        ..spec
+    };
+    let mut world = World::new(&[]);
+    let one = object(mk_spec("one", "one.example.com", ""), "app");
+    let two = object(mk_spec("two", "two.example.com", ""), "app");
+    world.fleet.configure(vec![one.into(), two.into()], world.now);
+    world.settle();
+
+    // Both are gone: each goes to the one with its keys, whatever the order; and no other workload is taken for it.
+    let a = object(mk_spec("a", "two.example.com", ""), "app");
+    let b = object(mk_spec("b", "one.example.com", ""), "app");
+    let c = object(mk_spec("c", "one.example.com", ""), "another");
+    let elsewhere = ScaleTarget {
+        id: protocol::TargetId::new("elsewhere/d"),
+        ..a.clone()
+    };
+    let all = [a, b, c, elsewhere].map(Into::into).to_vec();
+    world.fleet.configure(all, world.now);
+    let renames = world.settle().into_iter().filter_map(|command| match command {
+        Command::Rename { from, spec } => Some((from, spec.id.clone())),
+        _ => None,
+    });
+    let renames: Vec<_> = renames.collect();
+    assert_eq!(renames, [(id("two"), id("a")), (id("one"), id("b"))]);
+}
+
+#[test]
+fn what_is_removed_beside_its_successor_is_not_woken() {
+    let mut world = World::new(&["web"]);
+    world.configure(&[("web", "web.example.com"), ("shop", "web.example.com")], "");
+    let commands = world.configure(&[("shop", "web.example.com")], "");
+    assert_eq!(
+        commands,
+        [Command::Release { id: id("web") }],
+        "must be let go at once"
+    );
+    assert!(world.published("web").is_none());
+}
+
+#[test]
+fn reports_under_the_former_name_change_nothing() {
+    let mut world = World::new(&["web"]);
+    world.wake_up("web", &["a"]);
+    rename(&mut world);
+    let report = mk_report("a", 400, &[("web", 3, 1, Some(0))]);
+    assert_eq!(world.say(&report), [], "must not be a target of its own");
+    assert_eq!(status(&world, "shop").held, 0);
+}
+
+fn rename(world: &mut World) -> Vec<Command> {
+    world.configure(&[("shop", "web.example.com")], "")
+}
+
+fn renamed() -> Command {
+    Command::Rename {
+        from: id("web"),
+        spec: std::sync::Arc::new(mk_spec("shop", "web.example.com", "")),
+    }
+}
+
+fn status(world: &World, name: &str) -> TargetStatus {
+    let status = world.fleet.status(world.now);
+    let found = status.targets.into_iter().find(|target| target.id == id(name));
+    found.unwrap()
+}
