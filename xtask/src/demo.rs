@@ -45,7 +45,7 @@ impl Demo {
                 .with_context(|| format!("port {port} is taken; choose another with {option} PORT"))?;
         }
         let parts = Parts::build()?;
-        let mut demo = cargo(["run", "--release", "--package", "e2e", "--bin", "demo", "--"]);
+        let mut demo = cargo(["run", "--release", "--package", "demo", "--"]);
         parts.tell(&mut demo);
         demo.args(
             ports
