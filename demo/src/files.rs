@@ -6,32 +6,33 @@ use anyhow::Context as _;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use crate::Ports;
-use e2e::binaries;
+use crate::options::{Options, Ports, root};
 
-/// Writes `envoy.json` into `dir`.
-pub(crate) fn envoy(dir: &Path, ports: Ports) -> anyhow::Result<PathBuf> {
+/// Writes `envoy.json`.
+pub(crate) fn envoy(options: &Options) -> anyhow::Result<PathBuf> {
+    let ports = options.ports;
     let text = shipped("envoy.yaml")?;
     let mut envoy: Value = serde_norway::from_str(&text).context("local-envoy/envoy.yaml")?;
-    let wasm = binaries::wasm();
     visit(&mut envoy, &mut |key, value| match (key, value.as_u64()) {
         ("port_value", Some(port)) => *value = json!(ports.instead_of(port)),
-        ("filename", _) => *value = json!(wasm),
+        ("filename", _) => *value = json!(options.wasm),
         _ => {}
     });
-    let path = dir.join("envoy.json");
+    let path = options.dir.join("envoy.json");
     std::fs::write(&path, format!("{envoy:#}"))?;
     Ok(path)
 }
 
-/// Writes `targets.yaml` into `dir`; the workloads keep a journal beside it.
-pub(crate) fn targets(dir: &Path, ports: Ports, idle: &str) -> anyhow::Result<PathBuf> {
+/// Writes `targets.yaml`; the workloads keep a journal beside it.
+pub(crate) fn targets(options: &Options, idle: &str) -> anyhow::Result<PathBuf> {
+    let ports = options.ports;
     let text = shipped("targets.yaml")?;
     let mut documents = Vec::new();
     for document in serde_norway::Deserializer::from_str(&text) {
         let mut target = Value::deserialize(document).context("local-envoy/targets.yaml")?;
-        let name = target["metadata"]["name"].as_str().context("a name")?.to_owned();
-        target["spec"]["idle"]["after"] = json!(idle);
+        let name = target.pointer("/metadata/name").and_then(Value::as_str);
+        let name = name.context("a name")?.to_owned();
+        *target.pointer_mut("/spec/idle/after").context("an idle time")? = json!(idle);
         visit(&mut target, &mut |key, value| {
             if let ("port", Some(port)) = (key, value.as_u64()) {
                 *value = json!(ports.instead_of(port));
@@ -49,11 +50,11 @@ pub(crate) fn targets(dir: &Path, ports: Ports, idle: &str) -> anyhow::Result<Pa
                 *word = json!(format!("127.0.0.1:{}", ports.instead_of(port)));
             }
         }
-        *command.first_mut().context("a program")? = json!(binaries::upstream());
-        command.extend([json!("--journal"), json!(journal(dir, &name))]);
+        *command.first_mut().context("a program")? = json!(options.upstream());
+        command.extend([json!("--journal"), json!(journal(&options.dir, &name))]);
         documents.push(format!("{target:#}"));
     }
-    let path = dir.join("targets.yaml");
+    let path = options.dir.join("targets.yaml");
     std::fs::write(&path, documents.join("\n---\n"))?;
     Ok(path)
 }
@@ -78,7 +79,7 @@ impl Ports {
 }
 
 fn shipped(name: &str) -> anyhow::Result<String> {
-    let path = binaries::root().join("local-envoy").join(name);
+    let path = root().join("local-envoy").join(name);
     std::fs::read_to_string(&path).with_context(|| path.display().to_string())
 }
 

@@ -1,42 +1,54 @@
-//! `cargo xtask demo`: wakes two sleeping workloads and shows what happened, with the files of `local-envoy/`.
+//! `cargo xtask demo`: wakes two sleeping workloads through a real Envoy and shows what happened to each request.
 //!
-//! Started by xtask, which has checked the ports and built everything.
+//! xtask has checked the ports and built or fetched every program; this program only starts them, with the files of
+//! `local-envoy/`, and stops them when it ends.
 
 mod files;
+mod options;
+mod process;
 mod servers;
 mod timeline;
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
 
+use options::Options;
 use servers::Servers;
 use timeline::Timeline;
-
-/// Ports of 127.0.0.1.
-#[derive(Clone, Copy, Debug, Default)]
-struct Ports {
-    traffic: u16,
-    admin: u16,
-    control: u16,
-    http: u16,
-    grpc: u16,
-}
 
 /// Idle time in the demo's targets; after it they go back to sleep.
 const IDLE: &str = "4s";
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> anyhow::Result<()> {
-    let (ports, keep) = arguments()?;
-    let servers = Servers::start(ports, IDLE).await?;
+/// One thread: Linux ends the servers when the thread that started them ends.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    let result = tokio::select! {
+        result = run(&options) => result,
+        result = stopped() => result,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: &Options) -> anyhow::Result<()> {
+    let servers = Servers::start(options, IDLE).await?;
     println!("\nEnvoy and the control plane run. Both workloads are at zero:");
     servers.print_states().await?;
 
     let first = wake_both(&servers, "A request to each:").await?;
     anyhow::ensure!(first.iter().all(|process| *process != 0), "no process answered");
 
-    println!("\nNobody asks any more. After {IDLE} they go back to sleep:");
+    println!("\nThere are no more requests. After {IDLE} both workloads go back to sleep:");
     servers.watch_until_asleep(Duration::from_secs(60)).await?;
 
     let second = wake_both(&servers, "Once more:").await?;
@@ -45,9 +57,25 @@ async fn main() -> anyhow::Result<()> {
         "the second answers must come from new processes"
     );
 
-    if keep {
+    if options.keep {
         servers.print_what_to_try();
-        tokio::signal::ctrl_c().await?;
+        std::future::pending::<()>().await;
+    }
+    println!("\nStopping everything.");
+    Ok(())
+}
+
+/// Returns when a person or the system asks this program to end.
+async fn stopped() -> anyhow::Result<()> {
+    let (mut interrupt, mut terminate, mut hang_up) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::hangup())?,
+    );
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
     }
     println!("\nStopping everything.");
     Ok(())
@@ -64,33 +92,13 @@ async fn wake_both(servers: &Servers, title: &str) -> anyhow::Result<[u32; 2]> {
             .with_context(|| format!("the request to {name}"))?;
         let timeline = Timeline::read(servers, &call).await;
         println!("\n  {}\n{timeline}", call.title);
+        if let Some(step) = timeline.missing().next() {
+            anyhow::bail!(
+                "no log has the step `{step}` of {name}; logs are in {}",
+                servers.dir.display()
+            );
+        }
         *process = call.process;
     }
     Ok(processes)
-}
-
-fn arguments() -> anyhow::Result<(Ports, bool)> {
-    let mut ports = Ports::default();
-    let mut keep = false;
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        let port = match arg.as_str() {
-            "--keep" => {
-                keep = true;
-                continue;
-            }
-            "--port" => &mut ports.traffic,
-            "--admin-port" => &mut ports.admin,
-            "--control-port" => &mut ports.control,
-            "--http-port" => &mut ports.http,
-            "--grpc-port" => &mut ports.grpc,
-            other => anyhow::bail!("unknown option {other}; use `cargo xtask demo --help`"),
-        };
-        *port = args
-            .next()
-            .context("a port")?
-            .parse()
-            .with_context(|| arg.clone())?;
-    }
-    Ok((ports, keep))
 }

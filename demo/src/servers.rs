@@ -1,24 +1,31 @@
 //! The servers of the demo and the requests to them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
-use e2e::grpc::{echo, say};
-use e2e::{Client, Process, binaries};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
-use tempfile::TempDir;
+use tonic::transport::Endpoint;
+use upstream::echo::EchoRequest;
+use upstream::echo::echo_client::EchoClient;
 
+use crate::files;
+use crate::options::{Options, Ports};
+use crate::process::Process;
 use crate::timeline::unix_ms;
-use crate::{Ports, files};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Everything that runs. Dropping it stops everything, Envoy first.
 pub(crate) struct Servers {
     pub(crate) envoy: Process,
     pub(crate) control: Process,
-    pub(crate) dir: TempDir,
+    /// Holds logs, configurations and journals.
+    pub(crate) dir: PathBuf,
     ports: Ports,
 }
 
@@ -36,25 +43,27 @@ pub(crate) struct Call {
 }
 
 impl Servers {
-    pub(crate) async fn start(ports: Ports, idle: &str) -> anyhow::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("holdfast-demo-").tempdir()?;
-        let (envoy, targets) = (
-            files::envoy(dir.path(), ports)?,
-            files::targets(dir.path(), ports, idle)?,
-        );
+    /// Starts both servers and waits until they know each other; the workloads stay at zero.
+    pub(crate) async fn start(options: &Options, idle: &str) -> anyhow::Result<Self> {
+        let (dir, ports) = (&options.dir, options.ports);
+        if dir.exists() {
+            std::fs::remove_dir_all(dir).with_context(|| dir.display().to_string())?;
+        }
+        std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+        let (envoy, targets) = (files::envoy(options)?, files::targets(options, idle)?);
         println!("Starting the control plane on 127.0.0.1:{}", ports.control);
-        let control = start_control(dir.path(), ports, &targets);
-        until_ok(&control, "control plane", ports.control, "/readyz").await?;
+        let mut control = start_control(options, &targets)?;
+        until_ok(&mut control, "control plane", ports.control, "/readyz").await?;
         println!(
             "Starting Envoy on 127.0.0.1:{} (admin on {})",
             ports.traffic, ports.admin
         );
-        let envoy = start_envoy(dir.path(), &envoy);
-        until_ok(&envoy, "Envoy", ports.admin, "/ready").await?;
+        let mut envoy = start_envoy(options, &envoy)?;
+        until_ok(&mut envoy, "Envoy", ports.admin, "/ready").await?;
         let servers = Self {
             envoy,
             control,
-            dir,
+            dir: dir.clone(),
             ports,
         };
         servers.until_synced().await?;
@@ -66,29 +75,26 @@ impl Servers {
         let authority = format!("{name}.example.com");
         let sent = SystemTime::now();
         let (title, answer, process) = if name == "grpc" {
-            let reply = echo(self.ports.traffic, &authority)
-                .unary(say("hello"))
-                .await?
-                .into_inner();
+            let reply = say_hello(self.ports.traffic, &authority).await?;
             (
                 format!("gRPC Echo/Unary to {authority}"),
                 format!("OK {:?}", reply.message),
                 reply.pid,
             )
         } else {
-            let reply = Client::new(self.ports.traffic, &authority)
-                .get("/hello")
-                .try_send()
-                .await?;
-            anyhow::ensure!(reply.status == 200, "status {}: {}", reply.status, reply.text());
-            let process = reply
-                .header("x-upstream-pid")
-                .and_then(|pid| pid.parse().ok())
-                .unwrap_or(0);
+            let reply = get(self.ports.traffic, &authority, "/hello").await?;
+            anyhow::ensure!(
+                reply.status() == 200,
+                "status {}: {}",
+                reply.status(),
+                reply.body()
+            );
+            let process = reply.headers().get("x-upstream-pid");
+            let process = process.and_then(|pid| pid.to_str().ok()?.parse().ok());
             (
                 format!("GET http://{authority}/hello"),
-                format!("200 {:?}", reply.text().trim()),
-                process,
+                format!("200 {:?}", reply.body().trim()),
+                process.unwrap_or(0),
             )
         };
         Ok(Call {
@@ -126,7 +132,7 @@ impl Servers {
                 start.elapsed() < within,
                 "not asleep after {within:?}: {states:?}"
             );
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 
@@ -145,21 +151,24 @@ impl Servers {
         );
         println!("  curl http://127.0.0.1:{control}/v1/targets");
         println!("  curl -s http://127.0.0.1:{admin}/stats/prometheus | grep holdfast");
-        println!("\nLogs are in {}", self.dir.path().display());
+        println!("\nLogs are in {}", self.dir.display());
     }
 
     /// Name and state of each target.
     async fn states(&self) -> anyhow::Result<Vec<(String, String)>> {
-        let reply = self.control_client().get("/v1/targets").try_send().await?;
-        let targets = reply.json();
+        let reply = get(self.ports.control, "control-plane", "/v1/targets").await?;
+        let targets: Value = serde_json::from_str(reply.body())?;
         let targets = targets
-            .as_array()
-            .or_else(|| targets["targets"].as_array())
+            .get("targets")
+            .and_then(Value::as_array)
             .context("a list of targets")?;
-        let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
-        Ok(targets
-            .iter()
-            .map(|target| (text(&target["id"]), text(&target["state"])))
+        let text = |target: &Value, field| {
+            let text = target.get(field).and_then(Value::as_str);
+            text.unwrap_or("?").to_owned()
+        };
+        let states = targets.iter();
+        Ok(states
+            .map(|target| (text(target, "id"), text(target, "state")))
             .collect())
     }
 
@@ -167,28 +176,59 @@ impl Servers {
     async fn until_synced(&self) -> anyhow::Result<()> {
         let start = Instant::now();
         while start.elapsed() < STARTS_WITHIN {
-            let metrics = self.control_client().get("/metrics").try_send().await?;
-            if e2e::sum_of_samples(metrics.text(), "holdfast_open_polls", &[]) > 0.0 {
+            let metrics = get(self.ports.control, "control-plane", "/metrics").await?;
+            if open_polls(metrics.body()) > 0.0 {
                 return Ok(());
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
         anyhow::bail!(
-            "Envoy did not ask the control plane for its targets:\n{}",
-            self.envoy.log_tail()
+            "Envoy did not ask the control plane for its targets. Its last words:\n{}",
+            self.envoy.last_words()
         );
     }
+}
 
-    fn control_client(&self) -> Client {
-        Client::new(self.ports.control, "control-plane")
-    }
+/// Sends `GET path` to `port` of 127.0.0.1 with this `host`, over a connection of its own, and reads the whole answer.
+async fn get(port: u16, host: &str, path: &str) -> anyhow::Result<http::Response<String>> {
+    let request = http::Request::get(format!("http://127.0.0.1:{port}{path}"));
+    let request = request
+        .header(http::header::HOST, host)
+        .body(Empty::<Bytes>::new())?;
+    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build_http();
+    let (head, body) = client.request(request).await?.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let text = String::from_utf8_lossy(&body).into_owned();
+    Ok(http::Response::from_parts(head, text))
+}
+
+async fn say_hello(port: u16, authority: &str) -> anyhow::Result<upstream::echo::EchoResponse> {
+    let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}"))?;
+    let endpoint = endpoint.origin(format!("http://{authority}").parse()?);
+    let request = EchoRequest {
+        message: "hello".to_owned(),
+        delay_ms: 0,
+    };
+    let mut client = EchoClient::new(endpoint.connect_lazy());
+    Ok(client.unary(request).await?.into_inner())
+}
+
+/// The value of the gauge `holdfast_open_polls`; 0 if it is not there.
+fn open_polls(metrics: &str) -> f64 {
+    let samples = metrics
+        .lines()
+        .filter(|line| line.starts_with("holdfast_open_polls"));
+    samples
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
 }
 
 fn print_step_to_sleep(line: &str, began: u64) {
     let Ok(record) = serde_json::from_str::<Value>(line) else {
         return;
     };
-    let what = match record["event"].as_str() {
+    let text = |field| record.get(field).and_then(Value::as_str);
+    let what = match text("event") {
         Some("draining") => "draining    Envoy is told to hold again; requests under way would end this",
         Some("confirmed") => "confirmed   every worker holds",
         Some("stopping") => "stopping    no way back",
@@ -196,15 +236,16 @@ fn print_step_to_sleep(line: &str, began: u64) {
         Some("asleep") => "asleep      the process is gone",
         _ => return,
     };
-    let at = record["unix_ms"].as_u64().unwrap_or(began).saturating_sub(began);
+    let at = record.get("unix_ms").and_then(Value::as_u64).unwrap_or(began);
     println!(
-        "  {at:>7} ms  {:<14} {what}",
-        record["target"].as_str().unwrap_or("?")
+        "  {:>7} ms  {:<14} {what}",
+        at.saturating_sub(began),
+        text("target").unwrap_or("?")
     );
 }
 
-fn start_control(dir: &Path, ports: Ports, targets: &Path) -> Process {
-    let listen = format!("127.0.0.1:{}", ports.control);
+fn start_control(options: &Options, targets: &Path) -> anyhow::Result<Process> {
+    let listen = format!("127.0.0.1:{}", options.ports.control);
     let targets = targets.display().to_string();
     let args = [
         "serve",
@@ -217,19 +258,13 @@ fn start_control(dir: &Path, ports: Ports, targets: &Path) -> Process {
         "--log-format",
         "json",
     ];
-    // After a start nothing is put to sleep for two leases: nobody wants to watch that.
-    let env = [("HOLDFAST_LEASE_DURATION".to_owned(), "1s".to_owned())];
-    let log = dir.join("control-plane.log");
-    Process::start(
-        "control plane",
-        &binaries::control_plane(),
-        &args.map(str::to_owned),
-        &env,
-        &log,
-    )
+    // After a start nothing is put to sleep for two leases, and the demo should not take that long.
+    let env = [("HOLDFAST_LEASE_DURATION", "1s")];
+    let log = options.dir.join("control-plane.log");
+    Process::start(&options.control_plane(), &args.map(str::to_owned), &env, &log)
 }
 
-fn start_envoy(dir: &Path, config: &Path) -> Process {
+fn start_envoy(options: &Options, config: &Path) -> anyhow::Result<Process> {
     let config = config.display().to_string();
     // Seconds since 1970 with milliseconds, for the timeline.
     let format = "%E.%e [%l] [%n] %v";
@@ -239,31 +274,37 @@ fn start_envoy(dir: &Path, config: &Path) -> Process {
         "--concurrency",
         "2",
         "--disable-hot-restart",
+        "--log-level",
+        "warning",
+        "--component-log-level",
+        "wasm:debug",
+        "--log-format",
+        format,
     ];
-    let logging = ["--component-log-level", "wasm:debug", "--log-format", format];
-    let args: Vec<String> = args.into_iter().chain(logging).map(str::to_owned).collect();
-    Process::start("Envoy", &binaries::envoy(), &args, &[], &dir.join("envoy.log"))
+    let log = options.dir.join("envoy.log");
+    Process::start(&options.envoy, &args.map(str::to_owned), &[], &log)
 }
 
 /// Waits for 200, or says why it will not come.
-async fn until_ok(process: &Process, name: &str, port: u16, path: &str) -> anyhow::Result<()> {
+async fn until_ok(process: &mut Process, name: &str, port: u16, path: &str) -> anyhow::Result<()> {
     let start = Instant::now();
     while start.elapsed() < STARTS_WITHIN {
         if let Some(status) = process.exited() {
-            anyhow::bail!("the {name} ended with {status}:\n{}", process.log_tail());
+            anyhow::bail!(
+                "the {name} ended with {status}. Its last words:\n{}",
+                process.last_words()
+            );
         }
-        if Client::new(port, "demo")
-            .get(path)
-            .try_send()
+        if get(port, "demo", path)
             .await
-            .is_ok_and(|reply| reply.status == 200)
+            .is_ok_and(|reply| reply.status() == 200)
         {
             return Ok(());
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
     anyhow::bail!(
-        "the {name} is not ready after {STARTS_WITHIN:?}:\n{}",
-        process.log_tail()
+        "the {name} is not ready after {STARTS_WITHIN:?}. Its last words:\n{}",
+        process.last_words()
     );
 }
