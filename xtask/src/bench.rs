@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
-use crate::dist;
 use crate::run::{cargo, check, target_dir};
 use crate::test::Parts;
+use crate::{dist, toolchain};
 
 /// The variable in which the crate `bench` finds them.
 pub(crate) const MODULES: &str = "HOLDFAST_BENCH_MODULES";
@@ -21,10 +22,10 @@ pub(crate) struct Bench {
 impl Bench {
     /// Fails if something could not be measured; a goal that was missed is shown, and no failure.
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let parts = Parts::build()?;
+        let parts = Parts::build(None)?;
         let modules = modules()?;
-        check(&mut cargo(["build", "--release", "--package", "bench"]))?;
-        let mut command = cargo(["run", "--release", "--quiet", "--package", "bench", "--"]);
+        // Started directly: `cargo run` would build its dependencies anew, with the features that it alone asks for.
+        let mut command = Command::new(target_dir().join("release/bench"));
         parts.tell(&mut command);
         command.env(MODULES, modules);
         command.arg("--out").arg(target_dir().join("bench"));
@@ -44,6 +45,7 @@ pub(crate) fn modules() -> anyhow::Result<PathBuf> {
         "bench-modules",
         "--examples",
     ];
+    toolchain::add_target(dist::TRIPLE)?;
     check(&mut cargo(args))?;
     let dir = target_dir().join(dist::TRIPLE).join("wasm/examples");
     // Asks as Holdfast does, so it has the callbacks that Holdfast has, and no more. The others are as the SDK makes them.

@@ -1,11 +1,18 @@
-//! Fetches and builds everything, then hands over to the demo in the crate `e2e`.
+//! `cargo xtask demo`: fetches Envoy, builds what a first run needs and nothing else, and starts the program `demo`.
+//!
+//! Everything is built as unit tests are, unoptimised: a first run spends its time on compiling.
 
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Context as _;
 
-use crate::run::{cargo, check};
-use crate::test::Parts;
+use crate::run::{cargo, check, target_dir};
+use crate::{dist, tools};
+
+/// What the demo runs besides Envoy and the filter. Built by one call of cargo, so that all share their dependencies.
+const PACKAGES: [&str; 3] = ["control-plane", "upstream", "demo"];
 
 /// Options of `cargo xtask demo`.
 #[derive(clap::Args)]
@@ -13,6 +20,9 @@ pub(crate) struct Demo {
     /// Leave everything running and print what to try
     #[arg(long)]
     keep: bool,
+    /// Fetch this version of Envoy, instead of taking ENVOY_BIN, `envoy` on PATH, or the newest of these
+    #[arg(long, value_name = "VERSION", value_parser = tools::versions())]
+    envoy: Option<String>,
     /// Port of Envoy for traffic
     #[arg(long, default_value_t = 9000)]
     port: u16,
@@ -44,15 +54,61 @@ impl Demo {
             TcpListener::bind(("127.0.0.1", port))
                 .with_context(|| format!("port {port} is taken; choose another with {option} PORT"))?;
         }
-        let parts = Parts::build()?;
-        let mut demo = cargo(["run", "--release", "--package", "demo", "--"]);
-        parts.tell(&mut demo);
-        demo.args(
-            ports
-                .iter()
-                .flat_map(|(option, port)| [(*option).to_owned(), port.to_string()]),
-        );
-        demo.args(self.keep.then_some("--keep"));
-        check(&mut demo)
+        let envoy = tools::envoy(self.envoy.as_deref())?;
+        let mut demo = build()?.command(&envoy, ports);
+        check(demo.args(self.keep.then_some("--keep")))
+    }
+}
+
+/// The demo on ports that are free: a test, which fails unless every step of every request was seen.
+pub(crate) fn try_out(envoy: &Path) -> anyhow::Result<()> {
+    let names = [
+        "--port",
+        "--admin-port",
+        "--control-port",
+        "--http-port",
+        "--grpc-port",
+    ];
+    let listeners = names.map(|name| (name, TcpListener::bind(("127.0.0.1", 0))));
+    let mut ports = [("", 0); 5];
+    for (port, (name, listener)) in ports.iter_mut().zip(listeners) {
+        *port = (name, listener?.local_addr()?.port());
+    }
+    check(&mut build()?.command(envoy, ports))
+}
+
+/// What was built for the demo.
+struct Built {
+    wasm: PathBuf,
+    bin_dir: PathBuf,
+}
+
+fn build() -> anyhow::Result<Built> {
+    let wasm = dist::unoptimised_filter()?;
+    let mut command = cargo(["build", "--bins"]);
+    for package in PACKAGES {
+        command.args(["--package", package]);
+    }
+    check(&mut command)?;
+    Ok(Built {
+        wasm,
+        bin_dir: target_dir().join("debug"),
+    })
+}
+
+impl Built {
+    fn command(&self, envoy: &Path, ports: [(&str, u16); 5]) -> Command {
+        let mut demo = Command::new(self.bin_dir.join("demo"));
+        demo.arg("--envoy").arg(envoy);
+        demo.arg("--wasm").arg(&self.wasm);
+        demo.arg("--bin-dir").arg(&self.bin_dir);
+        // No two demos have the same port.
+        let [(_, traffic), ..] = ports;
+        demo.arg("--dir")
+            .arg(target_dir().join(format!("demo/{traffic}")));
+        for (option, port) in ports {
+            demo.arg(option).arg(port.to_string());
+        }
+        demo
     }
 }

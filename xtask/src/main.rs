@@ -8,6 +8,7 @@ mod lint;
 mod run;
 mod tally;
 mod test;
+mod toolchain;
 mod tools;
 
 use std::process::ExitCode;

@@ -36,6 +36,18 @@ impl Tally {
         }
     }
 
+    /// One test that is no runner's.
+    pub(crate) fn of_one(passed: bool) -> Self {
+        Self {
+            count: Count {
+                passed: passed.into(),
+                failed: (!passed).into(),
+                skipped: 0,
+            },
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn plus(mut self, other: Self) -> Self {
         for (missing, tests) in other.missing {
             *self.missing.entry(missing).or_default() += tests;

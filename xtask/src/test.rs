@@ -4,12 +4,13 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
 use crate::run::{cargo, check, in_ci, on_path, root, say, target_dir};
 use crate::tally::{Count, Tally};
-use crate::{bench, dist, lint, tools};
+use crate::{bench, demo, dist, lint, toolchain, tools};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -17,6 +18,9 @@ pub(crate) struct Test {
     /// Only these rungs
     #[arg(long, value_enum)]
     rung: Vec<Rung>,
+    /// Only the rung `oldest`, with this version of Envoy in place of the oldest
+    #[arg(long, value_name = "VERSION", value_parser = tools::versions(), conflicts_with = "rung")]
+    envoy: Option<String>,
     /// Only tests whose name contains this
     filter: Option<String>,
 }
@@ -29,6 +33,8 @@ enum Rung {
     Wasm,
     /// The real filter in the real Envoy; the benchmarks, tried with little work
     E2e,
+    /// The demo, and holds, sleep and outages end to end, with the oldest Envoy that is supported
+    Oldest,
 }
 
 struct Outcome {
@@ -49,45 +55,61 @@ impl Outcome {
 impl Test {
     /// Runs the rungs in order; a rung that fails does not stop the next.
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let all = [Rung::Native, Rung::Wasm, Rung::E2e];
-        let mut lines = Vec::new();
-        let mut total = Count::default();
-        let mut succeeded = true;
-        for rung in all
-            .into_iter()
-            .filter(|rung| self.rung.is_empty() || self.rung.contains(rung))
-        {
+        let all = [Rung::Native, Rung::Wasm, Rung::E2e, Rung::Oldest];
+        let mut report = Report::default();
+        for rung in all.into_iter().filter(|rung| self.wants(*rung)) {
             say(&format!("rung {rung:?}"));
-            match rung.run(self.filter.as_deref()) {
-                Ok(Ok(Outcome {
-                    tally,
-                    succeeded: ended_well,
-                })) => {
-                    let ended_well = ended_well && tally.may_stand(in_ci());
-                    succeeded &= ended_well;
-                    let word = if ended_well { "ok" } else { "FAILED" };
-                    lines.push(format!("rung {rung:?}: {word}: {}", tally.count.shown()));
-                    lines.extend(
-                        tally
-                            .skips()
-                            .map(|skips| format!("rung {rung:?}: SKIPPED: {skips}")),
-                    );
-                    total = total.plus(tally.count);
-                }
-                Ok(Err(missing)) => {
-                    succeeded &= !in_ci();
-                    let word = if in_ci() { "FAILED" } else { "SKIPPED" };
-                    lines.push(format!("rung {rung:?}: {word}: {missing}"));
-                }
-                Err(error) => {
-                    succeeded = false;
-                    lines.push(format!("rung {rung:?}: FAILED: {error:#}"));
-                }
-            }
+            let start = Instant::now();
+            let result = rung.run(self);
+            report.add(rung, result, start.elapsed());
         }
-        println!("\n{}\n{}", lines.join("\n"), total.shown());
-        anyhow::ensure!(succeeded, "not everything passed");
+        println!("\n{}\n{}", report.lines.join("\n"), report.took());
+        println!("{}", report.total.shown());
+        anyhow::ensure!(!report.failed, "not everything passed");
         Ok(())
+    }
+
+    fn wants(&self, rung: Rung) -> bool {
+        if self.envoy.is_some() {
+            return rung == Rung::Oldest;
+        }
+        self.rung.is_empty() || self.rung.contains(&rung)
+    }
+}
+
+/// What is printed when all rungs have run.
+#[derive(Default)]
+struct Report {
+    lines: Vec<String>,
+    took: Vec<String>,
+    total: Count,
+    failed: bool,
+}
+
+impl Report {
+    fn add(&mut self, rung: Rung, result: anyhow::Result<Result<Outcome, Missing>>, took: Duration) {
+        self.took.push(format!("{rung:?} {} s", took.as_secs()));
+        let (failed, what) = match result {
+            Ok(Ok(outcome)) => {
+                let failed = !outcome.succeeded || !outcome.tally.may_stand(in_ci());
+                let word = if failed { "FAILED" } else { "ok" };
+                self.total = self.total.plus(outcome.tally.count);
+                let skips = outcome.tally.skips();
+                let skips = skips.map(|skips| format!("rung {rung:?}: SKIPPED: {skips}"));
+                let lines = std::iter::once(format!("{word}: {}", outcome.tally.count.shown()));
+                (failed, lines.chain(skips).collect::<Vec<_>>().join("\n"))
+            }
+            Ok(Err(missing)) if in_ci() => (true, format!("FAILED: {missing}")),
+            Ok(Err(missing)) => (false, format!("SKIPPED: {missing}")),
+            Err(error) => (true, format!("FAILED: {error:#}")),
+        };
+        self.failed |= failed;
+        self.lines.push(format!("rung {rung:?}: {what}"));
+    }
+
+    /// How long each rung took, in one line; `.ci/run` looks for its first word.
+    fn took(&self) -> String {
+        format!("took: {}", self.took.join(", "))
     }
 }
 
@@ -95,15 +117,17 @@ impl Test {
 type Missing = &'static str;
 
 impl Rung {
-    fn run(self, filter: Option<&str>) -> anyhow::Result<Result<Outcome, Missing>> {
+    fn run(self, options: &Test) -> anyhow::Result<Result<Outcome, Missing>> {
+        let filter = options.filter.as_deref();
         match self {
             Self::Native => native(filter).map(Ok),
             Self::Wasm if on_path("node").is_none() => Ok(Err("no node on PATH: apt-get install nodejs")),
             Self::Wasm => wasm(filter).map(Ok),
-            Self::E2e if on_path("setpriv").is_none() => {
+            Self::E2e | Self::Oldest if on_path("setpriv").is_none() => {
                 Ok(Err("no setpriv on PATH: apt-get install util-linux"))
             }
             Self::E2e => e2e(filter).map(Ok),
+            Self::Oldest => with_envoy(options.envoy.as_deref().unwrap_or(tools::OLDEST), filter).map(Ok),
         }
     }
 }
@@ -118,6 +142,7 @@ fn native(filter: Option<&str>) -> anyhow::Result<Outcome> {
 }
 
 fn wasm(filter: Option<&str>) -> anyhow::Result<Outcome> {
+    toolchain::add_target("wasm32-unknown-unknown")?;
     let runner = tools::wasm_bindgen_test_runner()?;
     let args = [
         "test",
@@ -153,7 +178,7 @@ fn of_the_filter(filter: Option<&str>) -> anyhow::Result<Outcome> {
 }
 
 fn e2e(filter: Option<&str>) -> anyhow::Result<Outcome> {
-    let parts = Parts::build()?;
+    let parts = Parts::build(None)?;
     let panics = dist::filter_that_panics()?;
     let next = dist::filter_of_the_next_format()?;
     let modules = bench::modules()?;
@@ -166,7 +191,31 @@ fn e2e(filter: Option<&str>) -> anyhow::Result<Outcome> {
     counted(command.args(filter))
 }
 
-/// The programs that end-to-end tests and the demo run.
+/// Modules of the end-to-end tests that show whether an Envoy does what Holdfast builds on.
+const CORE: [&str; 3] = ["hold::", "sleep::", "outage::"];
+
+/// The demo and the core of the end-to-end tests with that version of Envoy. The demo counts as one test.
+fn with_envoy(version: &str, filter: Option<&str>) -> anyhow::Result<Outcome> {
+    let parts = Parts::build(Some(version))?;
+    // The same packages as in `e2e`, so that nothing is built with other features.
+    let mut command = cargo(["test", "--profile", "bench", "--no-fail-fast"]);
+    command.args(["--package", "e2e", "--package", "bench", "--test", "envoy", "--"]);
+    parts.tell(&mut command);
+    let tests = match filter {
+        Some(filter) => counted(command.arg(filter))?,
+        None => counted(command.args(CORE))?,
+    };
+    let demo = demo::try_out(&parts.envoy);
+    if let Err(error) = &demo {
+        eprintln!("demo: {error:#}");
+    }
+    Ok(tests.plus(Outcome {
+        tally: Tally::of_one(demo.is_ok()),
+        succeeded: demo.is_ok(),
+    }))
+}
+
+/// The programs that end-to-end tests and benchmarks run.
 pub(crate) struct Parts {
     envoy: PathBuf,
     wasm: PathBuf,
@@ -174,19 +223,18 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Fetches and builds what is not there yet.
-    pub(crate) fn build() -> anyhow::Result<Self> {
-        let envoy = tools::envoy()?;
+    /// Fetches and builds what is not there yet, for the Envoy of that version, or the one that is there.
+    ///
+    /// All packages that end-to-end tests and benchmarks build are named, so that their dependencies get one set of features
+    /// and are built once.
+    pub(crate) fn build(envoy: Option<&str>) -> anyhow::Result<Self> {
+        let envoy = tools::envoy(envoy)?;
         let wasm = dist::filter()?;
-        let args = ["build", "--release", "--bins", "--example", "grpc-echo"];
-        check(cargo(args).args([
-            "--package",
-            "control-plane",
-            "--package",
-            "upstream",
-            "--package",
-            "e2e",
-        ]))?;
+        let mut command = cargo(["build", "--release", "--bins", "--example", "grpc-echo"]);
+        for package in ["control-plane", "upstream", "e2e", "bench"] {
+            command.args(["--package", package]);
+        }
+        check(&mut command)?;
         Ok(Self {
             envoy,
             wasm,

@@ -6,6 +6,7 @@ mod spdx;
 
 use crate::dist::TRIPLE;
 use crate::run::{cargo, check, say};
+use crate::toolchain;
 
 /// What links only for WebAssembly.
 pub(crate) const WASM: [&str; 2] = ["wasm-filter", "bench-modules"];
@@ -50,6 +51,7 @@ fn clippy() -> anyhow::Result<()> {
 
 /// `--all-features` includes the test-only panic.
 fn clippy_wasm() -> anyhow::Result<()> {
+    toolchain::add_target(TRIPLE)?;
     for package in WASM {
         for features in [None, Some("--all-features")] {
             let args = ["clippy", "--package", package, "--lib", "--examples"];

