@@ -120,15 +120,18 @@ impl Gate {
         let Some(entry) = self.entry_mut(ix) else { return };
         let asked = |route: &Route| match route.check {
             Check::Asking {
-                token: asked, tries, ..
-            } if asked == token => Some(tries),
+                token: asked,
+                since,
+                tries,
+            } if asked == token => Some((since, tries)),
             _ => None,
         };
         let mut routes = entry.routes.iter().enumerate();
-        let Some((at, tries)) = routes.find_map(|(at, route)| Some((at, asked(route)?))) else {
+        let Some((at, (since, tries))) = routes.find_map(|(at, route)| Some((at, asked(route)?))) else {
             return;
         };
         let Some(terms) = entry.terms(me) else { return };
+        let tries = tries.with_late(since, now, outcome, &terms);
         match confirm::judge(now, tries, outcome, &terms) {
             confirm::Verdict::Yes { believed } => self.prove(ix, at, believed.then_some(outcome)),
             confirm::Verdict::No { check, warn } => {

@@ -48,6 +48,17 @@ impl Tries {
     pub(super) fn head(&self) -> bool {
         self.failed.is_multiple_of(2)
     }
+
+    /// Includes the time in which a question asked at `since` was late before it ended at `now`: a doubtful end, such as a cluster that CDS
+    /// changes, does not begin the doubt anew.
+    pub(super) fn with_late(mut self, since: Time, now: Time, outcome: Outcome, terms: &Terms) -> Self {
+        let late = since + terms.timeout;
+        if outcome.is_doubtful() && late < now {
+            self.since.get_or_insert(late);
+            self.doubted.get_or_insert(late);
+        }
+        self
+    }
 }
 
 /// Names one question and the target that it was asked for, so that a late answer is known for what it is.

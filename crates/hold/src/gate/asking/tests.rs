@@ -139,6 +139,39 @@ fn a_worker_that_is_not_answered_lets_nobody_go_before_it_gives_up() {
 }
 
 #[test]
+fn an_answer_that_is_late_and_then_cut_counts_from_when_it_was_late() {
+    let mut gate = mk_proven(None);
+    hold(&mut gate, Time::ZERO, 1, "web");
+    let call = gate.poll_confirm(Time::ZERO).expect("must ask");
+    // As when CDS changes the cluster under a question.
+    let cut = Duration::from_secs(4);
+    gate.confirmed(cut, call.token, Outcome::Cut);
+    assert_eq!(
+        gate.row(cut).unreached[0].for_ms,
+        3_000,
+        "must tell since when it was late"
+    );
+    let given_up = Duration::from_secs(6);
+    let just_before = given_up - Duration::from_millis(1);
+    gate.handle_timeout(just_before);
+    assert_eq!(gate.poll_command(just_before), None, "must wait for give-up");
+    gate.handle_timeout(given_up);
+    assert_eq!(release(&mut gate, given_up), Some(StreamId(1)));
+}
+
+#[test]
+fn a_question_that_was_late_and_then_refused_is_no_doubt() {
+    let mut gate = mk_proven(None);
+    hold(&mut gate, Time::ZERO, 1, "web");
+    let call = gate.poll_confirm(Time::ZERO).expect("must ask");
+    // A connect time-out that is longer than `confirm.timeout`.
+    gate.confirmed(Duration::from_secs(4), call.token, Outcome::Refused);
+    let given_up = Duration::from_secs(7);
+    gate.handle_timeout(given_up);
+    assert_eq!(gate.poll_command(given_up), None, "nobody took the connection");
+}
+
+#[test]
 fn of_a_belief_the_others_hear_once_somebody_was_answered() {
     let mut gate = mk_proven(None);
     hold(&mut gate, Time::ZERO, 1, "web");
