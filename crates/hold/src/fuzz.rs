@@ -23,7 +23,7 @@ pub fn configuration(bytes: &[u8]) {
 
 /// Everything that can happen to a gate, against the model.
 pub fn gate(bytes: &[u8]) {
-    gate_model::check(&made_of(bytes, &gate_model::event()));
+    gate_model::check(bytes.len(), &made_of(bytes, &gate_model::event()));
 }
 
 /// One event for each eight bytes, so that a fuzzer that moves, drops and doubles bytes does so with events.

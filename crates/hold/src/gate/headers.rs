@@ -168,6 +168,9 @@ mod tests {
     fn grpc_timeouts_follow_the_specification() {
         assert_eq!(parse_grpc_timeout(b"1S"), Some(Duration::from_secs(1)));
         assert_eq!(parse_grpc_timeout(b"500m"), Some(Duration::from_millis(500)));
+        assert_eq!(parse_grpc_timeout(b"2M"), Some(Duration::from_secs(120)));
+        assert_eq!(parse_grpc_timeout(b"5u"), Some(Duration::from_micros(5)));
+        assert_eq!(parse_grpc_timeout(b"7n"), Some(Duration::from_nanos(7)));
         assert_eq!(
             parse_grpc_timeout(b"99999999H"),
             Some(Duration::from_secs(99_999_999 * 3_600))

@@ -35,6 +35,8 @@ mod telling;
     reason = "the set-up of tests fails as tests do, in a fuzzer too, which needs a part of it"
 )]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod unreached;
 mod update;
 mod warm;

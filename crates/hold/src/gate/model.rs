@@ -22,7 +22,9 @@ use crate::gate::{
 };
 use crate::reply::Refusal;
 use crate::testing::Quota;
-use crate::{Config, Head, Limits, REQUEST_CHARGE, Slot, SlotRecord, StreamId, Time, Weight};
+use crate::{
+    Bound, Config, Head, Limits, REQUEST_CHARGE, Slot, SlotRecord, StartupThen, StreamId, Time, Weight,
+};
 
 const TARGETS: u8 = 3;
 const CLUSTERS: u8 = 2;
@@ -157,9 +159,13 @@ struct World {
     /// The version at which each was removed last.
     removed_at: BTreeMap<u8, u64>,
     released: BTreeMap<u8, Released>,
+    /// The bound that was just reached.
+    denied: Option<Bound>,
     told: told::Told,
 }
 
+/// What happens to requests without a first snapshot.
+const STARTUPS: [&str; 3] = ["pass", "refuse", "hold"];
 /// What one of the targets ignores.
 const PROBE: &str = "/healthz";
 const MAX_REQUESTS: u32 = 4;
@@ -168,8 +174,10 @@ const MAX_BYTES: u64 = 3 * (REQUEST_CHARGE + 1_000) + 500;
 const ENVOY_REQUESTS: u32 = 8;
 
 impl World {
-    fn new() -> Self {
-        let config = mk_config(r#","buffer_limit":2000,"stream_buffer_limit":1500"#);
+    fn new(then: &str) -> Self {
+        let config = mk_config(&format!(
+            r#","buffer_limit":2000,"stream_buffer_limit":1500,"startup":{{"wait":"1s","then":"{then}"}}"#
+        ));
         Self {
             gate: Gate::new(config.clone(), ME, Time::ZERO),
             config,
@@ -193,6 +201,7 @@ impl World {
             shared_since: BTreeMap::new(),
             removed_at: BTreeMap::new(),
             released: BTreeMap::new(),
+            denied: None,
             told: told::Told::default(),
         }
     }
@@ -490,7 +499,7 @@ impl World {
         let longest = grpc_timeout.map_or(HOLD, |ms| HOLD.min(Duration::from_millis(u64::from(ms))));
         self.deadlines.insert(stream, self.now + longest);
         self.came.insert(stream, self.version);
-        self.note_arrival(stream, &name, grpc_timeout.is_some());
+        self.note_arrival(stream, &name, grpc_timeout.is_some(), is_probe);
         let expected = ix.map(|_| self.stance(target));
         match self.gate.arrive(self.now, stream, ix, &request) {
             Verdict::Pass(ticket) => {
@@ -503,17 +512,25 @@ impl World {
                         "must not pass: {expected:?}"
                     );
                 }
+                assert!(
+                    self.head.known || self.startup_is(StartupThen::Pass),
+                    "must wait for the first snapshot"
+                );
                 self.note(stream, ticket, Fate::Passed);
             }
             Verdict::Refuse(reply) => {
                 let refusal = match expected {
+                    None if self.startup_is(StartupThen::Refuse) => Refusal::NoSnapshot,
                     _ if ignored => Refusal::Ignored,
                     Some(Stance::Refuse(refusal)) => refusal,
                     _ => panic!("must not refuse what is {expected:?}: {reply:?}"),
                 };
                 assert_eq!(reply.refusal, refusal, "must say why");
+                if ix.is_none() {
+                    self.forget_use(None);
+                }
                 self.note_refused_at_once(target, refusal);
-                if !ignored {
+                if !ignored && ix.is_some() {
                     self.note_use(target);
                 }
                 self.note(stream, Ticket::Free, Fate::Refused);
@@ -526,15 +543,27 @@ impl World {
                 };
                 assert!(
                     match expected {
+                        None => self.startup_is(StartupThen::Hold),
                         Some(Stance::Pass) => queues(),
                         Some(Stance::Refuse(_)) => false,
-                        Some(Stance::Serve | Stance::Hold) | None => true,
+                        Some(Stance::Serve | Stance::Hold) => true,
                     },
                     "must not hold what is {expected:?}"
                 );
                 self.claim(stream, claim, ix.map(|_| target), cluster);
             }
         }
+    }
+
+    /// True if the first snapshot is overdue, and this is what happens to requests then. `Hold` also before that.
+    fn startup_is(&self, then: StartupThen) -> bool {
+        let startup = &self.config.startup;
+        let is_over = self.now >= startup.wait;
+        !self.head.known
+            && match then {
+                StartupThen::Hold => !is_over || startup.then == then,
+                _ => is_over && startup.then == then,
+            }
     }
 
     fn ignores(&self, target: u8) -> bool {
@@ -650,6 +679,7 @@ impl World {
     /// Draining commands ends, names each held stream at most once, and none that has ended.
     fn drain(&mut self) {
         for _ in 0..=2 * self.fates.len() + 1 {
+            let has_work = self.gate.has_work(self.now);
             let Some(command) = self.gate.poll_command(self.now) else {
                 assert!(
                     !self.gate.has_work(self.now),
@@ -659,6 +689,7 @@ impl World {
                 self.check_drained();
                 return;
             };
+            assert!(has_work, "must know that there is something to do: {command:?}");
             self.carry_out(command);
         }
         panic!("draining commands must end");
@@ -759,6 +790,7 @@ impl World {
                     let last = self.last_resumed.insert((target, cluster), order);
                     assert!(last.is_none_or(|last| last < order), "first in must be first out");
                 } else {
+                    self.check_settled(stream, told::Settled::LetGo);
                     self.forget_use(None);
                 }
                 self.note_let_go(stream);
@@ -781,6 +813,7 @@ impl World {
                     self.now
                 );
                 if matches!(self.fates[&stream], Fate::Held { target: None, .. }) {
+                    self.check_settled(stream, told::Settled::Refused(reply.refusal));
                     self.forget_use(None);
                 }
                 self.note_refused(stream, &reply);
@@ -799,13 +832,16 @@ impl World {
                 );
                 self.note_use(u8::try_from(slot.0).unwrap());
                 assert!(bytes >= REQUEST_CHARGE, "must be charged: {bytes}");
+                self.check_settled(stream, told::Settled::Claimed);
                 let granted = self.quota.take_of(Some(slot), bytes, max_requests, max_bytes);
+                self.denied = granted.err();
                 if let Some(command) = self.gate.claimed(self.now, stream, granted) {
                     self.carry_out(command);
                 } else if let Some(Fate::Held { target, .. }) = self.fates.get_mut(&stream) {
                     *target = u8::try_from(slot.0).ok();
                     self.check_urgent(stream);
                 }
+                self.denied = None;
             }
         }
     }
@@ -854,7 +890,14 @@ impl World {
 
     /// What the shell does at the end of each callback, and what must hold after it.
     fn settle(&mut self) {
-        self.quota.give_back(&self.gate.take_credits());
+        let credits = self.gate.take_credits();
+        assert!(
+            credits
+                .iter()
+                .all(|credit| credit.requests > 0 || credit.bytes > 0),
+            "must not give back nothing: {credits:?}"
+        );
+        self.quota.give_back(&credits);
         for slot in (0..u32::from(TARGETS)).map(Slot) {
             let (requests, bytes) = self.quota.total(Some(slot));
             assert!(
@@ -876,6 +919,7 @@ impl World {
         assert!(held <= ENVOY_REQUESTS as usize, "the Envoy's bound must hold");
         self.check_counts();
         self.check_row();
+        self.check_timeout();
     }
 
     /// Everybody leaves: nothing may be left.
@@ -932,9 +976,9 @@ fn cluster_name(target: u8, cluster: u8) -> String {
     format!("t{target}-c{cluster}")
 }
 
-/// Panics where the gate and the model disagree.
-pub(crate) fn check(events: &[Op]) {
-    let mut world = World::new();
+/// Panics where the gate and the model disagree. `startup` says what happens without a first snapshot: one of [`STARTUPS`], by its place.
+pub(crate) fn check(startup: usize, events: &[Op]) {
+    let mut world = World::new(STARTUPS[startup % STARTUPS.len()]);
     for event in events {
         world.step(event);
     }
@@ -943,9 +987,10 @@ pub(crate) fn check(events: &[Op]) {
 
 #[test]
 fn a_gate_agrees_with_the_model() {
-    let agreed = crate::testing::mk_runner(2_000).run(&vec(event(), 1..120), |events| {
-        check(&events);
-        Ok(())
-    });
+    let agreed =
+        crate::testing::mk_runner(2_000).run(&(0..3_usize, vec(event(), 1..120)), |(startup, events)| {
+            check(startup, &events);
+            Ok(())
+        });
     agreed.unwrap();
 }

@@ -42,6 +42,10 @@ pub(crate) fn mk_trusted(target: Target) -> SlotRecord {
 
 /// The gate takes in what one more publication says of these slots, and whether the control plane is lost.
 pub(crate) fn apply(gate: &mut Gate, lost: bool, slots: Vec<(Slot, SlotRecord)>) {
+    apply_at(gate, Time::ZERO, lost, slots);
+}
+
+fn apply_at(gate: &mut Gate, now: Time, lost: bool, slots: Vec<(Slot, SlotRecord)>) {
     let head = Head {
         version: gate.version.unwrap_or(0) + 1,
         known: true,
@@ -54,12 +58,17 @@ pub(crate) fn apply(gate: &mut Gate, lost: bool, slots: Vec<(Slot, SlotRecord)>)
         full: false,
         slots,
     };
-    gate.apply(Time::ZERO, update);
+    gate.apply(now, update);
 }
 
 /// One slot is published.
 pub(crate) fn publish(gate: &mut Gate, slot: u32, record: SlotRecord) {
-    apply(gate, false, vec![(Slot(slot), record)]);
+    publish_at(gate, Time::ZERO, slot, record);
+}
+
+/// The same, at this time.
+pub(crate) fn publish_at(gate: &mut Gate, now: Time, slot: u32, record: SlotRecord) {
+    apply_at(gate, now, false, vec![(Slot(slot), record)]);
 }
 
 /// The target of a cluster.

@@ -9,15 +9,15 @@ use super::{Fate, ME, World};
 use crate::gate::entry::Stance;
 use crate::gate::{Answered, Counts, Found, Outcome, Stream, Tally, TargetIx, Ticket};
 use crate::reply::{Refusal, Reply};
-use crate::{Bound, Row, RowEntry, Slot, StreamId, Time};
+use crate::{Bound, Row, RowEntry, Slot, StartupThen, StreamId, Time};
 
 /// What the model has seen that the gate must tell.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     /// Since the last look.
     counts: Counts,
-    /// When each request came that was not let through at once, by which cluster, and whether it speaks gRPC.
-    came: BTreeMap<StreamId, (Time, Vec<u8>, bool)>,
+    /// Each request that was not let through at once.
+    came: BTreeMap<StreamId, Came>,
     /// What the first answer to each must be told.
     answers: BTreeMap<StreamId, Answered>,
     /// When the last request came for each target, where the model knows it.
@@ -25,13 +25,35 @@ pub(super) struct Told {
     row: Row,
 }
 
+#[derive(Debug)]
+struct Came {
+    at: Time,
+    cluster: Vec<u8>,
+    grpc: bool,
+    is_probe: bool,
+}
+
+/// What becomes of a request that waits for the first snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    LetGo,
+    Refused(Refusal),
+    Claimed,
+}
+
 /// Refused arrivals are no news within so much time of another.
 const NEWS: Duration = Duration::from_secs(1);
 
 impl World {
     /// A request that was not let through at once.
-    pub(super) fn note_arrival(&mut self, stream: StreamId, cluster: &[u8], grpc: bool) {
-        self.told.came.insert(stream, (self.now, cluster.to_vec(), grpc));
+    pub(super) fn note_arrival(&mut self, stream: StreamId, cluster: &[u8], grpc: bool, is_probe: bool) {
+        let came = Came {
+            at: self.now,
+            cluster: cluster.to_vec(),
+            grpc,
+            is_probe,
+        };
+        self.told.came.insert(stream, came);
     }
 
     /// A request of this target has come, and counts as its use.
@@ -93,7 +115,7 @@ impl World {
     pub(super) fn note_refused(&mut self, stream: StreamId, reply: &Reply) {
         count(&mut self.told.counts, reply.refusal);
         let waited = self.note_end_of_hold(stream);
-        let (_, _, grpc) = self.told.came[&stream];
+        let grpc = self.told.came[&stream].grpc;
         assert_eq!(
             reply.grpc_status.is_some(),
             grpc,
@@ -109,7 +131,7 @@ impl World {
     }
 
     fn note_end_of_hold(&mut self, stream: StreamId) -> Duration {
-        let waited = self.now - self.told.came[&stream].0;
+        let waited = self.now - self.told.came[&stream].at;
         self.told.counts.waits.push(waited);
         waited
     }
@@ -179,15 +201,76 @@ impl World {
         assert!(!self.fates.iter().any(waits), "must queue behind those who wait");
     }
 
+    /// What waited for the first snapshot fares as if it had come with it; without one, as the configuration has it.
+    pub(super) fn check_settled(&self, stream: StreamId, settled: Settled) {
+        let came = &self.told.came[&stream];
+        if !self.head.known {
+            let startup = &self.config.startup;
+            let expected = match startup.then {
+                StartupThen::Pass => Settled::LetGo,
+                StartupThen::Refuse => Settled::Refused(Refusal::NoSnapshot),
+                StartupThen::Hold => panic!("{stream:?} must wait on"),
+            };
+            assert_eq!(settled, expected);
+            assert!(
+                self.now >= startup.wait,
+                "{stream:?} must wait for the first snapshot"
+            );
+            return;
+        }
+        if let Some(bound) = self.denied {
+            let refusal = match bound {
+                Bound::Requests => Refusal::TargetRequests,
+                Bound::Bytes => Refusal::TargetBytes,
+            };
+            assert_eq!(
+                settled,
+                Settled::Refused(refusal),
+                "must say which bound was reached"
+            );
+            return;
+        }
+        let found = match self.gate.find_cluster(&came.cluster) {
+            Found::Target(ix) => self.gate.entry(ix),
+            _ => None,
+        };
+        let Some(target) = found.map(|entry| u8::try_from(entry.slot.0).unwrap()) else {
+            assert_eq!(settled, Settled::LetGo, "{stream:?} is nobody's");
+            return;
+        };
+        let (stance, ignored) = (self.stance(target), came.is_probe && self.ignores(target));
+        let is_right = match (settled, stance) {
+            (Settled::LetGo, Stance::Serve | Stance::Pass) => true,
+            (Settled::Refused(Refusal::Ignored), Stance::Hold | Stance::Refuse(_)) => ignored,
+            (Settled::Refused(told), Stance::Refuse(refusal)) => told == refusal && !ignored,
+            (Settled::Claimed, Stance::Serve | Stance::Pass | Stance::Hold) => !ignored,
+            _ => false,
+        };
+        assert!(
+            is_right,
+            "{stream:?} of {target}, {stance:?}, must not be {settled:?}"
+        );
+        if let Some(Stream::Resumed { target, .. }) = self.gate.streams.get(&stream) {
+            assert_eq!(
+                target.is_some(),
+                !ignored,
+                "must be in flight, unless it is ignored"
+            );
+        }
+    }
+
     /// Once there is nothing more to decide, nothing is held that need not be.
     pub(super) fn check_drained(&self) {
         for (stream, fate) in &self.fates {
-            let Fate::Held {
-                target: Some(target),
-                cluster,
-                ..
-            } = *fate
-            else {
+            let Fate::Held { target, cluster, .. } = *fate else {
+                continue;
+            };
+            let Some(target) = target else {
+                let startup = &self.config.startup;
+                assert!(
+                    !self.head.known && (startup.then == StartupThen::Hold || self.now < startup.wait),
+                    "{stream:?} must not wait on"
+                );
                 continue;
             };
             // Of a key with several claimants only those that refuse need not wait for the others.
@@ -206,7 +289,7 @@ impl World {
             let (Stream::Resumed { target, .. } | Stream::Passed { target }) = of else {
                 continue;
             };
-            let (_, cluster, _) = &self.told.came[stream];
+            let cluster = &self.told.came[stream].cluster;
             let is_found = matches!(self.gate.find_cluster(cluster), Found::Target(_));
             assert_eq!(
                 target.is_some(),
@@ -264,6 +347,30 @@ impl World {
             "must be idle while the row names nobody and nothing waits: {row:?}"
         );
         self.told.row = row;
+    }
+
+    /// The gate wants to be called again in time for whatever is due next, and only if something is.
+    pub(super) fn check_timeout(&self) {
+        let next = self.gate.poll_timeout(self.now);
+        let startup = &self.config.startup;
+        let mut held = 0;
+        for (stream, fate) in &self.fates {
+            let due = match fate {
+                Fate::Held { target: Some(_), .. } => self.deadlines[stream],
+                Fate::Held { target: None, .. } if startup.then != StartupThen::Hold => startup.wait,
+                Fate::Held { .. } => Time::MAX,
+                _ => continue,
+            };
+            held += 1;
+            let is_due = due <= self.now || due == Time::MAX;
+            assert!(
+                is_due
+                    || self.head.known && matches!(fate, Fate::Held { target: None, .. })
+                    || next.is_some_and(|next| next <= due),
+                "must come back for {stream:?} by {due:?}: {next:?}"
+            );
+        }
+        assert!(held > 0 || next.is_none(), "must rest while nothing is held");
     }
 
     fn check_entries(&self, row: &Row) {

@@ -1,0 +1,310 @@
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+use protocol::Confirm;
+
+use super::*;
+use crate::gate::Warm;
+use crate::gate::testing::{claim, find, hold, mk_record, mk_trusted};
+use crate::{Bound, GateId, Refusal};
+
+#[test]
+fn an_answer_is_that_of_its_own_question() {
+    for denied in [false, true] {
+        let mut gate = mk_with(mk_asked(State::Ready));
+        for (stream, cluster) in [(1, "web"), (2, "other")] {
+            if denied {
+                let claim = claim(&mut gate, Time::ZERO, stream, cluster);
+                gate.deny(Time::ZERO, &claim, Bound::Requests, false);
+            } else {
+                hold(&mut gate, Time::ZERO, stream, cluster);
+            }
+        }
+        assert!(gate.wants_root(Time::ZERO), "must have questions to send");
+        let calls: Vec<_> = std::iter::from_fn(|| gate.poll_confirm(Time::ZERO)).collect();
+        assert!(!gate.wants_root(Time::ZERO), "must have none any more");
+        let [first, second] = &calls[..] else {
+            panic!("must ask by each cluster: {calls:?}")
+        };
+        assert_ne!(first.token, second.token);
+        gate.confirmed(Time::ZERO, second.token, YES);
+        if denied {
+            let ix = find(&gate, "web");
+            assert!(matches!(gate.pass(ix, &second.cluster), Warm::Pass(_)));
+            assert_eq!(gate.pass(ix, &first.cluster), Warm::Ask, "was not answered");
+        } else {
+            assert_eq!(let_go(&mut gate, Time::ZERO), [2], "the other was not answered");
+        }
+    }
+}
+
+#[test]
+fn an_answer_to_a_question_of_an_earlier_epoch_changes_nothing() {
+    let mut gate = mk_with(mk_asked(State::Ready));
+    hold(&mut gate, Time::ZERO, 1, "web");
+    let old = gate.poll_confirm(Time::ZERO).expect("must ask");
+    let mut next = mk_asked(State::Ready);
+    next.target.as_mut().unwrap().epoch = 2;
+    publish(&mut gate, 0, next);
+    assert!(gate.poll_confirm(Time::ZERO).is_some(), "must ask anew");
+    gate.confirmed(Time::ZERO, old.token, YES);
+    assert_eq!(
+        gate.poll_command(Time::ZERO),
+        None,
+        "must wait for the other answer"
+    );
+}
+
+#[test]
+fn requests_by_a_cluster_that_is_gone_come_again_at_once() {
+    let mut gate = mk_with(mk_asked(State::Ready));
+    hold(&mut gate, Time::ZERO, 1, "web");
+    let call = gate.poll_confirm(Time::ZERO).expect("must ask");
+    gate.confirmed(Time::ZERO, call.token, Outcome::NoCluster);
+    let Some(Command::Refuse(StreamId(1), reply)) = gate.poll_command(Time::ZERO) else {
+        panic!("must be refused")
+    };
+    assert_eq!(reply.refusal, Refusal::RouteChanged);
+}
+
+#[test]
+fn one_request_at_a_time_takes_the_part_of_a_question_however_many_may_be_released() {
+    let mut gate = mk_with(SlotRecord {
+        proven: Some(1),
+        ..mk_asked(State::Ready)
+    });
+    let ticket = hold(&mut gate, Time::ZERO, 1, "web");
+    hold(&mut gate, Time::ZERO, 2, "web");
+    hold(&mut gate, Time::ZERO, 3, "web");
+    gate.poll_confirm(Time::ZERO).expect("must ask");
+    gate.handle_timeout(SECOND / 4);
+    assert_eq!(let_go(&mut gate, SECOND / 4), [1]);
+    gate.ended(SECOND / 4, StreamId(1), ticket);
+    assert_eq!(let_go(&mut gate, SECOND / 4), [2], "one that left says nothing");
+    gate.answered(StreamId(2));
+    assert_eq!(let_go(&mut gate, SECOND / 4), [3]);
+}
+
+#[test]
+fn the_others_hear_of_the_first_yes_at_once_and_of_no_other() {
+    let mut gate = mk_with(mk_asked(State::Ready));
+    hold(&mut gate, Time::ZERO, 1, "web");
+    hold(&mut gate, Time::ZERO, 2, "other");
+    let calls: Vec<_> = std::iter::from_fn(|| gate.poll_confirm(Time::ZERO)).collect();
+    assert_eq!(gate.row(Time::ZERO).entries[0].proven, None);
+    gate.confirmed(Time::ZERO, calls[0].token, YES);
+    assert!(gate.row_is_urgent(), "they wait for it");
+    assert_eq!(gate.row(Time::ZERO).entries[0].proven, Some(1));
+    gate.confirmed(Time::ZERO, calls[1].token, YES);
+    assert!(gate.row_changed() && !gate.row_is_urgent(), "they know");
+    gate.row(Time::ZERO);
+    assert_eq!(let_go(&mut gate, Time::ZERO), [1, 2]);
+    gate.answered(StreamId(1));
+    assert!(!gate.row_is_urgent(), "they know");
+
+    let mut gate = mk_with(SlotRecord {
+        proven: Some(1),
+        ..mk_asked(State::Ready)
+    });
+    hold(&mut gate, Time::ZERO, 1, "web");
+    let call = gate.poll_confirm(Time::ZERO).expect("must ask");
+    gate.row(Time::ZERO);
+    gate.confirmed(Time::ZERO, call.token, YES);
+    assert!(!gate.row_is_urgent(), "they have heard of another's");
+}
+
+#[test]
+fn what_was_let_go_before_a_belief_does_not_vouch_for_it() {
+    let mut gate = mk_with(SlotRecord {
+        shares: Vec::new(),
+        ..mk_asked(State::Ready)
+    });
+    hold(&mut gate, Time::ZERO, 1, "web");
+    hold(&mut gate, Time::ZERO, 2, "web");
+    hold(&mut gate, Time::ZERO, 3, "web");
+    let call = gate.poll_confirm(Time::ZERO).expect("must ask");
+    gate.confirmed(Time::ZERO, call.token, Outcome::Cut);
+    gate.handle_timeout(SECOND * 5);
+    assert_eq!(let_go(&mut gate, SECOND * 5), [1], "must be believed");
+    gate.handle_timeout(SECOND * 6);
+    assert_eq!(
+        let_go(&mut gate, SECOND * 6),
+        [2],
+        "nobody has answered for a second"
+    );
+    gate.row(SECOND * 6);
+    gate.answered(StreamId(1));
+    assert!(!gate.row_is_urgent(), "it is of an older window");
+    assert_eq!(gate.row(SECOND * 6).entries[0].proven, None);
+    gate.answered(StreamId(2));
+    assert!(gate.row_is_urgent(), "must be told");
+    assert_eq!(gate.row(SECOND * 6).entries[0].proven, Some(1));
+}
+
+#[test]
+fn where_nothing_is_asked_nobody_hears_of_a_yes() {
+    let mut gate = mk_with(mk_off(0, State::Asleep));
+    hold(&mut gate, Time::ZERO, 1, "web");
+    publish(&mut gate, 0, mk_off(0, State::Ready));
+    assert_eq!(let_go(&mut gate, Time::ZERO), [1]);
+    gate.row(Time::ZERO);
+    gate.answered(StreamId(1));
+    assert!(!gate.row_is_urgent());
+    assert_eq!(gate.row(Time::ZERO).entries[0].proven, None);
+}
+
+#[test]
+fn what_cannot_be_asked_settles() {
+    let mut gate = mk_with(mk_off(500, State::Asleep));
+    hold(&mut gate, Time::ZERO, 1, "web");
+    let mut ready = mk_off(500, State::Ready);
+    ready.shares = vec![(ME.id, 10)];
+    let now = SECOND;
+    gate.handle_timeout(now);
+    crate::gate::testing::publish_at(&mut gate, now, 0, ready);
+    assert_eq!(gate.poll_command(now), None, "must settle first");
+    assert_eq!(gate.poll_confirm(now), None, "there is nothing to ask");
+    assert!(!gate.wants_root(now));
+    let settled = now + SECOND / 2;
+    assert_eq!(gate.poll_timeout(now), Some(settled));
+    let just_before = settled - Duration::from_millis(1);
+    gate.handle_timeout(just_before);
+    assert_eq!(gate.poll_command(just_before), None, "must settle first");
+    hold(&mut gate, just_before, 2, "other");
+    gate.handle_timeout(settled);
+    assert_eq!(let_go(&mut gate, settled), [1, 2]);
+    let ix = find(&gate, "web");
+    assert_eq!(gate.pass(ix, b"web"), Warm::Ask, "the warm path knows no clock");
+    let request = crate::gate::testing::mk_request("web");
+    let verdict = gate.arrive(settled, StreamId(3), Some(ix), &request);
+    assert!(matches!(verdict, crate::Verdict::Pass(_)), "{verdict:?}");
+    assert!(
+        matches!(gate.pass(ix, b"web"), Warm::Pass(_)),
+        "must be warm from now on"
+    );
+}
+
+#[test]
+fn a_target_that_settles_in_no_time_passes_at_once() {
+    let mut gate = mk_with(mk_off(0, State::Ready));
+    let ix = find(&gate, "web");
+    assert!(matches!(gate.pass(ix, b"web"), Warm::Pass(_)));
+}
+
+#[test]
+fn what_needs_no_confirm_is_not_asked_though_it_holds() {
+    let mut gate = mk_with(mk_record(mk_web(State::Asleep)));
+    hold(&mut gate, Time::ZERO, 1, "web");
+    hold(&mut gate, Time::ZERO, 2, "web");
+    publish(
+        &mut gate,
+        0,
+        SlotRecord {
+            prober: Some(ME.id),
+            ..mk_trusted(mk_web(State::Ready))
+        },
+    );
+    assert_eq!(
+        let_go(&mut gate, Time::ZERO),
+        [1],
+        "a gate that is not named may have one"
+    );
+    assert!(!gate.wants_root(Time::ZERO));
+    assert_eq!(gate.poll_confirm(Time::ZERO), None);
+    assert_eq!(
+        gate.poll_timeout(Time::ZERO),
+        Some(SECOND),
+        "must come back for the window"
+    );
+    assert_eq!(
+        gate.row(SECOND * 9).unreached,
+        [],
+        "is reached as far as anybody knows"
+    );
+}
+
+#[test]
+fn what_sleeps_is_not_asked() {
+    let mut gate = mk_with(mk_asked(State::Asleep));
+    hold(&mut gate, Time::ZERO, 1, "web");
+    assert!(!gate.wants_root(Time::ZERO));
+    assert_eq!(gate.poll_confirm(Time::ZERO), None);
+    assert_eq!(
+        gate.poll_timeout(Time::ZERO),
+        Some(SECOND * 60),
+        "must come back for the deadline"
+    );
+}
+
+#[test]
+fn a_question_is_repeated_at_its_time_and_not_before() {
+    for (prober, sharers, gap) in [
+        (Some(ME.id), vec![(ME.id, 1)], Duration::from_millis(50)),
+        (Some(GateId(2)), vec![(ME.id, 1), (GateId(2), 1)], SECOND * 5),
+        (
+            Some(GateId(2)),
+            vec![(GateId(2), 1), (GateId(3), 1), (ME.id, 1)],
+            SECOND * 10,
+        ),
+    ] {
+        let mut gate = mk_with(SlotRecord {
+            proven: Some(1),
+            prober,
+            shares: sharers,
+            ..mk_record(mk_web(State::Ready))
+        });
+        hold(&mut gate, Time::ZERO, 1, "web");
+        let call = gate.poll_confirm(Time::ZERO).expect("must ask");
+        gate.confirmed(Time::ZERO, call.token, Outcome::Refused);
+        assert_eq!(gate.poll_timeout(Time::ZERO), Some(gap), "with {prober:?}");
+        let just_before = gap - Duration::from_millis(1);
+        assert_eq!(gate.poll_confirm(just_before), None, "with {prober:?}");
+        assert!(gate.poll_confirm(gap).is_some(), "with {prober:?}");
+    }
+}
+
+#[test]
+fn those_that_do_not_ask_for_all_begin_one_after_the_other() {
+    let mut gate = mk_with(SlotRecord {
+        prober: Some(GateId(2)),
+        shares: vec![(GateId(2), 1), (GateId(3), 1), (GateId(4), 1), (ME.id, 1)],
+        ..mk_record(mk_web(State::Ready))
+    });
+    hold(&mut gate, Time::ZERO, 1, "web");
+    let begin = SECOND * (1 + 5 + 2 + 2 * 5);
+    assert_eq!(
+        gate.poll_timeout(Time::ZERO),
+        Some(begin),
+        "two others come before it"
+    );
+    assert_eq!(
+        gate.poll_timeout(begin),
+        Some(SECOND * 60),
+        "must not come back for what is due already"
+    );
+    assert_eq!(gate.poll_confirm(begin - Duration::from_millis(1)), None);
+    assert!(gate.poll_confirm(begin).is_some());
+}
+
+#[test]
+fn a_drain_that_is_called_off_needs_no_new_confirm_and_a_sleep_does() {
+    for (between, passes) in [(State::Draining, true), (State::Asleep, false)] {
+        let mut gate = mk_with(mk_trusted(mk_web(State::Ready)));
+        publish(&mut gate, 0, mk_record(mk_web(between)));
+        publish(&mut gate, 0, mk_record(mk_web(State::Ready)));
+        let ix = find(&gate, "web");
+        assert_eq!(
+            matches!(gate.pass(ix, b"web"), Warm::Pass(_)),
+            passes,
+            "after {between:?}"
+        );
+    }
+}
+
+/// `web`, of which nothing is asked.
+fn mk_off(settle_ms: u64, state: State) -> SlotRecord {
+    mk_record(Target {
+        confirm: Confirm::Off { settle_ms },
+        ..mk_web(state)
+    })
+}
