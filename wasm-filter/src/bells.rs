@@ -2,7 +2,7 @@
 //!
 //! They make things fast, never right: every tick looks at shared data anyway.
 
-use envoy_share::{Candidate, Lease, keys};
+use envoy_share::{Lease, keys};
 use hold::{Member, Time};
 
 use crate::host;
@@ -11,11 +11,10 @@ use crate::station::Station;
 
 impl Station {
     /// A message has come: takes it, and lets others ring again.
-    pub(crate) fn hear(&self) {
+    pub(crate) fn hear(&self, now: Time) {
         let by_itself = self.rung.replace(false);
-        if !by_itself && self.relaying.borrow().is_some() {
-            // Who has rung waits for a beat.
-            self.quiet.set(0);
+        if !by_itself {
+            self.urgent(now);
         }
         let heard = self
             .place
@@ -46,10 +45,9 @@ impl Station {
         }
         let (lease, _) = shared::get::<Lease>(keys::LEASE);
         let Some(lease) = lease else { return };
-        let ticks = self.ticks_since_beat(now);
-        let fresh = self.with_candidate(|candidate| candidate.need_owner(&lease, ticks));
-        if fresh == Some(true) && lease.owner.is_some_and(|owner| self.ring(owner)) {
-            self.with_candidate(Candidate::owner_was_rung);
+        let lives = self.with_candidate(|candidate| candidate.may_notify_owner(now, &lease));
+        if let Some(owner) = lease.owner.filter(|_| lives == Some(true)) {
+            self.ring(owner);
         }
     }
 

@@ -13,8 +13,9 @@ use crate::host;
 use crate::shared;
 use crate::station::Station;
 
-/// How long a gate may be silent before it is taken for dead, and never fewer than 100 ticks.
+/// How long a gate may be silent before it is taken for dead, and never fewer than 20 heartbeats.
 const SILENCE: Duration = Duration::from_secs(10);
+const SILENT_HEARTBEATS: u32 = 20;
 
 /// The age of the last sync is written when it has changed by this.
 const SHOW_AGE_MS: u64 = 500;
@@ -34,11 +35,6 @@ pub(crate) struct Relaying {
 }
 
 impl Relaying {
-    /// True if nothing happens but that time passes.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.relay.is_idle()
-    }
-
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         self.relay.poll_timeout()
     }
@@ -55,13 +51,12 @@ impl Relaying {
 }
 
 impl Station {
-    /// One look at the lease, so many ticks after the last: beats it, takes it, or steps down. The next is `stride` ticks from now
-    /// at the latest, if it is ours.
-    pub(crate) fn beat_lease(&self, now: Time, ticks: u32, stride: u32) {
+    /// One look at the lease: renews it, takes it, or steps down.
+    pub(crate) fn tick_lease(&self, now: Time) {
         let (lease, number) = shared::get::<Lease>(keys::LEASE);
-        let step = self.with_candidate(|candidate| candidate.tick(lease.as_ref(), ticks, stride));
+        let step = self.with_candidate(|candidate| candidate.tick(now, lease.as_ref()));
         match step {
-            Some(LeaseStep::Beat(lease)) if self.relaying.borrow().is_none() => {
+            Some(LeaseStep::Renew(lease)) if self.relaying.borrow().is_none() => {
                 // Ours, but a write of ours has failed: a new term, so that what is reported in it counts as newer.
                 let lease = Lease {
                     term: lease.term + 1,
@@ -71,13 +66,11 @@ impl Station {
                     self.become_relay(now, lease.term);
                 }
             }
-            Some(LeaseStep::Beat(lease)) if shared::cas(keys::LEASE, &lease, number) => {
-                self.with_relay(|relay| relay.tick(now, ticks));
-            }
+            Some(LeaseStep::Renew(lease)) if shared::cas(keys::LEASE, &lease, number) => {}
             Some(LeaseStep::Take(lease)) if shared::cas(keys::LEASE, &lease, number) => {
                 self.become_relay(now, lease.term)
             }
-            Some(LeaseStep::Wait | LeaseStep::Beat(_) | LeaseStep::Take(_)) | None => self.step_down(),
+            Some(LeaseStep::Wait | LeaseStep::Renew(_) | LeaseStep::Take(_)) | None => self.step_down(),
         }
     }
 
@@ -116,7 +109,8 @@ impl Station {
                 id: host::node_id(),
                 incarnation,
                 term,
-                silent_ticks: self.silent_ticks(),
+                heartbeat_interval: self.config.ticks.heartbeat_interval(),
+                silent_after: SILENCE.max(self.config.ticks.heartbeat_interval() * SILENT_HEARTBEATS),
                 head,
                 slots,
             },
@@ -132,10 +126,6 @@ impl Station {
             members: None,
             buried: Vec::new(),
         }));
-    }
-
-    fn silent_ticks(&self) -> u32 {
-        hold::periods(SILENCE, self.config.ticks.period).max(100)
     }
 
     pub(crate) fn with_relay<T>(&self, f: impl FnOnce(&mut Relay) -> T) -> Option<T> {
@@ -156,7 +146,7 @@ impl Station {
             match command {
                 RelayCommand::Publish { slots, head } => {
                     // What the gates say to this is looked for soon.
-                    self.quiet.set(0);
+                    self.urgent(now);
                     if !self.publish(&slots, &head) {
                         // Somebody else has written: this is no longer the relay.
                         self.step_down();

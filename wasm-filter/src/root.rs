@@ -81,7 +81,7 @@ impl RootContext for Root {
             let now = station.now();
             station.register(now);
             station.test_panic();
-            station.beat(now);
+            station.tick(now);
             station.run(now);
         }
     }
@@ -91,7 +91,7 @@ impl RootContext for Root {
             && !station.has_ended()
         {
             let now = station.now();
-            station.hear();
+            station.hear(now);
             station.run(now);
         }
     }

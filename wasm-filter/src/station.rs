@@ -59,13 +59,11 @@ pub(crate) struct Station {
     credits: RefCell<Credits>,
     /// The gauges as this relay has written them last.
     pub(crate) shown: Cell<Option<Gauges>>,
-    pub(crate) next_beat: Cell<Time>,
-    pub(crate) ticks: Cell<u32>,
+    pub(crate) next_heartbeat: Cell<Time>,
+    pub(crate) odd_heartbeat: Cell<bool>,
     pub(crate) tick_period: Cell<Duration>,
-    /// Beats since anything happened to the row, or to any row if this is the relay.
-    pub(crate) quiet: Cell<u32>,
-    /// Ticks from the last beat to the next, at most, as written into the lease if this is the relay.
-    pub(crate) stride: Cell<u32>,
+    /// Until when a tick comes each period, and not only when something is due.
+    pub(crate) urgent_until: Cell<Time>,
     ended: Cell<bool>,
 }
 
@@ -100,11 +98,10 @@ impl Station {
             rung: Cell::new(false),
             credits: RefCell::new(Credits::default()),
             shown: Cell::new(None),
-            next_beat: Cell::new(Time::ZERO),
-            ticks: Cell::new(0),
+            next_heartbeat: Cell::new(Time::ZERO),
+            odd_heartbeat: Cell::new(false),
             tick_period: Cell::new(Duration::ZERO),
-            quiet: Cell::new(0),
-            stride: Cell::new(1),
+            urgent_until: Cell::new(Time::ZERO),
             ended: Cell::new(false),
         }
     }
@@ -125,6 +122,7 @@ impl Station {
             return;
         }
         let Some(member) = self.take_place() else { return };
+        self.urgent(now);
         if self.config.service {
             return;
         }
@@ -141,7 +139,11 @@ impl Station {
         let member = shared::join(!self.config.service)?;
         host::shared_put(&keys::bell(member.id), b"");
         let queue = host::queue_register(&keys::queue(member.id));
-        let candidate = Candidate::new(member, self.config.service);
+        let candidate = Candidate::new(
+            member,
+            self.config.service,
+            self.config.ticks.heartbeat_interval(),
+        );
         self.place.replace(Some(Place {
             member,
             queue,
@@ -308,7 +310,7 @@ impl Station {
     /// From a stream callback: leaves what only the root may do to the root.
     pub(crate) fn leave_to_root(&self, now: Time) {
         self.settle(now);
-        // At rest the next tick is far away: the root has to arm the one that this needs.
+        // While nothing is urgent the next tick may be far away: the root has to arm the one that this needs.
         let rests = self.tick_period.get() > self.config.ticks.period;
         if rests
             || self
@@ -321,7 +323,7 @@ impl Station {
 
     fn write_news(&self, now: Time) {
         if self.with_gate(|gate| gate.row_is_urgent()).unwrap_or(false) {
-            self.quiet.set(0);
+            self.urgent(now);
             self.write_row(now);
             self.ring_relay(now);
         }

@@ -293,7 +293,7 @@ export class Host {
 /** Lets time pass in several VMs of one Envoy, at most so many seconds, until `until` says that it is enough: each ticks so often as
  * it wants to, and hears when it is rung. Gives the number of ticks of each. */
 export function runTogether(hosts, seconds, until = () => false) {
-  const end = hosts[0].now + BigInt(seconds) * 1_000_000_000n;
+  const end = hosts[0].now + BigInt(Math.round(seconds * 1e9));
   const ticks = hosts.map(() => 0);
   while (!until()) {
     for (const [n, { owner, messages }] of hosts[0].queues.entries()) {

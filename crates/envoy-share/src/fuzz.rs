@@ -1,6 +1,8 @@
 //! What is given to others' bytes, for a fuzzer and for property tests alike: each entry takes any bytes and panics where
 //! something is wrong. Never part of the filter.
 
+use std::time::Duration;
+
 use hold::fuzz::made_of;
 use hold::{Head, Row, SlotRecord, Time};
 use protocol::{Incarnation, SyncResponse, read_json};
@@ -19,7 +21,8 @@ pub fn wire(bytes: &[u8]) {
         term: 1,
         head: None,
         slots: Vec::new(),
-        silent_ticks: 100,
+        heartbeat_interval: Duration::from_millis(500),
+        silent_after: Duration::from_secs(10),
     };
     let mut relay = Relay::new(start, Time::ZERO);
     let mut commands = 0;

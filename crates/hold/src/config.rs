@@ -19,7 +19,7 @@ pub struct Config {
     pub limits: Limits,
     /// What Envoy buffers of one request body at most: its charge never exceeds that.
     pub buffers: Buffers,
-    /// Beats of lease and rows.
+    /// How often a root context wakes up by itself.
     pub ticks: Ticks,
     /// What clients are told.
     pub answers: Answers,
@@ -131,14 +131,21 @@ impl Buffers {
     }
 }
 
-/// Beats of lease and rows.
+/// How often a root context wakes up by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ticks {
-    /// From one beat to the next while anything happens. A lease is lost after five without one, or more while its
-    /// owner rests.
+    /// From one tick to the next while something is urgent.
     #[serde(deserialize_with = "values::duration")]
     pub period: Duration,
+}
+
+impl Ticks {
+    /// From one tick to the next while nothing is urgent, and always from one heartbeat of a lease or row to the next: five periods, half
+    /// a second by default. A relay that has missed three heartbeats is replaced.
+    pub fn heartbeat_interval(&self) -> Duration {
+        self.period * 5
+    }
 }
 
 impl Default for Ticks {

@@ -41,4 +41,4 @@ pub use maps::FixedMap;
 pub use published::{Head, SlotRecord};
 pub use reply::{Refusal, Reply};
 pub use row::{Row, RowEntry, RowUnreached};
-pub use units::{millis, periods};
+pub use units::millis;

@@ -9,7 +9,7 @@ pub struct Row {
     pub nonce: u64,
     /// Newest head that the gate has applied.
     pub applied: u64,
-    /// Raised at least every [`Row::beat_ticks`] ticks while the VM lives.
+    /// Raised at least once each heartbeat interval while the VM lives.
     pub beat: u64,
     /// Targets with something held, in flight, or an arrival within [`Row::RECENT`].
     pub entries: Vec<RowEntry>,
@@ -18,24 +18,11 @@ pub struct Row {
 }
 
 impl Row {
-    /// A gate writes a row that names a target at least this often, in ticks.
-    pub const BEAT_TICKS: u32 = 5;
-    /// A gate writes a row that names no target at least this often, in ticks.
-    pub const REST_TICKS: u32 = 10;
     /// How long an arrival is listed: longer than the relay needs to have it acknowledged by the control plane.
     pub const RECENT: std::time::Duration = std::time::Duration::from_secs(60);
 
     /// Longest list of [`Row::unreached`]: 64 of an Envoy are reported.
     pub const UNREACHED: usize = 16;
-
-    /// Ticks from this beat to the next, at most.
-    pub fn beat_ticks(&self) -> u32 {
-        if self.entries.is_empty() {
-            Self::REST_TICKS
-        } else {
-            Self::BEAT_TICKS
-        }
-    }
 
     /// True if the two rows say the same, whenever they were written.
     pub fn says_the_same_as(&self, other: &Self) -> bool {

@@ -33,11 +33,6 @@ pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Whole periods in so much time, [`u32::MAX`] at most.
-pub fn periods(time: Duration, period: Duration) -> u32 {
-    u32::try_from(millis(time) / millis(period).max(1)).unwrap_or(u32::MAX)
-}
-
 /// Parses `65536`, `64Ki`, `64Mi`, `1Gi` into bytes.
 ///
 /// # Errors

@@ -17,13 +17,13 @@ use crate::{Lease, Members};
 #[cfg(not(feature = "test-next-format"))]
 macro_rules! format_number {
     () => {
-        6
+        7
     };
 }
 #[cfg(feature = "test-next-format")]
 macro_rules! format_number {
     () => {
-        7
+        8
     };
 }
 pub(crate) use format_number;
@@ -97,7 +97,7 @@ macro_rules! names {
 }
 
 fields! {
-    Lease { owner, term, beat, stride }
+    Lease { owner, term, heartbeat }
     Member { id, nonce, gate }
     Members { live }
     Head { term, version, revision, known, lost, slots, floor, changes }

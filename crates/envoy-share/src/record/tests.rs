@@ -37,8 +37,7 @@ fn records_survive() {
     check(&Lease {
         owner: Some(member),
         term: 127,
-        beat: 128,
-        stride: 5,
+        heartbeat: 128,
     });
     check(&Members {
         live: vec![member; 3],

@@ -46,10 +46,12 @@ pub struct RelayStart {
     pub incarnation: Incarnation,
     /// Of the lease.
     pub term: u64,
-    /// Ticks of the relay without a beat of its row, after which a gate is taken for dead. Ten seconds: a worker thread
-    /// that stands still for so long while the relay's runs is not seen short of a dead VM, and until then the gate blocks
-    /// drains, because it may pass requests.
-    pub silent_ticks: u32,
+    /// From one heartbeat of a gate or the relay to the next.
+    pub heartbeat_interval: Duration,
+    /// A gate whose row has had no new heartbeat for so long is taken for dead. Ten seconds: a worker thread that stands still for
+    /// so long while the relay's runs is not seen short of a dead VM, and until then the gate blocks drains, because it may pass
+    /// requests.
+    pub silent_after: Duration,
     /// As it stood in shared data, if it did.
     pub head: Option<Head>,
     /// As they stood in shared data.
@@ -132,7 +134,7 @@ impl Relay {
         Self {
             catalogue: Catalogue::new(start.term, start.head, start.slots),
             proxy,
-            rows: Rows::new(start.silent_ticks),
+            rows: Rows::new(now, start.heartbeat_interval, start.silent_after),
             arrivals: Arrivals::default(),
             link: Link::new(now, known, lost),
             asked: None,
@@ -162,19 +164,14 @@ impl Relay {
         self.rows.row(now, member, row);
     }
 
-    /// True if no gate says anything of any target: nothing is held or in flight, nor has been lately.
-    pub fn is_idle(&self) -> bool {
-        self.rows.are_empty()
-    }
-
     /// True if a gate has said something new since the last call.
     pub fn take_news(&mut self) -> bool {
         self.rows.take_news()
     }
 
-    /// So many ticks of the relay's own since the last call, by which it counts the silence of others.
-    pub fn tick(&mut self, now: Time, ticks: u32) {
-        for member in self.rows.tick(now, ticks) {
+    /// Counts how long each gate has been silent. Call it once a heartbeat interval at least.
+    pub fn tick(&mut self, now: Time) {
+        for member in self.rows.tick(now) {
             self.warnings.push_back(format!(
                 "gate {} has gone silent: what it held is given up, what it had in flight blocks sleeps",
                 member.id.0

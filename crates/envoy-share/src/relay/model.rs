@@ -172,7 +172,10 @@ impl World {
                 held,
                 idle_ms,
             } => self.row(*gate, *applied, *slot, *held, *idle_ms),
-            Event::Tick { ticks } => self.relay.tick(self.now, u32::from(*ticks)),
+            Event::Tick { ticks } => {
+                self.now += Duration::from_millis(100) * u32::from(*ticks);
+                self.relay.tick(self.now);
+            }
             Event::Advance { ms } => self.advance(self.now + Duration::from_millis(u64::from(*ms))),
             Event::AdvanceToTimeout => {
                 if let Some(at) = self.relay.poll_timeout() {
@@ -304,7 +307,8 @@ fn mk_relay(term: u64, head: Option<Head>, slots: Vec<(Slot, SlotRecord)>, now: 
         term,
         head,
         slots,
-        silent_ticks: 100,
+        heartbeat_interval: Duration::from_millis(500),
+        silent_after: Duration::from_secs(10),
     };
     Relay::new(start, now)
 }

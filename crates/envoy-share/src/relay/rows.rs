@@ -16,22 +16,26 @@ struct Known {
     row: Option<Row>,
     /// When the row was read: its ages count from here.
     read: Time,
-    quiet_ticks: u32,
+    /// How long its heartbeat has not been raised, as far as it counts: see [`Rows::tick`].
+    silence: Duration,
     silent_since: Option<Time>,
     /// Its beat has been seen to change: it lives, and its arrivals are news.
     beaten: bool,
 }
 
 impl Known {
-    fn is_fresh(&self) -> bool {
-        let beat_ticks = self.row.as_ref().map_or(Row::BEAT_TICKS, Row::beat_ticks);
-        self.quiet_ticks <= 2 * beat_ticks
+    /// True if it has missed no more than one heartbeat.
+    fn is_fresh(&self, interval: Duration) -> bool {
+        self.silence <= interval * 2
     }
 }
 
 #[derive(Debug)]
 pub(super) struct Rows {
-    silent_ticks: u32,
+    interval: Duration,
+    silent_after: Duration,
+    /// When silence was counted last.
+    ticked: Time,
     /// One for each root context of this Envoy: dozens at most.
     known: Vec<Known>,
     /// A row has said something new since [`Rows::take_news`].
@@ -49,9 +53,11 @@ pub(super) struct Part {
 }
 
 impl Rows {
-    pub(super) fn new(silent_ticks: u32) -> Self {
+    pub(super) fn new(now: Time, interval: Duration, silent_after: Duration) -> Self {
         Self {
-            silent_ticks,
+            interval,
+            silent_after,
+            ticked: now,
             known: Vec::new(),
             news: false,
         }
@@ -67,7 +73,7 @@ impl Rows {
                 member: *member,
                 row: None,
                 read: now,
-                quiet_ticks: 0,
+                silence: Duration::ZERO,
                 silent_since: None,
                 beaten: false,
             });
@@ -82,7 +88,7 @@ impl Rows {
             // A row that is read again without a new beat is no news, and its ages go on counting from before.
             if known.row.as_ref().is_none_or(|old| old.beat != row.beat) {
                 known.beaten |= known.row.is_some();
-                known.quiet_ticks = 0;
+                known.silence = Duration::ZERO;
                 known.silent_since = None;
                 known.read = now;
             }
@@ -101,23 +107,20 @@ impl Rows {
     pub(super) fn fresh(&self) -> Vec<Member> {
         self.known
             .iter()
-            .filter(|known| known.beaten && known.is_fresh())
+            .filter(|known| known.beaten && known.is_fresh(self.interval))
             .map(|known| known.member)
             .collect()
     }
 
-    /// True if no gate says anything of any target.
-    pub(super) fn are_empty(&self) -> bool {
-        let mut rows = self.known.iter().filter_map(|known| known.row.as_ref());
-        rows.all(|row| row.entries.is_empty())
-    }
-
-    /// Gates that have just been found silent, after so many ticks more.
-    pub(super) fn tick(&mut self, now: Time, ticks: u32) -> Vec<Member> {
+    /// Counts silence and gives the gates that have just been silent for too long. Of each stretch between two calls an interval counts at
+    /// most, so a process that was stopped as a whole finds no gate dead when it goes on.
+    pub(super) fn tick(&mut self, now: Time) -> Vec<Member> {
+        let since = now.saturating_sub(self.ticked).min(self.interval);
+        self.ticked = now;
         let mut silent = Vec::new();
         for known in &mut self.known {
-            known.quiet_ticks = known.quiet_ticks.saturating_add(ticks);
-            if known.quiet_ticks >= self.silent_ticks && known.silent_since.is_none() {
+            known.silence += since;
+            if known.silence >= self.silent_after && known.silent_since.is_none() {
                 known.silent_since = Some(now);
                 silent.push(known.member);
             }
@@ -230,7 +233,7 @@ impl Rows {
                         gate: known.member.id,
                         held: entry.held,
                         proven: entry.proven,
-                        alive: known.is_fresh(),
+                        alive: known.is_fresh(self.interval),
                     });
                 }
             }

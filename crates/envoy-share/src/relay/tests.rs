@@ -48,7 +48,8 @@ impl Scenario {
             term: 1,
             head: None,
             slots: Vec::new(),
-            silent_ticks: 100,
+            heartbeat_interval: Duration::from_millis(500),
+            silent_after: Duration::from_secs(10),
         };
         Self::with(start, Duration::from_secs(1))
     }
@@ -68,6 +69,12 @@ impl Scenario {
         };
         this.relay.members(now, &Members { live: vec![A, B] });
         this
+    }
+
+    /// A tenth of a second passes.
+    fn tick(&mut self) {
+        self.now += Duration::from_millis(100);
+        self.relay.tick(self.now);
     }
 
     /// Carries out every command. What is published is left in `head` and `slots`.
@@ -322,8 +329,8 @@ fn the_prober_is_replaced_when_its_vm_has_died() {
     s.snapshot(1, vec![target("a", State::Waking)]);
     s.row(A, s.head.version, vec![held(0, 30)]);
     s.row(B, s.head.version, vec![held(0, 1)]);
-    for _ in 0..=2 * Row::BEAT_TICKS {
-        s.relay.tick(s.now, 1);
+    for _ in 0..=10 {
+        s.tick();
     }
     s.row(B, s.head.version, vec![held(0, 1)]);
     s.snapshot(2, vec![target("a", State::Ready)]);
@@ -335,24 +342,31 @@ fn the_prober_is_replaced_when_its_vm_has_died() {
 }
 
 #[test]
-fn a_gate_is_rung_until_it_has_missed_a_beat() {
-    for (entries, beat_ticks) in [(vec![held(0, 1)], 5), (vec![], 10)] {
+fn a_gate_is_rung_until_it_has_missed_two_heartbeats() {
+    for entries in [vec![held(0, 1)], vec![]] {
         let mut s = Scenario::new();
         s.snapshot(1, vec![target("a", State::Asleep)]);
         s.row(A, s.head.version, vec![]);
         s.row(A, s.head.version, entries);
-        for _ in 0..2 * beat_ticks {
-            assert_eq!(
-                s.relay.gates_to_ring(),
-                [A],
-                "with a beat every {beat_ticks} ticks"
-            );
-            s.relay.tick(s.now, 1);
+        for tick in 0..=10 {
+            assert_eq!(s.relay.gates_to_ring(), [A], "after {tick} ticks");
+            s.tick();
         }
-        assert_eq!(s.relay.gates_to_ring(), [A], "two beats are its time");
-        s.relay.tick(s.now, 1);
         assert_eq!(s.relay.gates_to_ring(), [], "a dead VM must not be rung");
     }
+}
+
+#[test]
+fn a_process_that_was_stopped_finds_no_gate_dead() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Asleep)]);
+    s.row(A, s.head.version, vec![held(0, 1)]);
+    for _ in 0..3 {
+        s.now += Duration::from_secs(3600);
+        s.relay.tick(s.now);
+        s.run();
+    }
+    assert_eq!(s.freed, [], "its row has had no time to be written");
 }
 
 #[test]
@@ -437,17 +451,16 @@ fn a_silent_gate_is_freed_at_once_and_blocks_by_what_it_had_in_flight() {
     );
     s.row(B, version, vec![]);
     for _ in 0..100 {
-        s.now += Duration::from_millis(100);
+        s.tick();
         s.relay.sync_answered(s.now, Err(SyncFailure::Status(503)));
         s.row(B, version, vec![]);
-        s.relay.tick(s.now, 1);
     }
     s.run();
     assert_eq!(s.freed, [A]);
     let usage = s.report().unwrap().targets[&TargetId::new("a")];
     assert_eq!((usage.held, usage.in_flight), (0, 2));
     s.now += Duration::from_secs(60);
-    s.relay.tick(s.now, 1);
+    s.relay.tick(s.now);
     s.run();
     assert_eq!(s.forgotten, [A]);
 }
@@ -462,7 +475,8 @@ fn a_new_relay_writes_every_slot_again() {
         term: 2,
         head: Some(s.head.clone()),
         slots: s.slots.clone(),
-        silent_ticks: 100,
+        heartbeat_interval: Duration::from_millis(500),
+        silent_after: Duration::from_secs(10),
     };
     let mut heir = Scenario::with(start, Duration::from_secs(9));
     heir.run();
@@ -623,7 +637,8 @@ fn an_heir_keeps_a_drain_that_may_have_been_confirmed() {
         id: "envoy".to_owned(),
         incarnation: Incarnation::new("i"),
         term: 2,
-        silent_ticks: 100,
+        heartbeat_interval: Duration::from_millis(500),
+        silent_after: Duration::from_secs(10),
         head: Some(s.head.clone()),
         slots: s.slots.clone(),
     };

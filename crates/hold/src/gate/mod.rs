@@ -281,11 +281,6 @@ impl Gate {
         }
     }
 
-    /// True if nothing is held or in flight, nor has arrived lately: the row names no target.
-    pub fn is_idle(&self) -> bool {
-        self.active.is_empty() && self.pending.is_empty()
-    }
-
     /// True if the row should be written at this tick.
     pub fn row_changed(&self) -> bool {
         self.row_changed
