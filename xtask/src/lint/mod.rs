@@ -2,7 +2,6 @@
 
 mod deny;
 mod files;
-mod spdx;
 
 use crate::dist::TRIPLE;
 use crate::run::{cargo, check, say};
