@@ -174,7 +174,9 @@ fn of_the_filter(filter: Option<&str>) -> anyhow::Result<Outcome> {
         counted(node.args(filter))
     };
     let warm = node("warm.mjs", &[&shipped, &steps])?;
-    Ok(warm.plus(node("members.mjs", &[&shipped])?))
+    let members = node("members.mjs", &[&shipped])?;
+    let reproducible = one("reproducible", dist::filter_is_reproducible());
+    Ok(warm.plus(members).plus(reproducible))
 }
 
 fn e2e(filter: Option<&str>) -> anyhow::Result<Outcome> {
@@ -205,14 +207,20 @@ fn with_envoy(version: &str, filter: Option<&str>) -> anyhow::Result<Outcome> {
         Some(filter) => counted(command.arg(filter))?,
         None => counted(command.args(CORE))?,
     };
-    let demo = demo::try_out(&parts.envoy);
-    if let Err(error) = &demo {
-        eprintln!("demo: {error:#}");
+    Ok(tests.plus(one("demo", demo::try_out(&parts.envoy))))
+}
+
+/// A test that no runner counts.
+fn one(name: &str, result: anyhow::Result<()>) -> Outcome {
+    let succeeded = result.is_ok();
+    match result {
+        Ok(()) => println!("test {name} ... ok"),
+        Err(error) => println!("test {name} ... FAILED\n{error:#}"),
     }
-    Ok(tests.plus(Outcome {
-        tally: Tally::of_one(demo.is_ok()),
-        succeeded: demo.is_ok(),
-    }))
+    Outcome {
+        tally: Tally::of_one(succeeded),
+        succeeded,
+    }
 }
 
 /// The programs that end-to-end tests and benchmarks run.

@@ -2,7 +2,13 @@
 //! nobody reaches any more. The names of its functions are left out of what ships, and kept beside it for people.
 
 mod exports;
+mod licenses;
 mod module;
+mod parts;
+mod programs;
+mod release;
+mod sbom;
+mod tree;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,8 +16,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
-use crate::run::{cargo, check, root, say, target_dir};
+use crate::run::{check, say};
 use crate::{toolchain, tools};
+use tree::Tree;
 
 /// The most that `holdfast.wasm` may weigh, in bytes.
 const SIZE_MAX: usize = 400_000;
@@ -25,6 +32,13 @@ pub(crate) const TRIPLE: &str = "wasm32-wasip1";
 /// Options of `cargo xtask dist`.
 #[derive(clap::Args)]
 pub(crate) struct Dist {
+    /// Everything that a release ships, into target/dist/release: the filter, static programs, checksums, bill of materials,
+    /// licenses
+    #[arg(long, conflicts_with_all = ["test_panic", "test_next_format"])]
+    all: bool,
+    /// Make everything twice, the second time from a copy of the repository elsewhere; fail unless both are equal byte for byte
+    #[arg(long, requires = "all")]
+    check: bool,
     /// The test-only build that panics when told to: holdfast-test.wasm
     #[arg(long)]
     test_panic: bool,
@@ -36,7 +50,13 @@ pub(crate) struct Dist {
 impl Dist {
     /// Builds and prints the path, alone on the last line of standard output.
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let path = if self.test_panic {
+        let path = if self.all {
+            let release = release::make()?;
+            if self.check {
+                release::check(&release)?;
+            }
+            release
+        } else if self.test_panic {
             filter_that_panics()?
         } else if self.test_next_format {
             filter_of_the_next_format()?
@@ -50,7 +70,19 @@ impl Dist {
 
 /// The filter as it ships.
 pub(crate) fn filter() -> anyhow::Result<PathBuf> {
-    let path = build(None, "holdfast")?;
+    filter_of(&Tree::here())
+}
+
+/// A test: a clone elsewhere makes the same filter, byte for byte.
+///
+/// # Errors
+/// If it makes another.
+pub(crate) fn filter_is_reproducible() -> anyhow::Result<()> {
+    release::check_filter(&filter()?)
+}
+
+fn filter_of(tree: &Tree) -> anyhow::Result<PathBuf> {
+    let path = build(tree, None, "holdfast")?;
     let size = fs::metadata(&path)?.len();
     ensure!(
         size <= SIZE_MAX as u64,
@@ -62,24 +94,19 @@ pub(crate) fn filter() -> anyhow::Result<PathBuf> {
 /// The filter as the demo runs it: compiled in a fraction of the time, ten times as large, and needs no Node.
 pub(crate) fn unoptimised_filter() -> anyhow::Result<PathBuf> {
     toolchain::add_target(TRIPLE)?;
-    check(&mut cargo([
-        "build",
-        "--target",
-        TRIPLE,
-        "--package",
-        "wasm-filter",
-    ]))?;
-    Ok(target_dir().join(TRIPLE).join("debug/holdfast.wasm"))
+    let tree = Tree::here();
+    check(&mut tree.cargo(["build", "--target", TRIPLE, "--package", "wasm-filter"]))?;
+    Ok(tree.target.join(TRIPLE).join("debug/holdfast.wasm"))
 }
 
 /// The filter with the feature `test-panic`, for tests only.
 pub(crate) fn filter_that_panics() -> anyhow::Result<PathBuf> {
-    build(Some("test-panic"), "holdfast-test")
+    build(&Tree::here(), Some("test-panic"), "holdfast-test")
 }
 
 /// The filter with the feature `test-next-format`, for tests only.
 pub(crate) fn filter_of_the_next_format() -> anyhow::Result<PathBuf> {
-    build(Some("test-next-format"), "holdfast-next")
+    build(&Tree::here(), Some("test-next-format"), "holdfast-next")
 }
 
 /// The filter as it ships, with a call to `logger.log_execution` at the beginning of every function and every loop.
@@ -87,14 +114,14 @@ pub(crate) fn filter_that_counts_its_steps() -> anyhow::Result<PathBuf> {
     let shipped = filter()?;
     // The one with names also says which features of WebAssembly it uses.
     let named = shipped.with_extension("debug.wasm");
-    let counted = dist_dir()?.join("holdfast-steps.wasm");
+    let counted = Tree::here().dist()?.join("holdfast-steps.wasm");
     wasm_opt(&named, &["--log-execution"], &counted)?;
     Ok(counted)
 }
 
-fn build(feature: Option<&str>, name: &str) -> anyhow::Result<PathBuf> {
+fn build(tree: &Tree, feature: Option<&str>, name: &str) -> anyhow::Result<PathBuf> {
     toolchain::add_target(TRIPLE)?;
-    let mut command = cargo([
+    let mut command = tree.cargo([
         "build",
         "--profile",
         "wasm",
@@ -106,17 +133,19 @@ fn build(feature: Option<&str>, name: &str) -> anyhow::Result<PathBuf> {
     if let Some(feature) = feature {
         command.args(["--features", feature]);
     }
-    command.arg("--config").arg(without_paths_of_this_machine());
-    check(&mut command)?;
-    let built = target_dir().join(TRIPLE).join("wasm/holdfast.wasm");
-    shipped(&built, name)
+    check(command.args(tree.without_its_paths(TRIPLE)))?;
+    let built = tree.target.join(TRIPLE).join("wasm/holdfast.wasm");
+    shipped_into(&tree.dist()?, &built, name)
 }
 
 /// A module of the SDK's, linked, as it would ship: `target/dist/NAME.wasm`.
 pub(crate) fn shipped(built: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    shipped_into(&Tree::here().dist()?, built, name)
+}
+
+fn shipped_into(dist: &Path, built: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let built = fs::read(built).with_context(|| built.display().to_string())?;
     let linked = module::with_exports(&built, exports::is_kept)?;
-    let dist = dist_dir()?;
     let path = dist.join(format!("{name}.wasm"));
     let input = dist.join(format!("{name}.linked.wasm"));
     if path.is_file() && fs::read(&input).is_ok_and(|known| known == linked) {
@@ -141,24 +170,6 @@ pub(crate) fn shipped(built: &Path, name: &str) -> anyhow::Result<PathBuf> {
         shipped.len()
     ));
     Ok(path)
-}
-
-/// Messages of panics name source files: the module must not depend on where they lie.
-fn without_paths_of_this_machine() -> String {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
-    let remap = |from: &Path, to: &str| format!("\"--remap-path-prefix={}={to}\"", from.display());
-    let flags: Vec<_> = [(home.as_deref(), "/cargo"), (Some(root()), "/holdfast")]
-        .into_iter()
-        .filter_map(|(from, to)| Some(remap(from?, to)))
-        .collect();
-    format!("target.{TRIPLE}.rustflags=[{}]", flags.join(", "))
-}
-
-fn dist_dir() -> anyhow::Result<PathBuf> {
-    let dist = target_dir().join("dist");
-    fs::create_dir_all(&dist)?;
-    Ok(dist)
 }
 
 fn wasm_opt(input: &Path, args: &[&str], output: &Path) -> anyhow::Result<()> {
