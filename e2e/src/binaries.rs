@@ -9,7 +9,7 @@
 //! | `HOLDFAST_WASM` | the filter | `cargo xtask dist` |
 //! | `HOLDFAST_WASM_TEST` | the filter with the feature `test-panic` | `cargo xtask dist --test-panic` |
 //! | `HOLDFAST_WASM_NEXT` | the filter with the feature `test-next-format` | `cargo xtask dist --test-next-format` |
-//! | `ENVOY_BIN` | Envoy 1.40 | `cargo xtask tools envoy` |
+//! | `ENVOY_BIN` | Envoy | `cargo xtask tools envoy` |
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -82,6 +82,8 @@ fn bin_dir() -> &'static Path {
             "build",
             "--quiet",
             "--bins",
+            "--example",
+            "grpc-echo",
             "-p",
             "control-plane",
             "-p",

@@ -1,12 +1,12 @@
 //! A gRPC client for people: one unary call of `holdfast.echo.v1.Echo`, with the `:authority` that you name.
 //!
-//! `cargo run --package e2e --example grpc-echo -- 127.0.0.1:9000 grpc.example.com hello`
+//! `cargo run --package upstream --example grpc-echo -- 127.0.0.1:9000 grpc.example.com hello`
 
 use std::time::Instant;
 
 use anyhow::Context as _;
-use e2e::grpc::say;
 use tonic::transport::Endpoint;
+use upstream::echo::EchoRequest;
 use upstream::echo::echo_client::EchoClient;
 
 #[tokio::main(flavor = "current_thread")]
@@ -24,7 +24,8 @@ async fn main() -> anyhow::Result<()> {
         .connect()
         .await?;
     let start = Instant::now();
-    let answer = EchoClient::new(channel).unary(say(&message)).await?;
+    let request = EchoRequest { message, delay_ms: 0 };
+    let answer = EchoClient::new(channel).unary(request).await?;
     let held = answer
         .metadata()
         .get("server-timing")

@@ -12,7 +12,7 @@ set -euo pipefail
 
 CONTROL=${CONTROL:-http://127.0.0.1:7001}
 ENVOY=${ENVOY:-127.0.0.1:9000}
-read -r -a GRPC_CLIENT <<<"${GRPC_CLIENT:-cargo run --quiet --release --package e2e --example grpc-echo --}"
+read -r -a GRPC_CLIENT <<<"${GRPC_CLIENT:-cargo run --quiet --release --package upstream --example grpc-echo --}"
 
 out=$(mktemp -d)
 trap 'rm -rf "$out"; kill $(jobs -p) 2>/dev/null || true' EXIT
