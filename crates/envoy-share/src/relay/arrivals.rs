@@ -1,5 +1,6 @@
-//! When each target was last asked for, told once more to whoever takes over the control plane: it starts without what
-//! its predecessor was told, and puts nothing to sleep of which it does not know that requests come this way.
+//! Keeps when each target was last asked for, and reports it once more to each new control plane.
+//!
+//! A new control plane starts without what its predecessor was told, and must not put a target to sleep that this Envoy's clients use.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,14 +8,14 @@ use std::time::Duration;
 use hold::Time;
 use protocol::{TargetId, Usage};
 
-/// What a new control plane is to be told.
+/// The newest arrivals, and which instance of the control plane has been told of all of them.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
     /// The newest of each target since its match keys last changed. No more than there are targets.
     newest: BTreeMap<TargetId, Time>,
-    /// Who took the last report.
+    /// The instance that took the last report.
     taken_by: Option<String>,
-    /// Who has been told of all.
+    /// The instance that has been told of all.
     told: Option<String>,
     /// The report on its way tells of all.
     telling: bool,

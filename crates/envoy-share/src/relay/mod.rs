@@ -5,8 +5,8 @@
 //! report: so no gate that has registered meanwhile is missed.
 
 mod arrivals;
-mod catalogue;
-mod link;
+mod gate_table;
+mod gauges;
 #[cfg(any(test, feature = "fuzz"))]
 #[allow(
     clippy::unwrap_used,
@@ -16,9 +16,10 @@ mod link;
     reason = "a model fails as tests do, in a fuzzer too"
 )]
 pub(crate) mod model;
-mod rows;
+mod published;
+mod session;
 mod split;
-mod tally;
+mod target_counts;
 #[cfg(test)]
 mod tests;
 
@@ -28,12 +29,13 @@ use std::time::Duration;
 use hold::{Head, Member, Row, Slot, SlotRecord, Time};
 use protocol::{Incarnation, Proxy, Report, Reporter, Revision, SyncRequest, SyncResponse, Target};
 
-pub use link::SyncFailure;
+pub use gauges::Gauges;
+pub use session::SyncFailure;
 
 use arrivals::Arrivals;
-use catalogue::Catalogue;
-use link::{Brought, Link};
-use rows::Rows;
+use gate_table::GateTable;
+use published::Published;
+use session::{Brought, Session};
 
 use crate::Members;
 
@@ -82,37 +84,14 @@ pub enum Command {
     Forget(Member),
 }
 
-/// What the gauges should show.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Gauges {
-    /// Requests held now.
-    pub held: u64,
-    /// Requests passed or resumed and not yet ended.
-    pub in_flight: u64,
-    /// Targets known.
-    pub targets: u64,
-    /// Targets that are ready.
-    pub targets_ready: u64,
-    /// Targets that are held for because a later version says something of them that this one does not understand.
-    pub targets_unknown: u64,
-    /// Gates that write their rows.
-    pub gates: u64,
-    /// Gates that went silent and are not forgotten yet.
-    pub gates_silent: u64,
-    /// 1 while the control plane can be reached.
-    pub control_plane_up: u64,
-    /// Since the last successful sync, in ms.
-    pub sync_age_ms: u64,
-}
-
 /// The relay of one Envoy.
 #[derive(Debug)]
 pub struct Relay {
     proxy: Proxy,
-    catalogue: Catalogue,
-    rows: Rows,
+    published: Published,
+    gates: GateTable,
     arrivals: Arrivals,
-    link: Link,
+    session: Session,
     /// What the sync that is on its way asked for.
     asked: Option<Revision>,
     out: VecDeque<Command>,
@@ -132,11 +111,11 @@ impl Relay {
         let known = start.head.as_ref().is_some_and(|head| head.known);
         let lost = start.head.as_ref().is_some_and(|head| head.lost);
         Self {
-            catalogue: Catalogue::new(start.term, start.head, start.slots),
+            published: Published::new(start.term, start.head, start.slots),
             proxy,
-            rows: Rows::new(now, start.heartbeat_interval, start.silent_after),
+            gates: GateTable::new(now, start.heartbeat_interval, start.silent_after),
             arrivals: Arrivals::default(),
-            link: Link::new(now, known, lost),
+            session: Session::new(now, known, lost),
             asked: None,
             out: VecDeque::new(),
             warnings: VecDeque::new(),
@@ -151,34 +130,34 @@ impl Relay {
 
     /// The list of members, as read from shared data.
     pub fn members(&mut self, now: Time, members: &Members) {
-        self.rows.members(now, members);
+        self.gates.members(now, members);
     }
 
     /// Whom to ring after a publication.
     pub fn gates_to_ring(&self) -> Vec<Member> {
-        self.rows.fresh()
+        self.gates.fresh()
     }
 
     /// A row that has changed.
     pub fn row(&mut self, now: Time, member: Member, row: Row) {
-        self.rows.row(now, member, row);
+        self.gates.row(now, member, row);
     }
 
     /// True if a gate has said something new since the last call.
     pub fn take_news(&mut self) -> bool {
-        self.rows.take_news()
+        self.gates.take_news()
     }
 
     /// Counts how long each gate has been silent. Call it once a heartbeat interval at least.
     pub fn tick(&mut self, now: Time) {
-        for member in self.rows.tick(now) {
+        for member in self.gates.tick(now) {
             self.warnings.push_back(format!(
                 "gate {} has gone silent: what it held is given up, what it had in flight blocks sleeps",
                 member.id.0
             ));
             self.out.push_back(Command::Free(member));
         }
-        for member in self.rows.forget(now, self.forget_after) {
+        for member in self.gates.forget(now, self.forget_after) {
             self.out.push_back(Command::Forget(member));
         }
     }
@@ -190,9 +169,9 @@ impl Relay {
                 self.forget_after = Duration::from_millis(response.forget_after_ms);
                 let heartbeat = Duration::from_millis(response.heartbeat_ms.max(1));
                 let brought = self.brought(&response);
-                self.link.sync_succeeded(now, heartbeat, brought);
+                self.session.sync_succeeded(now, heartbeat, brought);
                 for target in &response.targets {
-                    let known = self.catalogue.find(&target.id);
+                    let known = self.published.find(&target.id);
                     if target.has_unknown_words() && !known.is_some_and(Target::has_unknown_words) {
                         self.warnings.push_back(format!(
                             "target {}: the control plane says something of it that this version does not understand; \
@@ -204,11 +183,11 @@ impl Relay {
                         self.arrivals.forget(&target.id);
                     }
                 }
-                self.catalogue.take_in(self.asked.as_ref(), response);
-                self.arrivals.retain(|id| self.catalogue.find(id).is_some());
+                self.published.take_in(self.asked.as_ref(), response);
+                self.arrivals.retain(|id| self.published.find(id).is_some());
             }
             Err(failure) => {
-                if let Some(warning) = self.link.sync_failed(now, failure) {
+                if let Some(warning) = self.session.sync_failed(now, failure) {
                     self.warnings.push_back(warning);
                 }
             }
@@ -230,7 +209,7 @@ impl Relay {
 
     /// A report was answered with 204, or was not.
     pub fn report_answered(&mut self, now: Time, ok: bool) {
-        self.link.report_answered(now, ok);
+        self.session.report_answered(now, ok);
         self.watch_loss(now);
     }
 
@@ -239,7 +218,7 @@ impl Relay {
     pub fn taken_by(&mut self, now: Time, instance: &str) {
         let asked_another = self.asked.as_ref().is_none_or(|asked| asked.instance != instance);
         self.arrivals.taken_by(instance);
-        if asked_another && self.link.give_up_sync(now, instance) {
+        if asked_another && self.session.give_up_sync(now, instance) {
             self.out.push_back(Command::ForgetSync);
         }
     }
@@ -251,20 +230,23 @@ impl Relay {
 
     /// When [`Relay::handle_timeout`], a sync or a report is due next.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.link.poll_timeout()
+        self.session.poll_timeout()
     }
 
     /// The next thing to do but to report.
     pub fn poll_command(&mut self, now: Time) -> Option<Command> {
-        self.catalogue.follow(&self.rows);
-        if let Some((slots, head)) = self.catalogue.publish(self.proxy.term) {
+        let parts = self
+            .gates
+            .parts(|slot, applied| self.published.tenant(slot, applied).is_some());
+        self.published.follow(parts);
+        if let Some((slots, head)) = self.published.publish(self.proxy.term) {
             return Some(Command::Publish { slots, head });
         }
         if let Some(command) = self.out.pop_front() {
             return Some(command);
         }
-        let wait_ms = self.link.poll_sync(now)?;
-        self.asked = self.catalogue.revision();
+        let wait_ms = self.session.poll_sync(now)?;
+        self.asked = self.published.revision();
         let request = SyncRequest {
             proxy: self.proxy.clone(),
             since: self.asked.clone(),
@@ -276,14 +258,17 @@ impl Relay {
 
     /// The report that is due, if one is. Ask only when every row has been read since the last publication.
     pub fn poll_report(&mut self, now: Time) -> Option<Report> {
-        let applied = self.catalogue.applied(self.rows.applied());
-        let mut targets = self.rows.usage(now, &self.catalogue, self.link.recent(now));
+        let applied = self.published.applied(self.gates.applied());
+        let tenant = |slot, applied| self.published.tenant(slot, applied);
+        let mut targets = self.gates.usage(now, tenant, self.session.recent(now));
         self.arrivals.complete(now, &mut targets);
-        let draining = self.catalogue.has_draining();
-        let seq = self.link.poll_report(now, &applied, &targets, draining, |id| {
-            self.catalogue.state_of(id)
-        })?;
-        self.catalogue.reported(applied.as_ref());
+        let draining = self.published.has_draining();
+        let seq = self
+            .session
+            .poll_report(now, &applied, &targets, draining, |id| {
+                self.published.state_of(id)
+            })?;
+        self.published.reported(applied.as_ref());
         self.arrivals.sent();
         Some(Report {
             proxy: Reporter {
@@ -294,19 +279,21 @@ impl Relay {
             },
             applied,
             targets,
-            unreached: self.rows.unreached(now, &self.catalogue),
+            unreached: self
+                .gates
+                .unreached(now, |slot, applied| self.published.tenant(slot, applied)),
             leaving: false,
         })
     }
 
     /// What the gauges should show now.
     pub fn gauges(&self, now: Time) -> Gauges {
-        let mut gauges = self.rows.gauges();
-        gauges.targets = self.catalogue.len();
-        gauges.targets_ready = self.catalogue.tally().ready();
-        gauges.targets_unknown = self.catalogue.tally().unknown();
-        gauges.control_plane_up = u64::from(!self.catalogue.lost());
-        gauges.sync_age_ms = self.link.sync_age_ms(now);
+        let mut gauges = self.gates.gauges();
+        gauges.targets = self.published.len();
+        gauges.targets_ready = self.published.counts().ready();
+        gauges.targets_unknown = self.published.counts().unknown();
+        gauges.control_plane_up = u64::from(!self.published.lost());
+        gauges.sync_age_ms = self.session.sync_age_ms(now);
         gauges
     }
 
@@ -316,15 +303,15 @@ impl Relay {
     }
 
     fn watch_loss(&mut self, now: Time) {
-        let lost = self.link.is_lost(now);
-        if lost != self.catalogue.lost() {
+        let lost = self.session.is_lost(now);
+        if lost != self.published.lost() {
             self.warnings.push_back(if lost {
                 "the control plane is lost: ready targets keep passing, others follow hold.onControlPlaneLoss"
                     .to_owned()
             } else {
                 "the control plane is back".to_owned()
             });
-            self.catalogue.set_lost(lost);
+            self.published.set_lost(lost);
         }
     }
 }

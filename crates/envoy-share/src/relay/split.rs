@@ -1,4 +1,4 @@
-//! How the release of one target is split over its gates, and which of them asks first.
+//! Splits the release of one target over its gates, and chooses the gate that asks first.
 //!
 //! The shares add up to no more than `concurrency_per_endpoint` for each ready endpoint, or to one for each gate that holds if those are
 //! more: a gate without a share would hold its requests for as long as others have some.
@@ -6,7 +6,15 @@
 use hold::{GateId, SlotRecord};
 use protocol::{Confirm, State};
 
-use crate::relay::rows::Part;
+/// One gate's part in one target.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    pub(super) gate: GateId,
+    pub(super) held: u32,
+    pub(super) proven: Option<u64>,
+    /// It has beaten lately.
+    pub(super) alive: bool,
+}
 
 /// Takes from the rows' parts what concerns this target. True if the record changed.
 pub(super) fn follow_parts(record: &mut SlotRecord, parts: &[Part]) -> bool {

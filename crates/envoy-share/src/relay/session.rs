@@ -1,4 +1,4 @@
-//! When to sync, when to report, and whether the control plane is there.
+//! Decides when to sync and when to report, and whether the control plane is lost.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -39,7 +39,7 @@ const REPORT_GAP: Duration = Duration::from_secs(1);
 const RECENT_MIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct Session {
     heartbeat: Duration,
     /// `None` if a former relay had already lost the control plane.
     last_heard: Option<Time>,
@@ -65,7 +65,7 @@ pub(super) struct Link {
     last_targets: BTreeMap<TargetId, Usage>,
 }
 
-impl Link {
+impl Session {
     pub(super) fn new(now: Time, known: bool, lost: bool) -> Self {
         Self {
             heartbeat: Duration::from_secs(1),

@@ -1,14 +1,14 @@
-//! Targets that go on under another name, as far as keys tell.
+//! Finds targets that go on under another name: what is new has the same keys as what goes.
 
 use protocol::{Target, TargetId};
 
-use super::Catalogue;
+use super::Published;
 
 /// Most targets of one revision that are looked at for a new name. A person renames one, a release some; beyond it they are gone
 /// and new.
 const RENAMES: usize = 64;
 
-impl Catalogue {
+impl Published {
     /// Gives each new target the place of one that goes in the same revision and has the same keys: to the gates its requests
     /// stay what they are, held or in flight.
     pub(super) fn follow_renames(&mut self, gone: &[TargetId], targets: &[Target]) {

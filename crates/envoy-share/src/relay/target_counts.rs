@@ -1,15 +1,15 @@
-//! Targets counted as they change: they are asked for at every callback.
+//! Counts targets as they change, because the gauges ask for the counts at every callback.
 
 use protocol::{State, Target};
 
-/// How many targets of the catalogue are what.
+/// How many of the published targets are ready, and how many are not understood.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct TargetCounts {
     ready: u64,
     unknown: u64,
 }
 
-impl Tally {
+impl TargetCounts {
     /// Counts what is in a place from now on.
     pub(super) fn enter(&mut self, target: Option<&Target>) {
         let (ready, unknown) = kinds(target);

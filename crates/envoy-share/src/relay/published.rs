@@ -1,4 +1,4 @@
-//! The targets as they stand in shared data: which slot each has, what changed, what every gate has applied.
+//! Keeps the targets as they stand in shared data: which slot each has, what has to be written, and which revision every gate has applied.
 
 mod renames;
 mod view;
@@ -10,17 +10,16 @@ use protocol::{Revision, State, SyncResponse, Target, TargetId};
 
 use view::View;
 
-use crate::relay::rows::Rows;
-use crate::relay::split::follow_parts;
-use crate::relay::tally::Tally;
+use crate::relay::split::{Part, follow_parts};
+use crate::relay::target_counts::TargetCounts;
 
 /// Most publications that are remembered for the gates' answers.
 const PUBLISHED: usize = 4_096;
 
 #[derive(Debug, Default)]
-pub(super) struct Catalogue {
+pub(super) struct Published {
     head: Head,
-    /// Whose revisions were taken in last; unknown until the first.
+    /// The control plane's instance whose revision was taken in last; unknown until the first.
     instance: Option<String>,
     /// By slot: they are dense.
     slots: Vec<Place>,
@@ -31,9 +30,9 @@ pub(super) struct Catalogue {
     head_dirty: bool,
     /// Places of targets that drain: counted as they change, because it is asked for at every callback.
     draining: usize,
-    tally: Tally,
+    counts: TargetCounts,
     /// Which revision each publication amounts to; shortened to what gates may still report.
-    published: VecDeque<(u64, Revision)>,
+    revisions: VecDeque<(u64, Revision)>,
     /// The newest revision that was reported as applied.
     reported: Option<Revision>,
 }
@@ -47,7 +46,7 @@ struct Place {
     dirty: bool,
 }
 
-impl Catalogue {
+impl Published {
     pub(super) fn new(term: u64, head: Option<Head>, slots: Vec<(Slot, SlotRecord)>) -> Self {
         let mut this = Self {
             head: head.unwrap_or_default(),
@@ -154,7 +153,7 @@ impl Catalogue {
         let resized = old
             .is_none_or(|old| old.ready_endpoints != target.ready_endpoints || old.release != target.release);
         let renamed = old.is_some_and(|old| old.id != target.id);
-        self.tally.leave(place.record.target.as_ref());
+        self.counts.leave(place.record.target.as_ref());
         let mut record = std::mem::take(&mut place.record);
         if renamed {
             // The same keys, but whether the same workload is behind them is not known.
@@ -211,11 +210,11 @@ impl Catalogue {
         }
         if let Some(place) = self.slots.get_mut(at) {
             self.draining -= usize::from(place.draining.is_some());
-            self.tally.leave(place.record.target.as_ref());
+            self.counts.leave(place.record.target.as_ref());
             place.record = record;
             place.draining = draining;
             self.draining += usize::from(place.draining.is_some());
-            self.tally.enter(place.record.target.as_ref());
+            self.counts.enter(place.record.target.as_ref());
         }
     }
 
@@ -229,8 +228,8 @@ impl Catalogue {
     }
 
     /// Takes from the rows how the release is split, who asks first, and whether anybody has had a yes.
-    pub(super) fn follow(&mut self, rows: &Rows) {
-        for (slot, parts) in rows.parts(|slot, applied| self.tenant(slot, applied).is_some()) {
+    pub(super) fn follow(&mut self, parts: FixedMap<Slot, Vec<Part>>) {
+        for (slot, parts) in parts {
             let Some(place) = self.slots.get_mut(slot.0 as usize) else {
                 continue;
             };
@@ -269,13 +268,13 @@ impl Catalogue {
             }
         }
         if let Some(revision) = &self.head.revision {
-            self.published.push_back((version, revision.clone()));
+            self.revisions.push_back((version, revision.clone()));
             // A gate that is so far behind has not moved for minutes; until it does, nothing counts as applied.
-            if self.published.len() > PUBLISHED {
-                self.published.pop_front();
+            if self.revisions.len() > PUBLISHED {
+                self.revisions.pop_front();
             }
         } else {
-            self.published.clear();
+            self.revisions.clear();
         }
         Some((out, self.head.clone()))
     }
@@ -289,10 +288,10 @@ impl Catalogue {
         let Some(version) = version else {
             return self.head.revision.clone();
         };
-        while self.published.get(1).is_some_and(|(next, _)| *next <= version) {
-            self.published.pop_front();
+        while self.revisions.get(1).is_some_and(|(next, _)| *next <= version) {
+            self.revisions.pop_front();
         }
-        self.published
+        self.revisions
             .front()
             .filter(|(first, _)| *first <= version)
             .map(|(_, revision)| revision.clone())
@@ -325,9 +324,9 @@ impl Catalogue {
                 unconfirmed = true;
                 self.draining -= usize::from(place.draining.take().is_some());
                 if let Some(target) = &mut place.record.target {
-                    self.tally.leave(Some(target));
+                    self.counts.leave(Some(target));
                     target.state = State::Ready;
-                    self.tally.enter(Some(target));
+                    self.counts.enter(Some(target));
                     if !std::mem::replace(&mut place.dirty, true) {
                         self.dirty.push(slot);
                     }
@@ -374,8 +373,8 @@ impl Catalogue {
         self.by_id.len() as u64
     }
 
-    pub(super) fn tally(&self) -> &Tally {
-        &self.tally
+    pub(super) fn counts(&self) -> &TargetCounts {
+        &self.counts
     }
 
     fn target(&self, slot: Slot) -> Option<&Target> {

@@ -1,14 +1,14 @@
-//! What the gates say of themselves, and what becomes of those that say no more.
+//! Tracks the last status of every gate and detects gates that stopped writing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hold::{FixedMap, GateId, Member, Row, Slot, Time};
+use hold::{FixedMap, Member, Row, Slot, Time};
 use protocol::{Report, TargetId, Unreached, Usage};
 
 use crate::Members;
-use crate::relay::Gauges;
-use crate::relay::catalogue::Catalogue;
+use crate::relay::gauges::Gauges;
+use crate::relay::split::Part;
 
 #[derive(Debug)]
 struct Known {
@@ -16,11 +16,11 @@ struct Known {
     row: Option<Row>,
     /// When the row was read: its ages count from here.
     read: Time,
-    /// How long its heartbeat has not been raised, as far as it counts: see [`Rows::tick`].
+    /// How long its heartbeat has not been raised, as far as it counts: see [`GateTable::tick`].
     silence: Duration,
     silent_since: Option<Time>,
-    /// Its beat has been seen to change: it lives, and its arrivals are news.
-    beaten: bool,
+    /// Its heartbeat has been seen to rise: the gate lives, and its arrivals are news.
+    lives: bool,
 }
 
 impl Known {
@@ -31,28 +31,18 @@ impl Known {
 }
 
 #[derive(Debug)]
-pub(super) struct Rows {
+pub(super) struct GateTable {
     interval: Duration,
     silent_after: Duration,
     /// When silence was counted last.
     ticked: Time,
     /// One for each root context of this Envoy: dozens at most.
     known: Vec<Known>,
-    /// A row has said something new since [`Rows::take_news`].
+    /// A row has said something new since [`GateTable::take_news`].
     news: bool,
 }
 
-/// One gate's part in one target.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Part {
-    pub(super) gate: GateId,
-    pub(super) held: u32,
-    pub(super) proven: Option<u64>,
-    /// It has beaten lately.
-    pub(super) alive: bool,
-}
-
-impl Rows {
+impl GateTable {
     pub(super) fn new(now: Time, interval: Duration, silent_after: Duration) -> Self {
         Self {
             interval,
@@ -75,7 +65,7 @@ impl Rows {
                 read: now,
                 silence: Duration::ZERO,
                 silent_since: None,
-                beaten: false,
+                lives: false,
             });
         }
     }
@@ -85,9 +75,9 @@ impl Rows {
             return;
         }
         if let Some(known) = self.known.iter_mut().find(|known| known.member == member) {
-            // A row that is read again without a new beat is no news, and its ages go on counting from before.
+            // A row that is read again without a new heartbeat is no news, and its ages go on counting from before.
             if known.row.as_ref().is_none_or(|old| old.beat != row.beat) {
-                known.beaten |= known.row.is_some();
+                known.lives |= known.row.is_some();
                 known.silence = Duration::ZERO;
                 known.silent_since = None;
                 known.read = now;
@@ -102,12 +92,12 @@ impl Rows {
         std::mem::take(&mut self.news)
     }
 
-    /// Gates that have beaten lately. The queue of a dead VM must not be rung: Envoy may deliver the message to another
+    /// Gates whose heartbeat was raised lately. The queue of a dead VM must not be used: Envoy may deliver the message to another
     /// context of the VM that took its place.
     pub(super) fn fresh(&self) -> Vec<Member> {
         self.known
             .iter()
-            .filter(|known| known.beaten && known.is_fresh(self.interval))
+            .filter(|known| known.lives && known.is_fresh(self.interval))
             .map(|known| known.member)
             .collect()
     }
@@ -154,11 +144,12 @@ impl Rows {
             .min()
     }
 
-    /// Use of every target that has any, or an arrival younger than `recent`.
-    pub(super) fn usage(
+    /// Use of every target that has any, or an arrival younger than `recent`. `tenant` says which target a row of that version means
+    /// by a slot.
+    pub(super) fn usage<'a>(
         &self,
         now: Time,
-        catalogue: &Catalogue,
+        tenant: impl Fn(Slot, u64) -> Option<&'a TargetId>,
         recent: Duration,
     ) -> BTreeMap<TargetId, Usage> {
         let mut out: BTreeMap<TargetId, Usage> = BTreeMap::new();
@@ -166,7 +157,7 @@ impl Rows {
             let Some(row) = &known.row else { continue };
             let since_read = hold::millis(now.saturating_sub(known.read));
             for entry in &row.entries {
-                let Some(id) = catalogue.tenant(entry.slot, row.applied) else {
+                let Some(id) = tenant(entry.slot, row.applied) else {
                     continue;
                 };
                 let held = if known.silent_since.is_some() {
@@ -177,7 +168,7 @@ impl Rows {
                 let idle = entry
                     .idle_ms
                     .map(|idle| idle.saturating_add(since_read))
-                    .filter(|idle| known.beaten && Duration::from_millis(*idle) <= recent);
+                    .filter(|idle| known.lives && Duration::from_millis(*idle) <= recent);
                 if held == 0 && entry.in_flight == 0 && idle.is_none() {
                     continue;
                 }
@@ -194,13 +185,17 @@ impl Rows {
     }
 
     /// Clusters that live gates do not reach, those that have waited longest first, each once.
-    pub(super) fn unreached(&self, now: Time, catalogue: &Catalogue) -> Vec<Unreached> {
+    pub(super) fn unreached<'a>(
+        &self,
+        now: Time,
+        tenant: impl Fn(Slot, u64) -> Option<&'a TargetId>,
+    ) -> Vec<Unreached> {
         let mut out: Vec<Unreached> = Vec::new();
         for known in self.known.iter().filter(|known| known.silent_since.is_none()) {
             let Some(row) = &known.row else { continue };
             let since_read = hold::millis(now.saturating_sub(known.read));
             for unreached in &row.unreached {
-                let Some(target) = catalogue.tenant(unreached.slot, row.applied) else {
+                let Some(target) = tenant(unreached.slot, row.applied) else {
                     continue;
                 };
                 let for_ms = unreached.for_ms.saturating_add(since_read);

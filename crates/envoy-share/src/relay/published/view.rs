@@ -1,8 +1,8 @@
-//! Whether what an answer calls ready has been up all along, as far as this Envoy is concerned.
+//! Decides whether a target that an answer calls ready needs no confirm, because this Envoy could use it all along.
 
 use protocol::Target;
 
-/// Which answer of a control plane something stands in.
+/// Which answer of a control plane it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum View {
     /// The first that this Envoy has.
