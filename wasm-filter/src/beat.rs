@@ -31,9 +31,9 @@ impl Station {
             self.heartbeat(now);
         } else {
             self.settle_credits();
-            if self.with_gate(|gate| gate.row_changed()) == Some(true) {
+            if self.with_gate(|gate| gate.status_changed()) == Some(true) {
                 self.urgent(now);
-                self.write_row(now);
+                self.publish_status(now);
             }
             if self.relaying.borrow().is_none() {
                 self.tick_lease(now);
@@ -61,11 +61,16 @@ impl Station {
             self.shown.set(None);
         }
         self.settle_credits();
-        if self.with_gate(|gate| gate.row_changed()) == Some(true) {
+        if self.with_gate(|gate| gate.status_changed()) == Some(true) {
             self.urgent(now);
         }
-        self.write_row(now);
+        self.publish_status(now);
         self.tick_lease(now);
+    }
+
+    fn publish_status(&self, now: Time) {
+        self.with_gate(|gate| gate.publish_status(now));
+        self.carry_out_all(now);
     }
 
     /// Something has happened from which more may follow soon.
@@ -96,7 +101,7 @@ impl Station {
         let Some(member) = self.take_place() else { return };
         self.with_gate(|gate| gate.rename(member));
         self.settle_credits();
-        self.write_row(now);
+        self.publish_status(now);
         // Under its new name it has followed nothing yet.
         self.look(now);
     }
@@ -104,7 +109,7 @@ impl Station {
     /// Sets the tick period to what is due next: a time of the gate's or the relay's, the heartbeat, and while something is urgent the
     /// next look.
     pub(crate) fn arm(&self, now: Time) {
-        let gate = self.with_gate(|gate| gate.poll_timeout(now)).flatten();
+        let gate = self.with_gate(|gate| gate.poll_timeout()).flatten();
         let relay = self.relaying.borrow().as_ref().and_then(Relaying::poll_timeout);
         let is_urgent = now < self.urgent_until.get() || calls::is_asking(self);
         let look = is_urgent.then(|| now + self.config.ticks.period);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use envoy_share::SyncFailure;
-use hold::{ConfirmCall, ConfirmToken, Outcome, Time};
+use hold::{ConfirmCall, ConfirmOutcome, ConfirmToken, Time};
 use protocol::{INSTANCE_HEADER, REPORT_PATH, Report, SYNC_PATH, SyncRequest, read_json, write_json};
 
 use crate::host::{self, CallAnswer, NotSent};
@@ -58,8 +58,8 @@ pub(crate) fn confirm(station: &Station, now: Time, question: &ConfirmCall) {
         }
         Err(not_sent) => {
             let outcome = match not_sent {
-                NotSent::NoCluster => Outcome::NoCluster,
-                NotSent::NoEndpoint => Outcome::NoEndpoint,
+                NotSent::NoCluster => ConfirmOutcome::NoCluster,
+                NotSent::NoEndpoint => ConfirmOutcome::NoEndpoint,
             };
             station.with_gate(|gate| gate.confirmed(now, question.token, outcome));
         }
@@ -128,7 +128,7 @@ pub(crate) fn answered(station: &Station, now: Time, token: u32, answer: Option<
     let status = answer.and_then(CallAnswer::status);
     match call {
         Call::Confirm(token) => {
-            let outcome = answer.map_or(Outcome::Cut, confirm_outcome);
+            let outcome = answer.map_or(ConfirmOutcome::Cut, confirm_outcome);
             station.with_gate(|gate| gate.confirmed(now, token, outcome));
         }
         Call::Sync { term } => {
@@ -172,18 +172,18 @@ fn take_call(station: &Station, token: u32) -> Option<Call> {
     calls.remove(at).map(|(_, call)| call)
 }
 
-fn confirm_outcome(answer: &CallAnswer) -> Outcome {
+fn confirm_outcome(answer: &CallAnswer) -> ConfirmOutcome {
     let Some(status) = answer.status() else {
-        return Outcome::Cut;
+        return ConfirmOutcome::Cut;
     };
     let body = answer.body();
     if !answer.is_of_upstream() {
         let text = answer.header("grpc-message").unwrap_or(body);
-        return Outcome::of_envoy(status, &text);
+        return ConfirmOutcome::of_envoy(status, &text);
     }
     let grpc_status = answer.grpc_status();
-    match Outcome::of_health(&body) {
+    match ConfirmOutcome::of_health(&body) {
         Some(not_serving) if grpc_status == Some(0) => not_serving,
-        _ => Outcome::Answered { status, grpc_status },
+        _ => ConfirmOutcome::Answered { status, grpc_status },
     }
 }

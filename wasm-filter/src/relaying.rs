@@ -6,7 +6,7 @@ use envoy_share::{
     Gauges, Lease, LeaseStep, Members, Record as _, Relay, RelayCommand, RelayStart, close_accounts, keys,
     strangers,
 };
-use hold::{GateId, Head, Member, Row, Slot, SlotRecord, Time};
+use hold::{Gate, GateId, Head, Member, Output, Row, Slot, SlotRecord, Time};
 
 use crate::calls;
 use crate::host;
@@ -153,8 +153,7 @@ impl Station {
                         return;
                     }
                     self.ring_gates();
-                    self.look(now);
-                    self.write_own_news(now);
+                    self.follow_own_news(now);
                     self.read_rows(now);
                 }
                 RelayCommand::Sync { request } => calls::sync(self, now, &request),
@@ -222,12 +221,13 @@ impl Station {
     }
 
     /// The relay's own gate follows a publication at once, without a message to itself.
-    fn write_own_news(&self, now: Time) {
-        let Some(member) = self.member() else { return };
-        if self.with_gate(|gate| gate.row_is_urgent()).unwrap_or(false)
-            && let Some(row) = self.with_gate(|gate| gate.row(now))
-        {
-            shared::put_row(member.id, &row);
+    fn follow_own_news(&self, now: Time) {
+        self.look(now);
+        while let Some(output) = self.with_gate(Gate::poll_output).flatten() {
+            // The rows are read right after this, and then the gate decides.
+            if output != Output::NotifyRelay {
+                self.carry_out(now, output);
+            }
         }
     }
 

@@ -9,17 +9,16 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use envoy_share::{Candidate, Credits, Gauges, Lease, keys};
-use hold::{Bound, Claim, Config, Gate, GateCommand, GateId, Member, Time, Update, Wants};
+use hold::{
+    Bound, Config, Gate, GateId, LogLevel, Member, Output, PermitRequest, SlotsToRead, TargetPermits, Time,
+    Update,
+};
 
 use crate::calls::{self, Call};
 use crate::host;
 use crate::metrics::Metrics;
 use crate::relaying::Relaying;
 use crate::shared;
-
-/// Resumes and refusals in one callback. Each that ends in a local reply runs nested when the callback returns; the VM's
-/// stack overflowed at 273 of them.
-const BATCH: u32 = 64;
 
 thread_local! {
     /// Every definition takes a new id in Envoy, so the stats are defined once for each VM.
@@ -128,9 +127,9 @@ impl Station {
         }
         let mut gate = Gate::new(self.config.clone(), member, now);
         gate.set_verbose(host::logs_debug());
-        let row = gate.row(now);
-        shared::put_row(member.id, &row);
+        gate.publish_status(now);
         self.gate.replace(Some(gate));
+        self.carry_out_all(now);
         self.look(now);
     }
 
@@ -163,17 +162,16 @@ impl Station {
         let Some((head, number)) = followed.and_then(shared::head_unless) else {
             return;
         };
-        let wants = match self.gate.borrow().as_ref() {
-            Some(gate) => gate.wants(&head),
-            None => return,
+        let Some(to_read) = self.with_gate(|gate| gate.slots_to_read(&head)) else {
+            return;
         };
         if let Some(place) = self.place.borrow().as_ref() {
             place.head.set(number);
         }
-        let (full, wanted) = match wants {
-            Wants::Nothing => return,
-            Wants::All => (true, (0..head.slots).map(hold::Slot).collect()),
-            Wants::Slots(slots) => (false, slots),
+        let (full, wanted) = match to_read {
+            SlotsToRead::Nothing => return,
+            SlotsToRead::All => (true, (0..head.slots).map(hold::Slot).collect()),
+            SlotsToRead::Slots(slots) => (false, slots),
         };
         let slots = wanted
             .into_iter()
@@ -187,106 +185,86 @@ impl Station {
     /// Everything that is due, from a root callback.
     pub(crate) fn run(&self, now: Time) {
         self.look(now);
-        self.with_gate(|gate| gate.handle_timeout(now));
-        self.write_news(now);
+        // The relay reads what is told of this.
+        self.carry_out_all(now);
+        // Before the gate decides: a decision ends in another context, and a call belongs to the context that is active.
         self.run_relay(now);
-        // Calls first: the actions below end in other contexts, and a call belongs to the context that is active.
-        self.ask(now);
-        self.act(now);
-        self.settle(now);
+        self.with_gate(|gate| gate.handle_timeout(now));
+        if self.carry_out_all(now) {
+            self.ring_self();
+        }
         self.arm(now);
     }
 
-    /// Sends the gate's questions through its clusters.
-    fn ask(&self, now: Time) {
-        while let Some(question) = self.with_gate(|gate| gate.poll_confirm(now)).flatten() {
-            calls::confirm(self, now, &question);
+    /// Carries out what the gate wants done. Questions and decisions are among it only after `handle_timeout`, which a root callback
+    /// calls. True if the gate has more to ask or to decide: a root callback has to follow.
+    pub(crate) fn carry_out_all(&self, now: Time) -> bool {
+        // Before a status is written: its key may be another's by now.
+        self.rejoin_after_a_stop(now);
+        let mut wakes = false;
+        while let Some(output) = self.with_gate(Gate::poll_output).flatten() {
+            wakes |= output == Output::Wake;
+            self.carry_out(now, output);
         }
+        wakes
     }
 
-    /// Resumes and refuses, at most a batch; the rest follows at once, in a callback of its own.
-    fn act(&self, now: Time) {
-        for _ in 0..BATCH {
-            let Some(command) = self.with_gate(|gate| gate.poll_command(now)).flatten() else {
-                return;
-            };
-            self.carry_out(now, command);
-        }
-        if self.with_gate(|gate| gate.has_work(now)).unwrap_or(false) {
-            self.ring_self();
-        }
-    }
-
-    fn carry_out(&self, now: Time, command: GateCommand) {
-        match command {
-            GateCommand::Release(stream) => {
+    pub(crate) fn carry_out(&self, now: Time, output: Output) {
+        match output {
+            Output::Confirm(call) => calls::confirm(self, now, &call),
+            Output::ReadAuthority(stream) => {
                 let authority = host::authority_of(stream, self.root);
-                if let Some(command) = self
-                    .with_gate(|gate| gate.let_go(now, stream, &authority))
-                    .flatten()
-                {
-                    self.carry_out(now, command);
+                self.with_gate(|gate| gate.release(now, stream, &authority));
+            }
+            Output::TakePermits(stream, permits) => {
+                if let Some(granted) = self.take_target_permits(permits) {
+                    self.with_gate(|gate| gate.permits_answered(now, stream, granted));
                 }
             }
-            GateCommand::Resume(stream) => {
+            Output::Resume(stream) => {
                 host::resume(stream, self.root);
             }
-            GateCommand::Refuse(stream, reply) => {
+            Output::Refuse(stream, reply) => {
                 host::refuse(stream, &reply, self.root);
             }
-            GateCommand::Claim {
-                stream,
-                slot,
-                max_requests,
-                max_bytes,
-                bytes,
-            } => {
-                let Some(member) = self.member() else { return };
-                let granted = self.credits.borrow_mut().take_of(
-                    &shared::Ledgers,
-                    member,
-                    Some(slot),
-                    bytes,
-                    max_requests,
-                    max_bytes,
-                );
-                if let Some(command) = self
-                    .with_gate(|gate| gate.claimed(now, stream, granted))
-                    .flatten()
-                {
-                    self.carry_out(now, command);
+            Output::PublishStatus(row) => {
+                if let Some(member) = self.member() {
+                    shared::put_row(member.id, &row);
                 }
             }
+            Output::NotifyRelay => {
+                self.urgent(now);
+                self.ring_relay(now);
+            }
+            Output::ReturnPermits(permits) => {
+                self.credits.borrow_mut().give_back(&permits);
+                self.settle_credits();
+            }
+            Output::Count(counts) => self.metrics.count(&counts),
+            Output::Log(LogLevel::Debug, line) => host::debug(&line),
+            Output::Log(LogLevel::Warn, line) => host::warn(&format!("holdfast: {line}")),
+            // What is to follow is the callback's business: it may be a root callback itself.
+            Output::Wake => {}
         }
     }
 
-    /// What every callback ends with: news for the relay, credits, counts, warnings.
-    pub(crate) fn settle(&self, now: Time) {
-        self.write_news(now);
-        let Some(credits) = self.with_gate(Gate::take_credits) else {
-            return;
-        };
-        if !credits.is_empty() {
-            self.credits.borrow_mut().give_back(&credits);
-            self.settle_credits();
-        }
-        if let Some(counts) = self.with_gate(Gate::take_counts)
-            && !counts.is_empty()
-        {
-            self.metrics.count(&counts);
-        }
-        while let Some(note) = self.with_gate(Gate::poll_note).flatten() {
-            host::debug(&note);
-        }
-        while let Some(warning) = self.with_gate(Gate::poll_warning).flatten() {
-            host::warn(&format!("holdfast: {warning}"));
-        }
+    /// Takes permits of a target's ledger, for a request that has those of the Envoy's.
+    fn take_target_permits(&self, permits: TargetPermits) -> Option<Result<(), Bound>> {
+        let member = self.member()?;
+        Some(self.credits.borrow_mut().take_of(
+            &shared::Ledgers,
+            member,
+            Some(permits.slot),
+            permits.bytes,
+            permits.max_requests,
+            permits.max_bytes,
+        ))
     }
 
     /// Takes what a request needs to be held, of its target's ledger and of the Envoy's.
-    pub(crate) fn take_credits(&self, member: Member, claim: &Claim) -> Result<(), (Bound, bool)> {
+    pub(crate) fn take_permits(&self, member: Member, permits: &PermitRequest) -> Result<(), (Bound, bool)> {
         let mut credits = self.credits.borrow_mut();
-        credits.take(&shared::Ledgers, member, claim, &self.config.limits)
+        credits.take(&shared::Ledgers, member, permits, &self.config.limits)
     }
 
     /// Writes the accounts that are owed.
@@ -307,33 +285,12 @@ impl Station {
         self.credits.borrow_mut().disown(&shared::Ledgers, former)
     }
 
-    /// From a stream callback: leaves what only the root may do to the root.
+    /// From a stream callback: what only the root may do the gate leaves to the root.
     pub(crate) fn leave_to_root(&self, now: Time) {
-        self.settle(now);
         // While nothing is urgent the next tick may be far away: the root has to arm the one that this needs.
         let rests = self.tick_period.get() > self.config.ticks.period;
-        if rests
-            || self
-                .with_gate(|gate| gate.has_work(now) || gate.wants_root(now))
-                .unwrap_or(false)
-        {
+        if self.carry_out_all(now) || rests {
             self.ring_self();
-        }
-    }
-
-    fn write_news(&self, now: Time) {
-        if self.with_gate(|gate| gate.row_is_urgent()).unwrap_or(false) {
-            self.urgent(now);
-            self.write_row(now);
-            self.ring_relay(now);
-        }
-    }
-
-    pub(crate) fn write_row(&self, now: Time) {
-        self.rejoin_after_a_stop(now);
-        let Some(member) = self.member() else { return };
-        if let Some(row) = self.with_gate(|gate| gate.row(now)) {
-            shared::put_row(member.id, &row);
         }
     }
 

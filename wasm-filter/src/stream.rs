@@ -3,7 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use hold::{Claim, Found, Refusal, Reply, Request, StreamId, Ticket, Time, Verdict, Warm};
+use hold::{
+    ArrivalDecision, ClusterLookup, PermitRequest, Refusal, Reply, Request, StreamId, Ticket, Time,
+    WarmDecision,
+};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
@@ -37,8 +40,8 @@ impl Stream {
         };
         let (mut authority, mut path, mut user_agent) = (None, None, None);
         let target = match found {
-            Found::Target(ix) => Some(ix),
-            Found::AskHost => {
+            ClusterLookup::Target(ix) => Some(ix),
+            ClusterLookup::AskHost => {
                 let text = host::request_header(":authority");
                 let ix = station
                     .with_gate(|gate| gate.find_host(&text, &cluster))
@@ -46,14 +49,14 @@ impl Stream {
                 authority = Some(text);
                 ix
             }
-            Found::NoCluster => return Action::Continue,
-            Found::ControlPlane | Found::Nothing => None,
+            ClusterLookup::NoCluster => return Action::Continue,
+            ClusterLookup::ControlPlane | ClusterLookup::NoTarget => None,
         };
         match target {
             Some(ix) => {
                 let passed = match station.with_gate(|gate| gate.pass(ix, &cluster)) {
-                    Some(Warm::Pass(ticket)) => Some(ticket),
-                    Some(Warm::Read {
+                    Some(WarmDecision::Pass(ticket)) => Some(ticket),
+                    Some(WarmDecision::Read {
                         path: by_path,
                         user_agent: by_agent,
                     }) => {
@@ -65,14 +68,14 @@ impl Stream {
                             .with_gate(|gate| gate.pass_unless_ignored(ix, &cluster, path, user_agent))
                             .flatten()
                     }
-                    Some(Warm::Ask) | None => None,
+                    Some(WarmDecision::Arrive) | None => None,
                 };
                 if let Some(ticket) = passed {
                     self.ticket = ticket;
                     return Action::Continue;
                 }
             }
-            None if found == Found::ControlPlane => {}
+            None if found == ClusterLookup::ControlPlane => {}
             None if station.with_gate(|gate| gate.knows_nothing()) == Some(true) => {}
             None => {
                 let stray = station.with_gate(|gate| gate.stray(&cluster, authority.as_deref()));
@@ -92,36 +95,36 @@ impl Stream {
             content_length: &host::request_header("content-length"),
             end_of_stream,
         };
-        let Some(verdict) = station.with_gate(|gate| gate.arrive(now, self.id, target, &request)) else {
+        let Some(decision) = station.with_gate(|gate| gate.arrive(now, self.id, target, &request)) else {
             return Action::Continue;
         };
-        let action = match verdict {
-            Verdict::Pass(ticket) => {
+        let action = match decision {
+            ArrivalDecision::Pass(ticket) => {
                 self.ticket = ticket;
                 Action::Continue
             }
-            Verdict::Refuse(reply) => {
+            ArrivalDecision::Refuse(reply) => {
                 self.refuse(&reply);
                 Action::Pause
             }
-            Verdict::Hold(mut claim) => {
-                claim.weigh(host::request_weight(), &station.config);
-                self.hold(station, now, claim)
+            ArrivalDecision::Hold(mut permits) => {
+                permits.weigh(host::request_weight(), &station.config);
+                self.hold(station, now, permits)
             }
         };
         station.leave_to_root(now);
         action
     }
 
-    /// Takes the credits, of the target and of the Envoy, and holds; or refuses, with nothing taken.
-    fn hold(&mut self, station: &Station, now: Time, claim: Claim) -> Action {
+    /// Takes the permits, of the target and of the Envoy, and holds; or refuses, with nothing taken.
+    fn hold(&mut self, station: &Station, now: Time, permits: PermitRequest) -> Action {
         let Some(member) = station.member() else {
             return Action::Continue;
         };
-        let taken = station.take_credits(member, &claim);
+        let taken = station.take_permits(member, &permits);
         let reply = match taken {
-            Err((bound, of_envoy)) => station.with_gate(|gate| gate.deny(now, &claim, bound, of_envoy)),
-            Ok(()) => match station.with_gate(|gate| gate.hold(now, self.id, claim)) {
+            Err((bound, of_envoy)) => station.with_gate(|gate| gate.deny(now, &permits, bound, of_envoy)),
+            Ok(()) => match station.with_gate(|gate| gate.hold(now, self.id, permits)) {
                 Some(Ok(ticket)) => {
                     self.ticket = ticket;
                     None
@@ -161,13 +164,15 @@ impl HttpContext for Stream {
         let mut refused = self.refused;
         if self.ticket == Ticket::Known
             && let Some(station) = self.station.clone()
-            && let Some(answered) = station.with_gate(|gate| gate.answered(self.id)).flatten()
         {
-            refused = answered.refused;
-            if station.config.answers.server_timing {
-                add_server_timing(answered.waited);
+            let now = station.now();
+            if let Some(answered) = station.with_gate(|gate| gate.answered(now, self.id)).flatten() {
+                refused = answered.refused;
+                if station.config.answers.server_timing {
+                    add_server_timing(answered.waited);
+                }
+                station.leave_to_root(now);
             }
-            station.leave_to_root(station.now());
         }
         if let Some(refusal) = refused {
             host::answer_in_grpcs_way(refusal, end_of_stream);

@@ -4,7 +4,7 @@
 //! again, an account that was closed because its owner stood still for so long that it was taken for dead) is made good by the next
 //! write, and a write that comes twice or late changes nothing of anybody else's.
 
-use hold::{Bound, Claim, GiveBack, Limits, Member, Slot};
+use hold::{Bound, Limits, Member, PermitRequest, ReturnedPermits, Slot};
 
 use crate::ledger::{Credit, Ledger};
 use crate::{Members, keys};
@@ -38,7 +38,7 @@ impl Credits {
         &mut self,
         cells: &impl Cells,
         me: Member,
-        claim: &Claim,
+        claim: &PermitRequest,
         limits: &Limits,
     ) -> Result<(), (Bound, bool)> {
         if let Some(slot) = claim.slot {
@@ -92,7 +92,7 @@ impl Credits {
     }
 
     /// Gives credits back to the targets' ledgers, and the same to the Envoy's. [`Credits::settle`] writes it.
-    pub fn give_back(&mut self, credits: &[GiveBack]) {
+    pub fn give_back(&mut self, credits: &[ReturnedPermits]) {
         for credit in credits {
             if credit.slot.is_some() {
                 self.put_back(credit.slot, credit.requests, credit.bytes);

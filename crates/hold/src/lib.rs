@@ -1,7 +1,7 @@
 //! The decisions inside Envoy, and nothing else: no I/O, no clock, no proxy-wasm.
 //!
 //! [`Gate`] owns the streams of one root context: it passes, holds or refuses each request. It takes inputs as method calls
-//! that carry `now` and gives outputs from `poll_command`; the shell carries a command out after its borrow has ended.
+//! that carry `now` and gives outputs from [`Gate::poll_output`]; the shell carries an [`Output`] out after its borrow has ended.
 //!
 //! What it is told of the targets ([`Head`], [`SlotRecord`]) and what it says of itself ([`Row`]) are plain types here: how they get
 //! from one VM to another is the crate `envoy-share`'s business.
@@ -33,8 +33,9 @@ pub use config::{
     Answers, Buffers, Config, ConfigError, ControlPlane, Detail, Limits, Startup, StartupThen, Ticks,
 };
 pub use gate::{
-    Answered, Claim, Command as GateCommand, ConfirmCall, ConfirmToken, Counts, Found, Gate, GiveBack,
-    Outcome, REQUEST_CHARGE, Request, Tally, TargetIx, Ticket, Update, Verdict, Wants, Warm, Weight,
+    Answered, ArrivalDecision, ClusterLookup, ConfirmCall, ConfirmOutcome, ConfirmToken, Counts, Gate,
+    LogLevel, Output, PermitRequest, REQUEST_CHARGE, Request, ReturnedPermits, SlotsToRead, Tally, TargetIx,
+    TargetPermits, Ticket, Update, WarmDecision, Weight,
 };
 pub use ids::{GateId, Member, Slot, StreamId, Time};
 pub use maps::FixedMap;

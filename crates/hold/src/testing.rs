@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::test_runner::{Config as RunnerConfig, RngAlgorithm, TestRng, TestRunner};
 use protocol::{Confirm, Hold, Ignore, LossPolicy, Release, State, Target, TargetId};
 
-use crate::{Bound, Claim, GiveBack, Limits, Slot};
+use crate::{Bound, Limits, PermitRequest, ReturnedPermits, Slot};
 
 /// An asleep target with generous bounds and no keys.
 pub fn mk_target(id: &str) -> Target {
@@ -63,7 +63,7 @@ impl Quota {
     ///
     /// # Errors
     /// The bound that was reached, and whether it is the Envoy's: nothing is taken then.
-    pub fn take(&mut self, claim: &Claim, limits: &Limits) -> Result<(), (Bound, bool)> {
+    pub fn take(&mut self, claim: &PermitRequest, limits: &Limits) -> Result<(), (Bound, bool)> {
         if let Some(slot) = claim.slot {
             self.take_of(Some(slot), claim.bytes, claim.max_requests, claim.max_bytes)
                 .map_err(|bound| (bound, false))?;
@@ -98,7 +98,7 @@ impl Quota {
     }
 
     /// Gives back to the targets, and the same to the Envoy.
-    pub fn give_back(&mut self, credits: &[GiveBack]) {
+    pub fn give_back(&mut self, credits: &[ReturnedPermits]) {
         for credit in credits {
             if credit.slot.is_some() {
                 self.put_back(credit.slot, credit.requests, credit.bytes);

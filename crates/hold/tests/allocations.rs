@@ -9,8 +9,8 @@
 
 use allocation_counter::measure;
 use hold::{
-    Config, Found, Gate, GateId, Head, Member, Slot, SlotRecord, StreamId, TargetIx, Ticket, Time, Update,
-    Warm,
+    ClusterLookup, Config, Gate, GateId, Head, Member, Slot, SlotRecord, StreamId, TargetIx, Ticket, Time,
+    Update, WarmDecision,
 };
 use protocol::{SyncResponse, read_json};
 
@@ -21,7 +21,7 @@ fn a_request_that_is_found_by_cluster_allocates_nothing() {
         let clusters = ["cluster-0".to_owned(), format!("cluster-{}", targets - 1)];
         check(&mut gate, |gate| {
             for cluster in &clusters {
-                let Found::Target(ix) = gate.find_cluster(cluster.as_bytes()) else {
+                let ClusterLookup::Target(ix) = gate.find_cluster(cluster.as_bytes()) else {
                     panic!("must find {cluster}")
                 };
                 pass_and_end(gate, ix, cluster.as_bytes());
@@ -40,7 +40,7 @@ fn a_request_that_is_found_by_host_allocates_nothing() {
         ];
         check(&mut gate, |gate| {
             for host in &hosts {
-                assert_eq!(gate.find_cluster(b"other"), Found::AskHost);
+                assert_eq!(gate.find_cluster(b"other"), ClusterLookup::AskHost);
                 let ix = gate
                     .find_host(host.as_bytes(), b"other")
                     .expect("must find the host");
@@ -55,7 +55,7 @@ fn a_request_of_a_target_that_ignores_some_allocates_nothing() {
     let ignore = r#""ignore":{"paths":["/healthz"],"user_agents":["kube-probe"]}"#;
     let mut gate = mk_gate_of([mk_record_with(0, ignore)]);
     check(&mut gate, |gate| {
-        let Found::Target(ix) = gate.find_cluster(b"cluster-0") else {
+        let ClusterLookup::Target(ix) = gate.find_cluster(b"cluster-0") else {
             panic!("must be found")
         };
         pass_and_end(gate, ix, b"cluster-0");
@@ -68,7 +68,7 @@ fn a_request_of_a_target_that_ignores_some_allocates_nothing() {
 fn a_request_that_is_nobodys_allocates_nothing() {
     let mut gate = mk_gate(10_000);
     let pass = |gate: &mut Gate| {
-        assert_eq!(gate.find_cluster(b"other"), Found::AskHost);
+        assert_eq!(gate.find_cluster(b"other"), ClusterLookup::AskHost);
         assert_eq!(gate.find_host(b"nobody.example.com", b"other"), None);
         let ticket = gate.stray(b"other", Some(b"nobody.example.com"));
         assert!(matches!(ticket, Ticket::Stray(_)));
@@ -95,11 +95,11 @@ fn check(gate: &mut Gate, mut requests: impl FnMut(&mut Gate)) {
 
 fn pass_and_end(gate: &mut Gate, ix: TargetIx, cluster: &[u8]) {
     let ticket = match gate.pass(ix, cluster) {
-        Warm::Pass(ticket) => ticket,
-        Warm::Read { .. } => gate
+        WarmDecision::Pass(ticket) => ticket,
+        WarmDecision::Read { .. } => gate
             .pass_unless_ignored(ix, cluster, b"/", b"curl/8")
             .expect("must pass"),
-        Warm::Ask => panic!("must pass"),
+        WarmDecision::Arrive => panic!("must pass"),
     };
     assert!(matches!(ticket, Ticket::Passed(_)));
     gate.ended(Time::ZERO, StreamId(1), ticket);

@@ -21,8 +21,8 @@ fn member(id: u32, nonce: u64) -> Member {
 
 const A: Option<Slot> = Some(Slot(0));
 
-fn back(slot: Option<Slot>, requests: u32, bytes: u64) -> GiveBack {
-    GiveBack {
+fn back(slot: Option<Slot>, requests: u32, bytes: u64) -> ReturnedPermits {
+    ReturnedPermits {
         slot,
         requests,
         bytes,
@@ -100,7 +100,7 @@ fn nothing_is_taken_if_the_envoy_has_no_room() {
         requests: 9,
         bytes: 99,
     };
-    let claim = |bytes, max_bytes| Claim::of(Slot(0), bytes, 9, max_bytes);
+    let claim = |bytes, max_bytes| PermitRequest::of(Slot(0), bytes, 9, max_bytes);
     assert_eq!(credits.take(&shelf, me, &claim(60, 1_000), &limits), Ok(()));
     assert_eq!(
         credits.take(&shelf, me, &claim(60, 1_000), &limits),

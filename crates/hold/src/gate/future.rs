@@ -5,7 +5,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use protocol::{LossPolicy, SyncResponse, read_json};
 
-use crate::gate::Verdict;
+use crate::gate::ArrivalDecision;
 use crate::gate::testing::{apply, find, mk_gate, mk_request, mk_trusted};
 use crate::{Slot, StreamId, Time};
 
@@ -36,8 +36,16 @@ fn check(targets: &[protocol::Target], lost: bool) {
         let ix = find(&gate, cluster);
         let verdict = gate.arrive(Time::ZERO, StreamId(n), Some(ix), &mk_request(cluster));
         match target.has_unknown_words() {
-            true => assert!(matches!(verdict, Verdict::Hold(_)), "{}: {verdict:?}", target.id),
-            false => assert!(matches!(verdict, Verdict::Pass(_)), "{}: {verdict:?}", target.id),
+            true => assert!(
+                matches!(verdict, ArrivalDecision::Hold(_)),
+                "{}: {verdict:?}",
+                target.id
+            ),
+            false => assert!(
+                matches!(verdict, ArrivalDecision::Pass(_)),
+                "{}: {verdict:?}",
+                target.id
+            ),
         }
     }
 }

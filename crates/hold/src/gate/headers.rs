@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::config::Buffers;
-use crate::gate::entry::Entry;
 
 /// What the cold path must know of a request. Bytes as they came, UTF-8 or not.
 #[derive(Clone, Debug, Default)]
@@ -99,9 +98,8 @@ impl Owned {
 
     /// What its target charges it if it was taken in before the first snapshot: never more than it was charged then, so
     /// that the Envoy's ledger is given back what was taken.
-    pub(super) fn charge_after_early(&self, entry: &Entry, buffers: Buffers) -> u64 {
-        self.charge(entry.target.hold.unknown_body, buffers)
-            .min(self.charge_early(buffers))
+    pub(super) fn charge_after_early(&self, unknown: u64, buffers: Buffers) -> u64 {
+        self.charge(unknown, buffers).min(self.charge_early(buffers))
     }
 
     /// What it is charged before the first snapshot says what its target charges.

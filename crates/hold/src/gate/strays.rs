@@ -1,13 +1,13 @@
-//! Streams of no target, by where they go: a target that comes later is in use by those that are its own.
-//!
-//! What a target's first sleep would cut otherwise is a WebSocket that is older than the target. Bounded: what finds no place
-//! is not counted.
+//! Counts the streams that no target was found for, by where they go: a target that comes later is in use by those that are
+//! its own, so that its first sleep does not cut a WebSocket that is older than the target. Bounded: a stream that finds no
+//! place is not counted.
 
 use std::hash::Hasher;
 
 use rustc_hash::FxHasher;
 
-use crate::gate::{Gate, TargetIx, Ticket};
+use crate::gate::TargetIx;
+use crate::gate::targets::Targets;
 
 /// Most destinations that are told apart at once. Each costs some 150 bytes, and a look at eight; a gateway's worker rarely has
 /// streams to more that are nobody's.
@@ -41,7 +41,9 @@ pub(super) struct Strays {
 }
 
 impl Strays {
-    fn begin(&mut self, cluster: &[u8], authority: Option<&[u8]>) -> Option<u32> {
+    /// A request passes that no target was found for; `authority` if it was read. Returns its destination's place, or `None` if
+    /// there is no room. Allocates for the first to a destination only.
+    pub(super) fn begin(&mut self, cluster: &[u8], authority: Option<&[u8]>) -> Option<u32> {
         if cluster.len() + authority.map_or(0, <[u8]>::len) > NAME_MAX {
             return None;
         }
@@ -75,40 +77,23 @@ impl Strays {
         *self.hashes.get_mut(at)? = hash;
         Some(at)
     }
-}
 
-fn hash_of(cluster: &[u8], authority: Option<&[u8]>) -> u64 {
-    let mut hasher = FxHasher::default();
-    hasher.write(cluster);
-    hasher.write(authority.unwrap_or_default());
-    hasher.finish()
-}
-
-impl Gate {
-    /// A request passes that no target was found for; `authority` if it was read. Allocates for the first to a destination only.
-    pub fn stray(&mut self, cluster: &[u8], authority: Option<&[u8]>) -> Ticket {
-        match self.strays.begin(cluster, authority) {
-            Some(at) => Ticket::Stray(at),
-            None => Ticket::Free,
-        }
-    }
-
-    /// Targets have come, or have other keys: what goes to them already is in flight. Costs what there is of streams, not of targets.
-    pub(super) fn claim_strays(&mut self, rekeyed: &[TargetIx]) {
-        if self.strays.live == 0 || rekeyed.is_empty() {
-            return;
-        }
-        let entries = &self.entries;
-        let by_host = |ix: &TargetIx| {
-            let entry = entries.get(ix.0 as usize).and_then(Option::as_ref);
-            entry.is_some_and(|entry| !entry.target.hosts.is_empty())
-        };
+    /// Targets have come, or have other keys: which streams are theirs already, and how many. Costs what there is of streams,
+    /// not of targets.
+    pub(super) fn claim(&mut self, rekeyed: &[TargetIx], targets: &Targets) -> Vec<(TargetIx, u32)> {
         let mut claimed = Vec::new();
-        for stray in self.strays.all.iter_mut().filter(|stray| stray.count > 0) {
-            let by_cluster = self.table.cluster(&stray.cluster);
+        if self.live == 0 || rekeyed.is_empty() {
+            return claimed;
+        }
+        let by_host = |ix: &TargetIx| {
+            let entry = targets.get(*ix);
+            entry.is_some_and(|entry| !entry.target().hosts.is_empty())
+        };
+        for stray in self.all.iter_mut().filter(|stray| stray.count > 0) {
+            let by_cluster = targets.all_of_cluster(&stray.cluster);
             let (claimants, certain) = match &stray.authority {
                 _ if !by_cluster.is_empty() => (by_cluster, true),
-                Some(authority) => (self.table.host(authority), true),
+                Some(authority) => (targets.all_of_host(authority), true),
                 // Where it goes is not known, so it may be there.
                 None => (rekeyed, false),
             };
@@ -123,31 +108,32 @@ impl Gate {
                 }
             }
         }
-        for (ix, count) in claimed {
-            if let Some(entry) = self.entry_mut(ix) {
-                entry.in_flight += count;
-            }
-            self.touch(ix);
-        }
+        claimed
     }
 
-    pub(super) fn stray_ended(&mut self, at: u32) {
-        let Some(stray) = self.strays.all.get_mut(at as usize) else {
+    /// The `n`th of the targets that the streams to this destination are counted for.
+    pub(super) fn target(&self, at: u32, n: usize) -> Option<TargetIx> {
+        self.all.get(at as usize)?.targets.get(n).copied()
+    }
+
+    /// A stream to this destination has ended.
+    pub(super) fn end(&mut self, at: u32) {
+        let Some(stray) = self.all.get_mut(at as usize) else {
             return;
         };
         stray.count = stray.count.saturating_sub(1);
-        self.strays.live = self.strays.live.saturating_sub(1);
-        let mut targets = std::mem::take(&mut stray.targets);
-        for ix in &targets {
-            self.flight_ended(*ix);
-        }
-        if let Some(stray) = self.strays.all.get_mut(at as usize) {
-            if stray.count == 0 {
-                targets.clear();
-            }
-            stray.targets = targets;
+        self.live = self.live.saturating_sub(1);
+        if stray.count == 0 {
+            stray.targets.clear();
         }
     }
+}
+
+fn hash_of(cluster: &[u8], authority: Option<&[u8]>) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write(cluster);
+    hasher.write(authority.unwrap_or_default());
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -157,8 +143,8 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
-    use crate::gate::Found;
     use crate::gate::testing::{mk_gate, mk_record, mk_target, publish};
+    use crate::gate::{ClusterLookup, Gate, Ticket};
     use crate::{SlotRecord, StreamId, Time};
 
     const KEYS: [(&[&str], &[&str]); 4] = [
@@ -269,7 +255,7 @@ mod tests {
             let (cluster, host) = (cluster.as_bytes(), host.as_bytes());
             assert_eq!(
                 self.gate.find_cluster(cluster),
-                Found::AskHost,
+                ClusterLookup::AskHost,
                 "must be nobody's"
             );
             assert_eq!(self.gate.find_host(host, cluster), None, "must be nobody's");
@@ -300,11 +286,11 @@ mod tests {
 
         /// Of each target that the row lists or could list, in the order in which they came into use.
         fn in_flight(&mut self) -> Vec<u32> {
-            let active = self.gate.active.clone();
-            let entries = active.iter().filter_map(|ix| self.gate.entry(*ix));
+            let listed = self.gate.status.listed();
+            let entries = listed.filter_map(|ix| self.gate.targets.get(ix));
             entries
-                .filter(|entry| !entry.retired)
-                .map(|entry| entry.in_flight)
+                .filter(|entry| !entry.is_retired())
+                .map(|entry| entry.in_flight())
                 .collect()
         }
     }

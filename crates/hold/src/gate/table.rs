@@ -14,7 +14,7 @@ type Pattern = (Box<[u8]>, Claims);
 
 /// The keys of all targets.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub(super) struct KeyTable {
     clusters: FixedMap<Box<[u8]>, Claims>,
     /// Istio's `outbound|80|*|host`, under `host`: what stands before the subset, and the claimants.
     subsets: FixedMap<Box<[u8]>, Vec<Pattern>>,
@@ -25,7 +25,7 @@ pub(super) struct Table {
     shared: usize,
 }
 
-impl Table {
+impl KeyTable {
     pub(super) fn add(&mut self, ix: TargetIx, target: &protocol::Target) {
         for cluster in &target.clusters {
             match split_subset_pattern(cluster) {
@@ -205,8 +205,8 @@ mod tests {
     use super::*;
     use crate::testing::mk_target;
 
-    fn mk_table(keys: &[(&[&str], &[&str])]) -> Table {
-        let mut table = Table::default();
+    fn mk_table(keys: &[(&[&str], &[&str])]) -> KeyTable {
+        let mut table = KeyTable::default();
         for (n, (hosts, clusters)) in keys.iter().enumerate() {
             let mut target = mk_target("t");
             target.hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
@@ -216,7 +216,7 @@ mod tests {
         table
     }
 
-    fn check_host(table: &Table, authority: &str, expected: Option<u32>) {
+    fn check_host(table: &KeyTable, authority: &str, expected: Option<u32>) {
         assert_eq!(
             table.host(authority.as_bytes()).first().copied(),
             expected.map(TargetIx),

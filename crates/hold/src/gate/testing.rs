@@ -2,8 +2,11 @@
 
 use protocol::Target;
 
-use crate::gate::{Claim, Found, Gate, Request, TargetIx, Ticket, Update, Verdict};
-use crate::{Config, GateId, Head, Member, Slot, SlotRecord, StreamId, Time};
+use crate::gate::{
+    ArrivalDecision, ClusterLookup, ConfirmCall, Counts, Gate, LogLevel, Output, PermitRequest, Request,
+    TargetIx, Ticket, Update,
+};
+use crate::{Config, GateId, Head, Member, Row, Slot, SlotRecord, StreamId, Time};
 
 pub(crate) use crate::testing::mk_target;
 
@@ -74,7 +77,7 @@ pub(crate) fn publish_at(gate: &mut Gate, now: Time, slot: u32, record: SlotReco
 /// The target of a cluster.
 pub(crate) fn find(gate: &Gate, cluster: &str) -> TargetIx {
     match gate.find_cluster(cluster.as_bytes()) {
-        Found::Target(ix) => ix,
+        ClusterLookup::Target(ix) => ix,
         other => panic!("must be found by {cluster}: {other:?}"),
     }
 }
@@ -89,16 +92,63 @@ pub(crate) fn mk_request(cluster: &str) -> Request<'_> {
 }
 
 /// A request comes by this cluster, which is a target's, and is to be held.
-pub(crate) fn claim(gate: &mut Gate, now: Time, stream: u32, cluster: &str) -> Claim {
+pub(crate) fn request_permits(gate: &mut Gate, now: Time, stream: u32, cluster: &str) -> PermitRequest {
     let ix = find(gate, cluster);
     match gate.arrive(now, StreamId(stream), Some(ix), &mk_request(cluster)) {
-        Verdict::Hold(claim) => claim,
+        ArrivalDecision::Hold(permits) => permits,
         other => panic!("must be held: {other:?}"),
     }
 }
 
 /// The same, and is held.
 pub(crate) fn hold(gate: &mut Gate, now: Time, stream: u32, cluster: &str) -> Ticket {
-    let claim = claim(gate, now, stream, cluster);
-    gate.hold(now, StreamId(stream), claim).unwrap()
+    let permits = request_permits(gate, now, stream, cluster);
+    gate.hold(now, StreamId(stream), permits).unwrap()
+}
+
+/// What a callback of a shell has done, by kind. Permits are dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) questions: Vec<ConfirmCall>,
+    /// Resumed and refused streams, and permits to take.
+    pub(crate) decisions: Vec<Output>,
+    pub(crate) status: Option<Row>,
+    pub(crate) notified: bool,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) counts: Vec<Counts>,
+    pub(crate) woken: bool,
+}
+
+/// What a stream callback does at its end.
+pub(crate) fn settle(gate: &mut Gate) -> Done {
+    let mut done = Done::default();
+    while let Some(output) = gate.poll_output() {
+        match output {
+            Output::Confirm(call) => done.questions.push(call),
+            // Every held request of a test is for this.
+            Output::ReadAuthority(stream) => gate.release(gate.now, stream, b"a"),
+            Output::TakePermits(..) | Output::Resume(_) | Output::Refuse(..) => done.decisions.push(output),
+            Output::PublishStatus(row) => done.status = Some(row),
+            Output::NotifyRelay => done.notified = true,
+            Output::Log(LogLevel::Warn, line) => done.warnings.push(line),
+            Output::Log(LogLevel::Debug, line) => done.notes.push(line),
+            Output::Count(counts) => done.counts.push(*counts),
+            Output::Wake => done.woken = true,
+            Output::ReturnPermits(_) => {}
+        }
+    }
+    done
+}
+
+/// What a root callback does.
+pub(crate) fn run(gate: &mut Gate, now: Time) -> Done {
+    gate.handle_timeout(now);
+    settle(gate)
+}
+
+/// The gate's status as of now.
+pub(crate) fn status(gate: &mut Gate, now: Time) -> Row {
+    gate.publish_status(now);
+    settle(gate).status.unwrap()
 }

@@ -1,12 +1,13 @@
-//! The warm path: which target a request is for, and whether it passes without further questions. Allocates nothing, and knows
-//! no clock.
+//! Finds the target that a request is for, and lets it pass if nothing has to be asked: the warm path. Allocates nothing, and
+//! reads no clock, so it leaves no output either.
 
 use crate::gate::entry::Entry;
+use crate::gate::status::Status;
 use crate::gate::{Gate, TargetIx, Ticket};
 
 /// What the route's cluster says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum ClusterLookup {
     /// The control plane's own cluster.
     ControlPlane,
     /// None: the route is a redirect or a direct response. Envoy answers by itself, so there is nothing to wait for.
@@ -16,12 +17,12 @@ pub enum Found {
     /// No target by cluster; some are found by host.
     AskHost,
     /// No target.
-    Nothing,
+    NoTarget,
 }
 
 /// What the warm path says of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Warm {
+pub enum WarmDecision {
     /// It passes.
     Pass(Ticket),
     /// Its target ignores some requests, which these headers tell: read them and call [`Gate::pass_unless_ignored`].
@@ -32,43 +33,56 @@ pub enum Warm {
         user_agent: bool,
     },
     /// The cold path has to say: [`Gate::arrive`].
-    Ask,
+    Arrive,
 }
 
 impl Gate {
     /// Looks a cluster up. Allocates nothing.
-    pub fn find_cluster(&self, cluster: &[u8]) -> Found {
+    pub fn find_cluster(&self, cluster: &[u8]) -> ClusterLookup {
         if cluster.is_empty() {
-            return Found::NoCluster;
+            return ClusterLookup::NoCluster;
         }
         if *cluster == *self.config.control_plane.cluster.as_bytes() {
-            return Found::ControlPlane;
+            return ClusterLookup::ControlPlane;
         }
-        match self.choose(self.table.cluster(cluster), cluster) {
-            Some(ix) => Found::Target(ix),
-            None if self.table.has_hosts() || !self.known => Found::AskHost,
-            None => Found::Nothing,
+        match self.targets.of_cluster(cluster) {
+            Some(ix) => ClusterLookup::Target(ix),
+            None if self.targets.has_hosts() || !self.early.is_over() => ClusterLookup::AskHost,
+            None => ClusterLookup::NoTarget,
         }
     }
 
     /// Looks an `:authority` up, of a request by this cluster. Allocates nothing.
     pub fn find_host(&self, authority: &[u8], cluster: &[u8]) -> Option<TargetIx> {
-        self.choose(self.table.host(authority), cluster)
+        self.targets.of_host(authority, cluster)
     }
 
-    /// The warm path: whether a request passes without further questions. Allocates nothing.
-    pub fn pass(&mut self, ix: TargetIx, cluster: &[u8]) -> Warm {
-        let Some(entry) = self.entry(ix).filter(|entry| entry.serves() && !entry.retired) else {
-            return Warm::Ask;
+    /// Both look-ups.
+    pub(super) fn find(&self, cluster: &[u8], authority: &[u8]) -> Option<TargetIx> {
+        match self.find_cluster(cluster) {
+            ClusterLookup::Target(ix) => Some(ix),
+            ClusterLookup::AskHost => self.find_host(authority, cluster),
+            ClusterLookup::NoCluster | ClusterLookup::ControlPlane | ClusterLookup::NoTarget => None,
+        }
+    }
+
+    /// The warm path: whether a request passes without further questions. Returned and not an output, because Envoy wants to know
+    /// at once. Allocates nothing.
+    pub fn pass(&mut self, ix: TargetIx, cluster: &[u8]) -> WarmDecision {
+        let Some(entry) = self.targets.get_mut(ix) else {
+            return WarmDecision::Arrive;
         };
-        let ignore = &entry.target.ignore;
+        if !entry.serves() || entry.is_retired() {
+            return WarmDecision::Arrive;
+        }
+        let ignore = &entry.target().ignore;
         if !ignore.is_empty() {
-            return Warm::Read {
+            return WarmDecision::Read {
                 path: !ignore.paths.is_empty(),
                 user_agent: !ignore.user_agents.is_empty(),
             };
         }
-        self.pass_counted(ix, cluster).map_or(Warm::Ask, Warm::Pass)
+        pass_counted(entry, &mut self.status, ix, cluster).map_or(WarmDecision::Arrive, WarmDecision::Pass)
     }
 
     /// The warm path of a target that ignores some requests: `Some` if this one passes. Headers that [`Gate::pass`] has not asked
@@ -80,42 +94,32 @@ impl Gate {
         path: &[u8],
         user_agent: &[u8],
     ) -> Option<Ticket> {
-        let entry = self.entry(ix).filter(|entry| entry.serves() && !entry.retired)?;
+        let entry = self.targets.get_mut(ix)?;
+        if !entry.serves() || entry.is_retired() {
+            return None;
+        }
         if entry.ignores(path, user_agent) {
             return Some(Ticket::Free);
         }
-        self.pass_counted(ix, cluster)
+        pass_counted(entry, &mut self.status, ix, cluster)
     }
 
-    fn pass_counted(&mut self, ix: TargetIx, cluster: &[u8]) -> Option<Ticket> {
-        let entry = self.entries.get_mut(ix.0 as usize)?.as_mut()?;
-        if entry.has_line_for(cluster) || !entry.is_open_for(None, cluster) {
-            return None;
+    /// A request passes that no target was found for; `authority` if it was read. Allocates for the first to a destination only.
+    pub fn stray(&mut self, cluster: &[u8], authority: Option<&[u8]>) -> Ticket {
+        match self.strays.begin(cluster, authority) {
+            Some(at) => Ticket::Stray(at),
+            None => Ticket::Free,
         }
-        entry.in_flight += 1;
-        entry.arrived = true;
-        self.row_changed = true;
-        if !entry.active {
-            entry.active = true;
-            self.active.push(ix);
-        }
-        Some(Ticket::Passed(ix))
     }
 }
 
-impl Entry {
-    pub(super) fn ignores(&self, path: &[u8], user_agent: &[u8]) -> bool {
-        let ignore = &self.target.ignore;
-        if ignore.is_empty() {
-            return false;
-        }
-        let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
-        ignore.paths.iter().any(|ignored| *ignored.as_bytes() == *path)
-            || ignore
-                .user_agents
-                .iter()
-                .any(|ignored| user_agent.starts_with(ignored.as_bytes()))
+fn pass_counted(entry: &mut Entry, status: &mut Status, ix: TargetIx, cluster: &[u8]) -> Option<Ticket> {
+    if !entry.passes(cluster) {
+        return None;
     }
+    entry.usage_mut().pass();
+    status.list(ix);
+    Some(Ticket::Passed(ix))
 }
 
 #[cfg(test)]
@@ -125,8 +129,8 @@ mod tests {
 
     use protocol::{Ignore, LossPolicy, State, Target};
 
-    use crate::gate::testing::{apply, find, mk_gate, mk_record, mk_request, mk_target};
-    use crate::gate::{Gate, Request, Ticket, Verdict, Warm};
+    use crate::gate::testing::{apply, find, mk_gate, mk_record, mk_request, mk_target, status};
+    use crate::gate::{ArrivalDecision, Gate, Request, Ticket, WarmDecision};
     use crate::{Slot, SlotRecord, StreamId, Time};
 
     const PROBE: (&str, &str) = ("/healthz?deep", "curl/8");
@@ -160,12 +164,12 @@ mod tests {
             (&["path", "agent"], true, true),
         ] {
             let (mut gate, ix) = mk(&mk_ignoring(State::Ready, ignore), true, false);
-            assert_eq!(gate.pass(ix, b"web"), Warm::Read { path, user_agent });
+            assert_eq!(gate.pass(ix, b"web"), WarmDecision::Read { path, user_agent });
         }
         let (mut gate, ix) = mk(&mk_ignoring(State::Asleep, &["path"]), true, false);
         assert_eq!(
             gate.pass(ix, b"web"),
-            Warm::Ask,
+            WarmDecision::Arrive,
             "must not read what the cold path reads anyway"
         );
     }
@@ -175,10 +179,10 @@ mod tests {
         for (request, used) in [(PROBE, 0), (KUBELET, 0), (VISITOR, 1)] {
             let (mut gate, ix) = mk(&mk_ignoring(State::Ready, &["path", "agent"]), true, false);
             let ticket = warm(&mut gate, ix, request).expect("must pass");
-            let row = gate.row(Time::ZERO);
+            let row = status(&mut gate, Time::ZERO);
             assert_eq!(row.entries.len(), used, "{request:?} must be in the row, or not");
             gate.ended(Time::ZERO, StreamId(1), ticket);
-            assert!(gate.entry(ix).is_some_and(|entry| entry.in_flight == 0));
+            assert!(gate.targets.get(ix).is_some_and(|entry| entry.in_flight() == 0));
         }
     }
 
@@ -199,12 +203,12 @@ mod tests {
             },
         );
         let expected = match verdict {
-            Verdict::Pass(ticket) => Some(ticket),
-            Verdict::Refuse(_) | Verdict::Hold(_) => None,
+            ArrivalDecision::Pass(ticket) => Some(ticket),
+            ArrivalDecision::Refuse(_) | ArrivalDecision::Hold(_) => None,
         };
         let case = format!("{:?}, trusted {trusted}, lost {lost}, {request:?}", target.state);
         assert_eq!(passed, expected, "must end as by the cold path: {case}");
-        let used = |gate: &mut Gate| gate.row(Time::ZERO).entries;
+        let used = |gate: &mut Gate| status(gate, Time::ZERO).entries;
         if passed.is_some() {
             assert_eq!(
                 used(&mut gate),
@@ -216,8 +220,8 @@ mod tests {
 
     fn warm(gate: &mut Gate, ix: super::TargetIx, (path, user_agent): (&str, &str)) -> Option<Ticket> {
         match gate.pass(ix, b"web") {
-            Warm::Pass(ticket) => Some(ticket),
-            Warm::Read {
+            WarmDecision::Pass(ticket) => Some(ticket),
+            WarmDecision::Read {
                 path: by_path,
                 user_agent: by_agent,
             } => {
@@ -225,7 +229,7 @@ mod tests {
                 let user_agent = if by_agent { user_agent } else { "" };
                 gate.pass_unless_ignored(ix, b"web", path.as_bytes(), user_agent.as_bytes())
             }
-            Warm::Ask => None,
+            WarmDecision::Arrive => None,
         }
     }
 

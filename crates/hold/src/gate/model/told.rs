@@ -5,17 +5,21 @@ use std::time::Duration;
 
 use protocol::{LossPolicy, State};
 
-use super::{Fate, ME, World};
-use crate::gate::entry::Stance;
-use crate::gate::{Answered, Counts, Found, Outcome, Stream, Tally, TargetIx, Ticket};
+use super::world::{Fate, SHARED, World};
+use crate::gate::admission::Admission;
+use crate::gate::streams::Stream;
+use crate::gate::testing::ME;
+use crate::gate::{Answered, ClusterLookup, ConfirmOutcome, Counts, Tally, TargetIx, Ticket};
 use crate::reply::{Refusal, Reply};
 use crate::{Bound, Row, RowEntry, Slot, StartupThen, StreamId, Time};
 
 /// What the model has seen that the gate must tell.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    /// Since the last look.
+    /// Expected since the last look.
     counts: Counts,
+    /// What the gate has counted since then.
+    counted: Counts,
     /// Each request that was not let through at once.
     came: BTreeMap<StreamId, Came>,
     /// What the first answer to each must be told.
@@ -38,7 +42,7 @@ struct Came {
 pub(super) enum Settled {
     LetGo,
     Refused(Refusal),
-    Claimed,
+    AskedPermits,
 }
 
 /// Refused arrivals are no news within so much time of another.
@@ -75,11 +79,11 @@ impl World {
     }
 
     pub(super) fn check_urgent(&self, stream: StreamId) {
-        if let Some(Stream::Held(held)) = self.gate.streams.get(&stream)
-            && self.gate.entry(held.target).is_some_and(|entry| entry.held == 1)
-        {
+        let held = self.gate.streams.get_held(stream);
+        let entry = held.and_then(|held| self.gate.targets.get(held.target));
+        if entry.is_some_and(|entry| entry.queues().held() == 1) {
             assert!(
-                self.gate.row_is_urgent(),
+                self.gate.status.is_urgent(),
                 "the first that is held must be told of at once"
             );
         }
@@ -90,10 +94,10 @@ impl World {
         count(&mut self.told.counts, refusal);
         let is_news = self.told.arrivals.get(&target).map(|at| self.now - *at > NEWS);
         if refusal == Refusal::Ignored {
-            assert!(!self.gate.row_is_urgent(), "a probe is no news");
+            assert!(!self.gate.status.is_urgent(), "a probe is no news");
         } else if let Some(is_news) = is_news {
             assert_eq!(
-                self.gate.row_is_urgent(),
+                self.gate.status.is_urgent(),
                 is_news,
                 "must be told of at once if there was none for a while"
             );
@@ -136,15 +140,15 @@ impl World {
         waited
     }
 
-    pub(super) fn note_confirm(&mut self, outcome: Outcome) {
+    pub(super) fn note_confirm(&mut self, outcome: ConfirmOutcome) {
         let tally = match outcome {
-            Outcome::Answered { status: 503, .. } | Outcome::NotServing => Tally::NotThere,
-            Outcome::Answered { .. } => Tally::Yes,
-            Outcome::NoEndpoint => Tally::NoEndpoint,
-            Outcome::NoCluster => Tally::NoCluster,
-            Outcome::Refused | Outcome::Failed => Tally::Unreachable,
-            Outcome::Cut => Tally::Cut,
-            Outcome::NoAnswer => Tally::NoAnswer,
+            ConfirmOutcome::Answered { status: 503, .. } | ConfirmOutcome::NotServing => Tally::NotThere,
+            ConfirmOutcome::Answered { .. } => Tally::Yes,
+            ConfirmOutcome::NoEndpoint => Tally::NoEndpoint,
+            ConfirmOutcome::NoCluster => Tally::NoCluster,
+            ConfirmOutcome::Refused | ConfirmOutcome::Failed => Tally::Unreachable,
+            ConfirmOutcome::Cut => Tally::Cut,
+            ConfirmOutcome::NoAnswer => Tally::NoAnswer,
         };
         self.told.counts.confirms[place(tally)] += 1;
     }
@@ -152,7 +156,7 @@ impl World {
     /// The answer to a request comes by: whoever was held is told for how long.
     pub(super) fn answer(&mut self, stream: StreamId) {
         let expected = self.told.answers.get(&stream).copied();
-        let answered = self.gate.answered(stream);
+        let answered = self.gate.answered(self.now, stream);
         assert_eq!(
             answered, expected,
             "must know for how long it was held, and only of what was"
@@ -160,23 +164,23 @@ impl World {
     }
 
     /// How requests of this target fare, were nobody to claim its keys beside it.
-    pub(super) fn stance(&self, target: u8) -> Stance {
+    pub(super) fn admission(&self, target: u8) -> Admission {
         let record = self
             .records
             .get(&target)
             .and_then(|record| record.target.as_ref());
         let Some(target) = record else {
-            return Stance::Pass;
+            return Admission::Pass;
         };
         let lost = |policy| self.head.lost && target.hold.on_control_plane_loss == policy;
         match target.state {
-            State::Suspended => Stance::Pass,
-            State::Ready => Stance::Serve,
-            State::Draining => Stance::Hold,
-            _ if lost(LossPolicy::Pass) => Stance::Pass,
-            State::Failed => Stance::Refuse(Refusal::Failed),
-            _ if lost(LossPolicy::Refuse) => Stance::Refuse(Refusal::ControlPlaneLost),
-            _ => Stance::Hold,
+            State::Suspended => Admission::Pass,
+            State::Ready => Admission::Serve,
+            State::Draining => Admission::Hold,
+            _ if lost(LossPolicy::Pass) => Admission::Pass,
+            State::Failed => Admission::Refuse(Refusal::Failed),
+            _ if lost(LossPolicy::Refuse) => Admission::Refuse(Refusal::ControlPlaneLost),
+            _ => Admission::Hold,
         }
     }
 
@@ -192,13 +196,13 @@ impl World {
     }
 
     /// Nobody passes by those who wait.
-    pub(super) fn check_line(&self, target: u8, cluster: u8) {
+    pub(super) fn check_queue(&self, target: u8, cluster: u8) {
         let removed = self.removed_at.get(&target).copied().unwrap_or(0);
         let waits = |(stream, fate): (&StreamId, &Fate)| {
             let is_same = matches!(fate, Fate::Held { target: Some(of), cluster: by, .. } if (*of, *by) == (target, cluster));
             is_same && self.came[stream] >= removed
         };
-        assert!(!self.fates.iter().any(waits), "must queue behind those who wait");
+        assert!(!self.fates.iter().any(waits), "must queue behind those that wait");
     }
 
     /// What waited for the first snapshot fares as if it had come with it; without one, as the configuration has it.
@@ -231,26 +235,26 @@ impl World {
             return;
         }
         let found = match self.gate.find_cluster(&came.cluster) {
-            Found::Target(ix) => self.gate.entry(ix),
+            ClusterLookup::Target(ix) => self.gate.targets.get(ix),
             _ => None,
         };
-        let Some(target) = found.map(|entry| u8::try_from(entry.slot.0).unwrap()) else {
+        let Some(target) = found.map(|entry| u8::try_from(entry.slot().0).unwrap()) else {
             assert_eq!(settled, Settled::LetGo, "{stream:?} is nobody's");
             return;
         };
-        let (stance, ignored) = (self.stance(target), came.is_probe && self.ignores(target));
-        let is_right = match (settled, stance) {
-            (Settled::LetGo, Stance::Serve | Stance::Pass) => true,
-            (Settled::Refused(Refusal::Ignored), Stance::Hold | Stance::Refuse(_)) => ignored,
-            (Settled::Refused(told), Stance::Refuse(refusal)) => told == refusal && !ignored,
-            (Settled::Claimed, Stance::Serve | Stance::Pass | Stance::Hold) => !ignored,
+        let (admission, ignored) = (self.admission(target), came.is_probe && self.ignores(target));
+        let is_right = match (settled, admission) {
+            (Settled::LetGo, Admission::Serve | Admission::Pass) => true,
+            (Settled::Refused(Refusal::Ignored), Admission::Hold | Admission::Refuse(_)) => ignored,
+            (Settled::Refused(told), Admission::Refuse(refusal)) => told == refusal && !ignored,
+            (Settled::AskedPermits, Admission::Serve | Admission::Pass | Admission::Hold) => !ignored,
             _ => false,
         };
         assert!(
             is_right,
-            "{stream:?} of {target}, {stance:?}, must not be {settled:?}"
+            "{stream:?} of {target}, {admission:?}, must not be {settled:?}"
         );
-        if let Some(Stream::Resumed { target, .. }) = self.gate.streams.get(&stream) {
+        if let Some(Stream::Resumed { target, .. }) = self.gate.streams.get(stream) {
             assert_eq!(
                 target.is_some(),
                 !ignored,
@@ -274,23 +278,23 @@ impl World {
                 continue;
             };
             // Of a key with several claimants only those that refuse need not wait for the others.
-            let waits = cluster == super::SHARED && self.records.contains_key(&target);
-            match self.stance(target) {
-                Stance::Pass => assert!(waits, "{stream:?} of {target} must pass"),
-                Stance::Refuse(refusal) => panic!("{stream:?} of {target} must be refused: {refusal:?}"),
-                Stance::Serve | Stance::Hold => {}
+            let waits = cluster == SHARED && self.records.contains_key(&target);
+            match self.admission(target) {
+                Admission::Pass => assert!(waits, "{stream:?} of {target} must pass"),
+                Admission::Refuse(refusal) => panic!("{stream:?} of {target} must be refused: {refusal:?}"),
+                Admission::Serve | Admission::Hold => {}
             }
         }
     }
 
     /// The first snapshot has come: what was let through before it is its target's use.
     pub(super) fn check_early(&self) {
-        for (stream, of) in &self.gate.streams {
+        for (stream, of) in self.gate.streams.iter() {
             let (Stream::Resumed { target, .. } | Stream::Passed { target }) = of else {
                 continue;
             };
             let cluster = &self.told.came[stream].cluster;
-            let is_found = matches!(self.gate.find_cluster(cluster), Found::Target(_));
+            let is_found = matches!(self.gate.find_cluster(cluster), ClusterLookup::Target(_));
             assert_eq!(
                 target.is_some(),
                 is_found,
@@ -299,26 +303,61 @@ impl World {
         }
     }
 
+    /// The gate has counted this.
+    pub(super) fn count(&mut self, counts: Counts) {
+        assert!(!counts.is_empty(), "must not be taken for nothing");
+        let all = &mut self.told.counted;
+        all.held += counts.held;
+        all.released += counts.released;
+        all.gone += counts.gone;
+        all.confirm_give_up += counts.confirm_give_up;
+        for (all, one) in all.refused.iter_mut().zip(counts.refused) {
+            *all += one;
+        }
+        for (all, one) in all.confirms.iter_mut().zip(counts.confirms) {
+            *all += one;
+        }
+        all.waits.extend(counts.waits);
+    }
+
     pub(super) fn check_counts(&mut self) {
-        let mut counts = self.gate.take_counts();
-        assert!(self.gate.take_counts().is_empty(), "must be told once");
+        let mut counts = std::mem::take(&mut self.told.counted);
         let expected = std::mem::take(&mut self.told.counts);
-        assert!(
-            counts == expected || !counts.is_empty(),
-            "must not be taken for nothing"
-        );
         // What is believed follows from rules that the model does not have.
         counts.confirms[place(Tally::Believed)] = 0;
         counts.confirm_give_up = 0;
         assert_eq!(counts, expected, "must be counted");
     }
 
+    /// The gate wants to be called again in time for whatever is due next, and only if something is.
+    pub(super) fn check_timeout(&self) {
+        let next = self.gate.poll_timeout();
+        let startup = &self.config.startup;
+        let mut held = 0;
+        for (stream, fate) in &self.fates {
+            let due = match fate {
+                Fate::Held { target: Some(_), .. } => self.deadlines[stream],
+                Fate::Held { target: None, .. } if startup.then != StartupThen::Hold => startup.wait,
+                Fate::Held { .. } => Time::MAX,
+                _ => continue,
+            };
+            held += 1;
+            let is_due = due <= self.now || due == Time::MAX;
+            assert!(
+                is_due
+                    || self.head.known && matches!(fate, Fate::Held { target: None, .. })
+                    || next.is_some_and(|next| next <= due),
+                "must come back for {stream:?} by {due:?}: {next:?}"
+            );
+        }
+        assert!(held > 0 || next.is_none(), "must rest while nothing is held");
+    }
+
     /// The row says what the gate holds and has in flight, and of whom lately something came.
-    pub(super) fn check_row(&mut self) {
-        let changed = self.gate.row_changed();
-        let row = self.gate.row(self.now);
+    /// `changed`: the gate knew that this is not what it told last.
+    pub(super) fn check_row(&mut self, changed: bool, row: Row) {
         assert!(
-            !self.gate.row_changed() && !self.gate.row_is_urgent(),
+            !self.gate.status.has_changed() && !self.gate.status.is_urgent(),
             "must be told once"
         );
         assert_eq!((row.nonce, row.applied), (ME.nonce, self.version));
@@ -343,50 +382,26 @@ impl World {
         self.told.row = row;
     }
 
-    /// The gate wants to be called again in time for whatever is due next, and only if something is.
-    pub(super) fn check_timeout(&self) {
-        let next = self.gate.poll_timeout(self.now);
-        let startup = &self.config.startup;
-        let mut held = 0;
-        for (stream, fate) in &self.fates {
-            let due = match fate {
-                Fate::Held { target: Some(_), .. } => self.deadlines[stream],
-                Fate::Held { target: None, .. } if startup.then != StartupThen::Hold => startup.wait,
-                Fate::Held { .. } => Time::MAX,
-                _ => continue,
-            };
-            held += 1;
-            let is_due = due <= self.now || due == Time::MAX;
-            assert!(
-                is_due
-                    || self.head.known && matches!(fate, Fate::Held { target: None, .. })
-                    || next.is_some_and(|next| next <= due),
-                "must come back for {stream:?} by {due:?}: {next:?}"
-            );
-        }
-        assert!(held > 0 || next.is_none(), "must rest while nothing is held");
-    }
-
     fn check_entries(&self, row: &Row) {
         let used = self.used();
-        for (ix, entry) in (0..).map(TargetIx).zip(&self.gate.entries) {
+        for (ix, entry) in self.gate.targets.iter() {
             let (held, in_flight) = used.get(&ix).copied().unwrap_or_default();
             let Some(entry) = entry else {
                 assert_eq!((held, in_flight), (0, 0), "must not forget what is in use");
                 continue;
             };
             assert_eq!(
-                (entry.held, entry.in_flight),
+                (entry.queues().held(), entry.in_flight()),
                 (held, in_flight),
                 "must count all: {entry:?}"
             );
-            if entry.retired {
+            if entry.is_retired() {
                 continue;
             }
-            let told = row.entries.iter().find(|told| told.slot == entry.slot);
+            let told = row.entries.iter().find(|told| told.slot == entry.slot());
             let in_use = told.map_or((0, 0), |told| (told.held, told.in_flight));
             assert_eq!(in_use, (held, in_flight), "must be in the row: {entry:?}");
-            let target = u8::try_from(entry.slot.0).unwrap();
+            let target = u8::try_from(entry.slot().0).unwrap();
             if let Some(at) = self.told.arrivals.get(&target) {
                 let age = self.now - *at;
                 let recent = (age < Row::RECENT).then(|| crate::millis(age));
@@ -404,8 +419,8 @@ impl World {
             let Slot(slot) = told.slot;
             let target = u8::try_from(slot).unwrap();
             assert_eq!(
-                self.stance(target),
-                Stance::Serve,
+                self.admission(target),
+                Admission::Serve,
                 "only what is ready can be unreached"
             );
             let holds = row
@@ -426,7 +441,7 @@ impl World {
             .map(|(stream, _)| *stream)
             .collect();
         for stream in live {
-            match (self.tickets[&stream], self.gate.streams.get(&stream)) {
+            match (self.tickets[&stream], self.gate.streams.get(stream)) {
                 (Ticket::Passed(ix), _) => used.entry(ix).or_default().1 += 1,
                 (Ticket::Known, Some(Stream::Held(held))) => used.entry(held.target).or_default().0 += 1,
                 (

@@ -1,11 +1,13 @@
+//! When a gate asks, what it concludes, and whom it tells.
+
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use protocol::Confirm;
 
 use super::*;
-use crate::gate::Warm;
-use crate::gate::testing::{claim, find, hold, mk_record, mk_trusted};
+use crate::gate::testing::{find, hold, mk_record, mk_request, mk_trusted, publish_at, request_permits};
+use crate::gate::{ArrivalDecision, WarmDecision};
 use crate::{Bound, GateId, Refusal};
 
 #[test]
@@ -14,15 +16,15 @@ fn an_answer_is_that_of_its_own_question() {
         let mut gate = mk_with(mk_asked(State::Ready));
         for (stream, cluster) in [(1, "web"), (2, "other")] {
             if denied {
-                let claim = claim(&mut gate, Time::ZERO, stream, cluster);
-                gate.deny(Time::ZERO, &claim, Bound::Requests, false);
+                let permits = request_permits(&mut gate, Time::ZERO, stream, cluster);
+                let _ = gate.deny(Time::ZERO, &permits, Bound::Requests, false);
             } else {
                 hold(&mut gate, Time::ZERO, stream, cluster);
             }
         }
-        assert!(gate.wants_root(Time::ZERO), "must have questions to send");
-        let calls: Vec<_> = std::iter::from_fn(|| gate.poll_confirm(Time::ZERO)).collect();
-        assert!(!gate.wants_root(Time::ZERO), "must have none any more");
+        assert!(gate.has_decisions(Time::ZERO), "must have questions to send");
+        let calls: Vec<_> = gate.ask_all(Time::ZERO);
+        assert!(!gate.has_decisions(Time::ZERO), "must have none any more");
         let [first, second] = &calls[..] else {
             panic!("must ask by each cluster: {calls:?}")
         };
@@ -30,10 +32,14 @@ fn an_answer_is_that_of_its_own_question() {
         gate.confirmed(Time::ZERO, second.token, YES);
         if denied {
             let ix = find(&gate, "web");
-            assert!(matches!(gate.pass(ix, &second.cluster), Warm::Pass(_)));
-            assert_eq!(gate.pass(ix, &first.cluster), Warm::Ask, "was not answered");
+            assert!(matches!(gate.pass(ix, &second.cluster), WarmDecision::Pass(_)));
+            assert_eq!(
+                gate.pass(ix, &first.cluster),
+                WarmDecision::Arrive,
+                "was not answered"
+            );
         } else {
-            assert_eq!(let_go(&mut gate, Time::ZERO), [2], "the other was not answered");
+            assert_eq!(gate.let_go(Time::ZERO), [2], "the other was not answered");
         }
     }
 }
@@ -42,27 +48,24 @@ fn an_answer_is_that_of_its_own_question() {
 fn an_answer_to_a_question_of_an_earlier_epoch_changes_nothing() {
     let mut gate = mk_with(mk_asked(State::Ready));
     hold(&mut gate, Time::ZERO, 1, "web");
-    let old = gate.poll_confirm(Time::ZERO).expect("must ask");
+    let old = gate.ask(Time::ZERO).expect("must ask");
     let mut next = mk_asked(State::Ready);
     next.target.as_mut().unwrap().epoch = 2;
     publish(&mut gate, 0, next);
-    assert!(gate.poll_confirm(Time::ZERO).is_some(), "must ask anew");
+    assert!(gate.ask(Time::ZERO).is_some(), "must ask anew");
     gate.confirmed(Time::ZERO, old.token, YES);
-    assert_eq!(
-        gate.poll_command(Time::ZERO),
-        None,
-        "must wait for the other answer"
-    );
+    assert_eq!(gate.decide(Time::ZERO), [], "must wait for the other answer");
 }
 
 #[test]
 fn requests_by_a_cluster_that_is_gone_come_again_at_once() {
     let mut gate = mk_with(mk_asked(State::Ready));
     hold(&mut gate, Time::ZERO, 1, "web");
-    let call = gate.poll_confirm(Time::ZERO).expect("must ask");
-    gate.confirmed(Time::ZERO, call.token, Outcome::NoCluster);
-    let Some(Command::Refuse(StreamId(1), reply)) = gate.poll_command(Time::ZERO) else {
-        panic!("must be refused")
+    let call = gate.ask(Time::ZERO).expect("must ask");
+    gate.confirmed(Time::ZERO, call.token, ConfirmOutcome::NoCluster);
+    let decisions = gate.decide(Time::ZERO);
+    let [Output::Refuse(StreamId(1), reply)] = &decisions[..] else {
+        panic!("must be refused: {decisions:?}")
     };
     assert_eq!(reply.refusal, Refusal::RouteChanged);
 }
@@ -76,13 +79,13 @@ fn one_request_at_a_time_takes_the_part_of_a_question_however_many_may_be_releas
     let ticket = hold(&mut gate, Time::ZERO, 1, "web");
     hold(&mut gate, Time::ZERO, 2, "web");
     hold(&mut gate, Time::ZERO, 3, "web");
-    gate.poll_confirm(Time::ZERO).expect("must ask");
+    gate.ask(Time::ZERO).expect("must ask");
     gate.handle_timeout(SECOND / 4);
-    assert_eq!(let_go(&mut gate, SECOND / 4), [1]);
+    assert_eq!(gate.let_go(SECOND / 4), [1]);
     gate.ended(SECOND / 4, StreamId(1), ticket);
-    assert_eq!(let_go(&mut gate, SECOND / 4), [2], "one that left says nothing");
-    gate.answered(StreamId(2));
-    assert_eq!(let_go(&mut gate, SECOND / 4), [3]);
+    assert_eq!(gate.let_go(SECOND / 4), [2], "one that left says nothing");
+    gate.answer(2);
+    assert_eq!(gate.let_go(SECOND / 4), [3]);
 }
 
 #[test]
@@ -90,27 +93,27 @@ fn the_others_hear_of_the_first_yes_at_once_and_of_no_other() {
     let mut gate = mk_with(mk_asked(State::Ready));
     hold(&mut gate, Time::ZERO, 1, "web");
     hold(&mut gate, Time::ZERO, 2, "other");
-    let calls: Vec<_> = std::iter::from_fn(|| gate.poll_confirm(Time::ZERO)).collect();
+    let calls: Vec<_> = gate.ask_all(Time::ZERO);
     assert_eq!(gate.row(Time::ZERO).entries[0].proven, None);
     gate.confirmed(Time::ZERO, calls[0].token, YES);
-    assert!(gate.row_is_urgent(), "they wait for it");
+    assert!(gate.is_urgent(), "they wait for it");
     assert_eq!(gate.row(Time::ZERO).entries[0].proven, Some(1));
     gate.confirmed(Time::ZERO, calls[1].token, YES);
-    assert!(gate.row_changed() && !gate.row_is_urgent(), "they know");
+    assert!(gate.status_changed() && !gate.is_urgent(), "they know");
     gate.row(Time::ZERO);
-    assert_eq!(let_go(&mut gate, Time::ZERO), [1, 2]);
-    gate.answered(StreamId(1));
-    assert!(!gate.row_is_urgent(), "they know");
+    assert_eq!(gate.let_go(Time::ZERO), [1, 2]);
+    gate.answer(1);
+    assert!(!gate.is_urgent(), "they know");
 
     let mut gate = mk_with(SlotRecord {
         proven: Some(1),
         ..mk_asked(State::Ready)
     });
     hold(&mut gate, Time::ZERO, 1, "web");
-    let call = gate.poll_confirm(Time::ZERO).expect("must ask");
+    let call = gate.ask(Time::ZERO).expect("must ask");
     gate.row(Time::ZERO);
     gate.confirmed(Time::ZERO, call.token, YES);
-    assert!(!gate.row_is_urgent(), "they have heard of another's");
+    assert!(!gate.is_urgent(), "they have heard of another's");
 }
 
 #[test]
@@ -122,22 +125,18 @@ fn what_was_let_go_before_a_belief_does_not_vouch_for_it() {
     hold(&mut gate, Time::ZERO, 1, "web");
     hold(&mut gate, Time::ZERO, 2, "web");
     hold(&mut gate, Time::ZERO, 3, "web");
-    let call = gate.poll_confirm(Time::ZERO).expect("must ask");
-    gate.confirmed(Time::ZERO, call.token, Outcome::Cut);
+    let call = gate.ask(Time::ZERO).expect("must ask");
+    gate.confirmed(Time::ZERO, call.token, ConfirmOutcome::Cut);
     gate.handle_timeout(SECOND * 5);
-    assert_eq!(let_go(&mut gate, SECOND * 5), [1], "must be believed");
+    assert_eq!(gate.let_go(SECOND * 5), [1], "must be believed");
     gate.handle_timeout(SECOND * 6);
-    assert_eq!(
-        let_go(&mut gate, SECOND * 6),
-        [2],
-        "nobody has answered for a second"
-    );
+    assert_eq!(gate.let_go(SECOND * 6), [2], "nobody has answered for a second");
     gate.row(SECOND * 6);
-    gate.answered(StreamId(1));
-    assert!(!gate.row_is_urgent(), "it is of an older window");
+    gate.answer(1);
+    assert!(!gate.is_urgent(), "it is of an older window");
     assert_eq!(gate.row(SECOND * 6).entries[0].proven, None);
-    gate.answered(StreamId(2));
-    assert!(gate.row_is_urgent(), "must be told");
+    gate.answer(2);
+    assert!(gate.is_urgent(), "must be told");
     assert_eq!(gate.row(SECOND * 6).entries[0].proven, Some(1));
 }
 
@@ -146,10 +145,10 @@ fn where_nothing_is_asked_nobody_hears_of_a_yes() {
     let mut gate = mk_with(mk_off(0, State::Asleep));
     hold(&mut gate, Time::ZERO, 1, "web");
     publish(&mut gate, 0, mk_off(0, State::Ready));
-    assert_eq!(let_go(&mut gate, Time::ZERO), [1]);
+    assert_eq!(gate.let_go(Time::ZERO), [1]);
     gate.row(Time::ZERO);
-    gate.answered(StreamId(1));
-    assert!(!gate.row_is_urgent());
+    gate.answer(1);
+    assert!(!gate.is_urgent());
     assert_eq!(gate.row(Time::ZERO).entries[0].proven, None);
 }
 
@@ -161,25 +160,29 @@ fn what_cannot_be_asked_settles() {
     ready.shares = vec![(ME.id, 10)];
     let now = SECOND;
     gate.handle_timeout(now);
-    crate::gate::testing::publish_at(&mut gate, now, 0, ready);
-    assert_eq!(gate.poll_command(now), None, "must settle first");
-    assert_eq!(gate.poll_confirm(now), None, "there is nothing to ask");
-    assert!(!gate.wants_root(now));
+    publish_at(&mut gate, now, 0, ready);
+    assert_eq!(gate.decide(now), [], "must settle first");
+    assert_eq!(gate.ask(now), None, "there is nothing to ask");
+    assert!(!gate.has_decisions(now));
     let settled = now + SECOND / 2;
-    assert_eq!(gate.poll_timeout(now), Some(settled));
+    assert_eq!(gate.poll_timeout(), Some(settled));
     let just_before = settled - Duration::from_millis(1);
     gate.handle_timeout(just_before);
-    assert_eq!(gate.poll_command(just_before), None, "must settle first");
+    assert_eq!(gate.decide(just_before), [], "must settle first");
     hold(&mut gate, just_before, 2, "other");
     gate.handle_timeout(settled);
-    assert_eq!(let_go(&mut gate, settled), [1, 2]);
+    assert_eq!(gate.let_go(settled), [1, 2]);
     let ix = find(&gate, "web");
-    assert_eq!(gate.pass(ix, b"web"), Warm::Ask, "the warm path knows no clock");
-    let request = crate::gate::testing::mk_request("web");
+    assert_eq!(
+        gate.pass(ix, b"web"),
+        WarmDecision::Arrive,
+        "the warm path knows no clock"
+    );
+    let request = mk_request("web");
     let verdict = gate.arrive(settled, StreamId(3), Some(ix), &request);
-    assert!(matches!(verdict, crate::Verdict::Pass(_)), "{verdict:?}");
+    assert!(matches!(verdict, ArrivalDecision::Pass(_)), "{verdict:?}");
     assert!(
-        matches!(gate.pass(ix, b"web"), Warm::Pass(_)),
+        matches!(gate.pass(ix, b"web"), WarmDecision::Pass(_)),
         "must be warm from now on"
     );
 }
@@ -188,7 +191,7 @@ fn what_cannot_be_asked_settles() {
 fn a_target_that_settles_in_no_time_passes_at_once() {
     let mut gate = mk_with(mk_off(0, State::Ready));
     let ix = find(&gate, "web");
-    assert!(matches!(gate.pass(ix, b"web"), Warm::Pass(_)));
+    assert!(matches!(gate.pass(ix, b"web"), WarmDecision::Pass(_)));
 }
 
 #[test]
@@ -205,17 +208,13 @@ fn what_needs_no_confirm_is_not_asked_though_it_holds() {
         },
     );
     assert_eq!(
-        let_go(&mut gate, Time::ZERO),
+        gate.let_go(Time::ZERO),
         [1],
         "a gate that is not named may have one"
     );
-    assert!(!gate.wants_root(Time::ZERO));
-    assert_eq!(gate.poll_confirm(Time::ZERO), None);
-    assert_eq!(
-        gate.poll_timeout(Time::ZERO),
-        Some(SECOND),
-        "must come back for the window"
-    );
+    assert!(!gate.has_decisions(Time::ZERO));
+    assert_eq!(gate.ask(Time::ZERO), None);
+    assert_eq!(gate.poll_timeout(), Some(SECOND), "must come back for the window");
     assert_eq!(
         gate.row(SECOND * 9).unreached,
         [],
@@ -227,10 +226,10 @@ fn what_needs_no_confirm_is_not_asked_though_it_holds() {
 fn what_sleeps_is_not_asked() {
     let mut gate = mk_with(mk_asked(State::Asleep));
     hold(&mut gate, Time::ZERO, 1, "web");
-    assert!(!gate.wants_root(Time::ZERO));
-    assert_eq!(gate.poll_confirm(Time::ZERO), None);
+    assert!(!gate.has_decisions(Time::ZERO));
+    assert_eq!(gate.ask(Time::ZERO), None);
     assert_eq!(
-        gate.poll_timeout(Time::ZERO),
+        gate.poll_timeout(),
         Some(SECOND * 60),
         "must come back for the deadline"
     );
@@ -254,12 +253,12 @@ fn a_question_is_repeated_at_its_time_and_not_before() {
             ..mk_record(mk_web(State::Ready))
         });
         hold(&mut gate, Time::ZERO, 1, "web");
-        let call = gate.poll_confirm(Time::ZERO).expect("must ask");
-        gate.confirmed(Time::ZERO, call.token, Outcome::Refused);
-        assert_eq!(gate.poll_timeout(Time::ZERO), Some(gap), "with {prober:?}");
+        let call = gate.ask(Time::ZERO).expect("must ask");
+        gate.confirmed(Time::ZERO, call.token, ConfirmOutcome::Refused);
+        assert_eq!(gate.poll_timeout(), Some(gap), "with {prober:?}");
         let just_before = gap - Duration::from_millis(1);
-        assert_eq!(gate.poll_confirm(just_before), None, "with {prober:?}");
-        assert!(gate.poll_confirm(gap).is_some(), "with {prober:?}");
+        assert_eq!(gate.ask(just_before), None, "with {prober:?}");
+        assert!(gate.ask(gap).is_some(), "with {prober:?}");
     }
 }
 
@@ -272,18 +271,15 @@ fn those_that_do_not_ask_for_all_begin_one_after_the_other() {
     });
     hold(&mut gate, Time::ZERO, 1, "web");
     let begin = SECOND * (1 + 5 + 2 + 2 * 5);
+    assert_eq!(gate.poll_timeout(), Some(begin), "two others come before it");
+    assert_eq!(gate.ask(begin - Duration::from_millis(1)), None);
+    gate.handle_timeout(begin);
     assert_eq!(
-        gate.poll_timeout(Time::ZERO),
-        Some(begin),
-        "two others come before it"
-    );
-    assert_eq!(
-        gate.poll_timeout(begin),
+        gate.poll_timeout(),
         Some(SECOND * 60),
         "must not come back for what is due already"
     );
-    assert_eq!(gate.poll_confirm(begin - Duration::from_millis(1)), None);
-    assert!(gate.poll_confirm(begin).is_some());
+    assert!(gate.ask(begin).is_some());
 }
 
 #[test]
@@ -294,7 +290,7 @@ fn a_drain_that_is_called_off_needs_no_new_confirm_and_a_sleep_does() {
         publish(&mut gate, 0, mk_record(mk_web(State::Ready)));
         let ix = find(&gate, "web");
         assert_eq!(
-            matches!(gate.pass(ix, b"web"), Warm::Pass(_)),
+            matches!(gate.pass(ix, b"web"), WarmDecision::Pass(_)),
             passes,
             "after {between:?}"
         );

@@ -1,10 +1,12 @@
+//! In which order, and how many at once.
+
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use super::*;
 use crate::GateId;
 use crate::gate::testing::{find, hold, mk_record};
-use crate::gate::{Ticket, Warm};
+use crate::gate::{Ticket, WarmDecision};
 
 #[test]
 fn a_gate_releases_its_own_share() {
@@ -21,22 +23,22 @@ fn a_gate_releases_its_own_share() {
             ..mk_record(mk_web(State::Ready))
         },
     );
-    assert_eq!(let_go(&mut gate, Time::ZERO), [1, 2]);
+    assert_eq!(gate.let_go(Time::ZERO), [1, 2]);
 }
 
 #[test]
 fn who_waits_for_one_cluster_is_in_nobodys_way_by_another() {
     let mut gate = mk_with(mk_asked(State::Ready));
     hold(&mut gate, Time::ZERO, 1, "other");
-    let call = gate.poll_confirm(Time::ZERO).expect("must ask");
+    let call = gate.ask(Time::ZERO).expect("must ask");
     gate.confirmed(Time::ZERO, call.token, YES);
-    assert_eq!(let_go(&mut gate, Time::ZERO), [1]);
+    assert_eq!(gate.let_go(Time::ZERO), [1]);
     hold(&mut gate, Time::ZERO, 2, "web");
     let ix = find(&gate, "web");
     assert_eq!(
         gate.pass(ix, b"other"),
-        Warm::Pass(Ticket::Passed(ix)),
+        WarmDecision::Pass(Ticket::Passed(ix)),
         "must pass where it is known to reach the workload"
     );
-    assert_eq!(gate.pass(ix, b"web"), Warm::Ask, "must queue");
+    assert_eq!(gate.pass(ix, b"web"), WarmDecision::Arrive, "must queue");
 }

@@ -1,9 +1,11 @@
+//! What the gate's status says, and when it is urgent.
+
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use super::*;
-use crate::gate::testing::{find, hold, mk_gate, mk_record, mk_trusted};
-use crate::gate::{Tally, Wants, Warm};
+use crate::gate::testing::{find, hold, mk_gate, mk_record, mk_request, mk_trusted, settle};
+use crate::gate::{ArrivalDecision, SlotsToRead, Tally, WarmDecision};
 use crate::{GateId, Head, Member, Refusal, Row};
 
 #[test]
@@ -14,16 +16,24 @@ fn under_another_name_everything_is_told_and_read_anew() {
         version: 1,
         ..Head::default()
     };
-    assert_eq!(gate.wants(&head), Wants::Nothing, "must have read it");
+    assert_eq!(
+        gate.slots_to_read(&head),
+        SlotsToRead::Nothing,
+        "must have read it"
+    );
     let renamed = Member {
         id: GateId(2),
         nonce: 8,
         gate: true,
     };
     gate.rename(renamed);
-    assert_eq!(gate.member(), renamed);
-    assert!(gate.row_changed(), "must be told");
-    assert_eq!(gate.wants(&head), Wants::All, "shares and turns are another's");
+    assert_eq!(gate.me, renamed);
+    assert!(gate.status_changed(), "must be told");
+    assert_eq!(
+        gate.slots_to_read(&head),
+        SlotsToRead::All,
+        "shares and turns are another's"
+    );
     let row = gate.row(Time::ZERO);
     assert_eq!((row.nonce, row.applied), (8, 0));
 }
@@ -31,25 +41,23 @@ fn under_another_name_everything_is_told_and_read_anew() {
 #[test]
 fn a_gate_that_holds_nothing_has_nothing_to_do() {
     let mut gate = mk_with(mk_record(mk_web(State::Asleep)));
-    assert!(!gate.has_work(Time::ZERO), "whatever is published");
+    assert!(!gate.has_decisions(Time::ZERO), "whatever is published");
     publish(&mut gate, 0, mk_record(mk_web(State::Ready)));
-    assert!(!gate.has_work(Time::ZERO), "whatever is published");
+    assert!(!gate.has_decisions(Time::ZERO), "whatever is published");
 }
 
 #[test]
 fn an_arrival_is_listed_for_a_minute() {
     let mut gate = mk_with(mk_trusted(mk_web(State::Ready)));
     let ix = find(&gate, "web");
-    let Warm::Pass(ticket) = gate.pass(ix, b"web") else {
+    let WarmDecision::Pass(ticket) = gate.pass(ix, b"web") else {
         panic!("must pass")
     };
     gate.row(Time::ZERO);
     gate.ended(Time::ZERO, StreamId(1), ticket);
     let just_before = Row::RECENT - Duration::from_millis(1);
     assert_eq!(gate.row(just_before).entries[0].idle_ms, Some(59_999));
-    assert!(!gate.is_idle());
     assert_eq!(gate.row(Row::RECENT).entries, [], "must be of the past");
-    assert!(gate.is_idle());
 }
 
 #[test]
@@ -58,10 +66,10 @@ fn steps_are_noted_only_where_that_is_wanted() {
         let mut gate = mk_with(mk_asked(State::Ready));
         gate.set_verbose(verbose);
         hold(&mut gate, Time::ZERO, 1, "web");
-        let call = gate.poll_confirm(Time::ZERO).expect("must ask");
+        let call = gate.ask(Time::ZERO).expect("must ask");
         gate.confirmed(SECOND, call.token, YES);
-        assert_eq!(let_go(&mut gate, SECOND), [1]);
-        let notes: Vec<_> = std::iter::from_fn(|| gate.poll_note()).collect();
+        assert_eq!(gate.let_go(SECOND), [1]);
+        let notes = gate.notes();
         let wanted = [
             "held target=web",
             "confirmed target=web cluster=web",
@@ -74,16 +82,11 @@ fn steps_are_noted_only_where_that_is_wanted() {
 #[test]
 fn the_first_refused_arrival_for_a_second_is_news() {
     let mut gate = mk_with(mk_record(mk_web(State::Failed)));
-    let arrive = |gate: &mut Gate, now| {
+    let arrive = |gate: &mut Shell, now| {
         let ix = find(gate, "web");
-        let verdict = gate.arrive(
-            now,
-            StreamId(1),
-            Some(ix),
-            &crate::gate::testing::mk_request("web"),
-        );
-        assert!(matches!(verdict, crate::Verdict::Refuse(_)), "{verdict:?}");
-        let is_urgent = gate.row_is_urgent();
+        let verdict = gate.arrive(now, StreamId(1), Some(ix), &mk_request("web"));
+        assert!(matches!(verdict, ArrivalDecision::Refuse(_)), "{verdict:?}");
+        let is_urgent = gate.is_urgent();
         gate.row(now);
         is_urgent
     };
@@ -97,16 +100,16 @@ fn a_drain_is_told_of_at_once() {
     let mut gate = mk_with(mk_trusted(mk_web(State::Ready)));
     gate.row(Time::ZERO);
     publish(&mut gate, 0, mk_trusted(mk_web(State::Draining)));
-    assert!(gate.row_is_urgent(), "the control plane waits for it");
+    assert!(gate.is_urgent(), "the control plane waits for it");
     gate.row(Time::ZERO);
     publish(&mut gate, 0, mk_trusted(mk_web(State::Draining)));
     publish(&mut gate, 0, mk_trusted(mk_web(State::Asleep)));
-    assert!(!gate.row_is_urgent(), "once");
+    assert!(!gate.is_urgent(), "once");
 }
 
 #[test]
 fn nothing_happened_to_a_new_gate() {
-    assert!(mk_gate().take_counts().is_empty());
+    assert_eq!(settle(&mut mk_gate()).counts, []);
 }
 
 /// What stands in metrics stays.

@@ -1,45 +1,54 @@
+//! What each answer proves, and how often is asked.
+
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-use super::*;
+use std::time::Duration;
+
+use protocol::Confirm;
+
+use super::rules::*;
+use super::{ConfirmOutcome, ConfirmToken};
+use crate::Time;
+use crate::gate::TargetIx;
 
 const SECOND: Duration = Duration::from_secs(1);
-const NOT_THERE: [Outcome; 7] = [
-    Outcome::Cut,
-    Outcome::NoAnswer,
-    Outcome::NotServing,
+const NOT_THERE: [ConfirmOutcome; 7] = [
+    ConfirmOutcome::Cut,
+    ConfirmOutcome::NoAnswer,
+    ConfirmOutcome::NotServing,
     answered(502, None),
     answered(503, None),
     answered(504, None),
     answered(200, Some(14)),
 ];
-const NOBODY: [Outcome; 4] = [
-    Outcome::NoCluster,
-    Outcome::NoEndpoint,
-    Outcome::Refused,
-    Outcome::Failed,
+const NOBODY: [ConfirmOutcome; 4] = [
+    ConfirmOutcome::NoCluster,
+    ConfirmOutcome::NoEndpoint,
+    ConfirmOutcome::Refused,
+    ConfirmOutcome::Failed,
 ];
 
-const fn answered(status: u16, grpc_status: Option<u32>) -> Outcome {
-    Outcome::Answered { status, grpc_status }
+const fn answered(status: u16, grpc_status: Option<u32>) -> ConfirmOutcome {
+    ConfirmOutcome::Answered { status, grpc_status }
 }
 
 /// A second for an answer, five to give up.
-fn mk_terms(proven: bool, sharers: u32) -> Terms {
+fn mk_terms(confirmed: bool, sharers: u32) -> Terms {
     let confirm = Confirm::Http {
         path: String::new(),
         authority: None,
         timeout_ms: 1_000,
         give_up_ms: 5_000,
     };
-    Terms::new(&confirm, proven, sharers).unwrap()
+    Terms::new(&confirm, confirmed, sharers).unwrap()
 }
 
 /// The tries after these outcomes.
-fn after(outcomes: &[(Time, Outcome)], terms: &Terms) -> (Time, Tries) {
+fn after(outcomes: &[(Time, ConfirmOutcome)], terms: &Terms) -> (Time, Tries) {
     let mut last = (Time::ZERO, Tries::default());
     for (at, outcome) in outcomes {
-        let Verdict::No {
+        let ConfirmVerdict::No {
             check: Check::Waiting { again, tries },
             ..
         } = judge(*at, last.1, *outcome, terms)
@@ -51,8 +60,8 @@ fn after(outcomes: &[(Time, Outcome)], terms: &Terms) -> (Time, Tries) {
     last
 }
 
-fn is_yes(verdict: Verdict) -> bool {
-    matches!(verdict, Verdict::Yes { .. })
+fn is_yes(verdict: ConfirmVerdict) -> bool {
+    matches!(verdict, ConfirmVerdict::Yes { .. })
 }
 
 #[test]
@@ -64,7 +73,7 @@ fn any_answer_of_the_workload_is_a_yes() {
             answered(status, None),
             &mk_terms(false, 0),
         );
-        assert_eq!(verdict, Verdict::Yes { believed: false }, "{status}");
+        assert_eq!(verdict, ConfirmVerdict::Yes { believed: false }, "{status}");
     }
     let unimplemented = judge(
         Time::ZERO,
@@ -72,7 +81,7 @@ fn any_answer_of_the_workload_is_a_yes() {
         answered(200, Some(12)),
         &mk_terms(false, 0),
     );
-    assert_eq!(unimplemented, Verdict::Yes { believed: false });
+    assert_eq!(unimplemented, ConfirmVerdict::Yes { believed: false });
 }
 
 #[test]
@@ -80,9 +89,13 @@ fn a_doubtful_answer_is_believed_from_the_first_such() {
     let terms = mk_terms(false, 0);
     for outcome in NOT_THERE {
         // Nobody was there for long before.
-        let refused = (SECOND * 7, Outcome::Refused);
+        let refused = (SECOND * 7, ConfirmOutcome::Refused);
         let (_, tries) = after(
-            &[(Time::ZERO, Outcome::Refused), refused, (SECOND * 8, outcome)],
+            &[
+                (Time::ZERO, ConfirmOutcome::Refused),
+                refused,
+                (SECOND * 8, outcome),
+            ],
             &terms,
         );
         let at = |at| judge(at, tries, outcome, &terms);
@@ -111,7 +124,7 @@ fn nobody_there_is_a_no_without_end() {
             let (again, tries) = after(
                 &[
                     (Time::ZERO, outcome),
-                    (SECOND, Outcome::Refused),
+                    (SECOND, ConfirmOutcome::Refused),
                     (SECOND * 9, outcome),
                 ],
                 &terms,
@@ -124,10 +137,16 @@ fn nobody_there_is_a_no_without_end() {
 #[test]
 fn a_refusal_after_a_doubt_is_not_outlasted() {
     let terms = mk_terms(false, 0);
-    let (again, tries) = after(&[(Time::ZERO, Outcome::Cut), (SECOND, Outcome::Refused)], &terms);
+    let (again, tries) = after(
+        &[
+            (Time::ZERO, ConfirmOutcome::Cut),
+            (SECOND, ConfirmOutcome::Refused),
+        ],
+        &terms,
+    );
     assert_eq!(Check::Waiting { again, tries }.believed_at(&terms), None);
     assert!(
-        is_yes(judge(SECOND * 6, tries, Outcome::Cut, &terms)),
+        is_yes(judge(SECOND * 6, tries, ConfirmOutcome::Cut, &terms)),
         "the first doubt counts"
     );
 }
@@ -136,7 +155,10 @@ fn a_refusal_after_a_doubt_is_not_outlasted() {
 fn a_question_that_stays_open_is_a_yes_after_give_up_and_never_a_time_out_before() {
     let terms = mk_terms(false, 0);
     let mut check = Check::Asking {
-        token: ConfirmToken::new(1, TargetIx(0)),
+        token: ConfirmToken {
+            n: 1,
+            target: TargetIx(0),
+        },
         since: SECOND,
         tries: Tries::default(),
     };
@@ -146,7 +168,7 @@ fn a_question_that_stays_open_is_a_yes_after_give_up_and_never_a_time_out_before
     assert_eq!(check.seen(SECOND * 2 - Duration::from_millis(1), &terms), None);
     assert_eq!(
         check.seen(SECOND * 4, &terms),
-        Some((Outcome::NoAnswer, SECOND * 2)),
+        Some((ConfirmOutcome::NoAnswer, SECOND * 2)),
         "must be told of"
     );
     let terms = mk_terms(true, 3);
@@ -167,7 +189,7 @@ fn a_question_that_stays_open_is_a_yes_after_give_up_and_never_a_time_out_before
 fn once_another_has_had_its_yes_somebody_is_enough() {
     for outcome in NOT_THERE {
         let verdict = judge(Time::ZERO, Tries::default(), outcome, &mk_terms(true, 3));
-        assert_eq!(verdict, Verdict::Yes { believed: true }, "{outcome:?}");
+        assert_eq!(verdict, ConfirmVerdict::Yes { believed: true }, "{outcome:?}");
     }
 }
 
@@ -185,10 +207,10 @@ fn failures(gates: u32) -> Vec<Time> {
         while now < SECOND * 120 {
             all.push(now);
             let (again, next) = {
-                let Verdict::No {
+                let ConfirmVerdict::No {
                     check: Check::Waiting { again, tries },
                     ..
-                } = judge(now, tries, Outcome::Refused, &terms)
+                } = judge(now, tries, ConfirmOutcome::Refused, &terms)
                 else {
                     panic!("must wait")
                 };
@@ -228,9 +250,9 @@ fn no_five_time_outs_in_a_row() {
     // Each try is cut: the worst that somebody who is there can do.
     loop {
         asked += 1;
-        match judge(now, tries, Outcome::Cut, &terms) {
-            Verdict::Yes { .. } => break,
-            Verdict::No { check, .. } => {
+        match judge(now, tries, ConfirmOutcome::Cut, &terms) {
+            ConfirmVerdict::Yes { .. } => break,
+            ConfirmVerdict::No { check, .. } => {
                 let Check::Waiting { again, tries: next } = check else {
                     panic!("must wait")
                 };
@@ -247,17 +269,20 @@ fn no_five_time_outs_in_a_row() {
 #[test]
 fn a_silent_cluster_is_named_once() {
     let terms = mk_terms(false, 0);
-    let (_, tries) = after(&[(Time::ZERO, Outcome::Refused)], &terms);
+    let (_, tries) = after(&[(Time::ZERO, ConfirmOutcome::Refused)], &terms);
     let late = SECOND * 6;
-    let Verdict::No {
+    let ConfirmVerdict::No {
         check: Check::Waiting { tries, .. },
         warn: true,
-    } = judge(late, tries, Outcome::Refused, &terms)
+    } = judge(late, tries, ConfirmOutcome::Refused, &terms)
     else {
         panic!("must warn")
     };
-    let again = judge(late, tries, Outcome::Refused, &terms);
-    assert!(matches!(again, Verdict::No { warn: false, .. }), "{again:?}");
+    let again = judge(late, tries, ConfirmOutcome::Refused, &terms);
+    assert!(
+        matches!(again, ConfirmVerdict::No { warn: false, .. }),
+        "{again:?}"
+    );
 }
 
 #[test]
@@ -266,35 +291,35 @@ fn envoys_own_words_are_told_apart() {
     for (reason, outcome) in [
         (
             "remote connection failure, transport failure reason: delayed connect error: 111",
-            Outcome::Refused,
+            ConfirmOutcome::Refused,
         ),
-        ("remote connection failure", Outcome::Refused),
-        ("local connection failure", Outcome::Refused),
-        ("connection timeout", Outcome::Refused),
+        ("remote connection failure", ConfirmOutcome::Refused),
+        ("local connection failure", ConfirmOutcome::Refused),
+        ("connection timeout", ConfirmOutcome::Refused),
         (
             "remote connection failure, transport failure reason: TLS_error:|268435703",
-            Outcome::Cut,
+            ConfirmOutcome::Cut,
         ),
-        ("connection termination", Outcome::Cut),
-        ("remote reset", Outcome::Cut),
-        ("protocol error", Outcome::Cut),
-        ("overflow", Outcome::Cut),
+        ("connection termination", ConfirmOutcome::Cut),
+        ("remote reset", ConfirmOutcome::Cut),
+        ("protocol error", ConfirmOutcome::Cut),
+        ("overflow", ConfirmOutcome::Cut),
     ] {
         for status in [200, 503] {
-            let told = Outcome::of_envoy(status, format!("{reset}{reason}").as_bytes());
+            let told = ConfirmOutcome::of_envoy(status, format!("{reset}{reason}").as_bytes());
             assert_eq!(told, outcome, "{status}: {reason}");
         }
     }
     for (status, text, outcome) in [
-        (200, "upstream request timeout", Outcome::NoAnswer),
-        (503, "no healthy upstream", Outcome::NoEndpoint),
+        (200, "upstream request timeout", ConfirmOutcome::NoAnswer),
+        (503, "no healthy upstream", ConfirmOutcome::NoEndpoint),
         // To a HEAD.
-        (504, "", Outcome::NoAnswer),
-        (503, "", Outcome::Failed),
-        (502, "", Outcome::Cut),
+        (504, "", ConfirmOutcome::NoAnswer),
+        (503, "", ConfirmOutcome::Failed),
+        (502, "", ConfirmOutcome::Cut),
     ] {
         assert_eq!(
-            Outcome::of_envoy(status, text.as_bytes()),
+            ConfirmOutcome::of_envoy(status, text.as_bytes()),
             outcome,
             "{status}: {text}"
         );
@@ -305,13 +330,13 @@ fn envoys_own_words_are_told_apart() {
 fn what_a_head_does_not_tell_the_next_get_does() {
     let terms = mk_terms(false, 0);
     assert!(Tries::default().head(), "must ask for headers first");
-    let (_, tries) = after(&[(Time::ZERO, Outcome::Failed)], &terms);
+    let (_, tries) = after(&[(Time::ZERO, ConfirmOutcome::Failed)], &terms);
     assert!(!tries.head(), "must ask for a text now");
     let (again, tries) = after(
         &[
-            (Time::ZERO, Outcome::Failed),
-            (SECOND, Outcome::Cut),
-            (SECOND * 2, Outcome::Failed),
+            (Time::ZERO, ConfirmOutcome::Failed),
+            (SECOND, ConfirmOutcome::Cut),
+            (SECOND * 2, ConfirmOutcome::Failed),
         ],
         &terms,
     );
@@ -319,9 +344,9 @@ fn what_a_head_does_not_tell_the_next_get_does() {
     assert_eq!(check.believed_at(&terms), Some(SECOND * 6), "must go on as told");
     let (again, tries) = after(
         &[
-            (Time::ZERO, Outcome::Failed),
-            (SECOND, Outcome::Refused),
-            (SECOND * 9, Outcome::Failed),
+            (Time::ZERO, ConfirmOutcome::Failed),
+            (SECOND, ConfirmOutcome::Refused),
+            (SECOND * 9, ConfirmOutcome::Failed),
         ],
         &terms,
     );
@@ -348,7 +373,7 @@ fn the_health_services_message_counts() {
         (message(&[8, 2])[..6].to_vec(), true),
         (Vec::new(), true),
     ] {
-        let said = Outcome::of_health(&body);
+        let said = ConfirmOutcome::of_health(&body);
         assert_eq!(said.is_none(), serves, "{body:?}: {said:?}");
     }
 }
@@ -356,14 +381,14 @@ fn the_health_services_message_counts() {
 #[test]
 fn what_was_seen_is_told_in_a_few_words() {
     for (outcome, text) in [
-        (Outcome::NoEndpoint, "no endpoint"),
-        (Outcome::Refused, "refused"),
-        (Outcome::NotServing, "NOT_SERVING"),
+        (ConfirmOutcome::NoEndpoint, "no endpoint"),
+        (ConfirmOutcome::Refused, "refused"),
+        (ConfirmOutcome::NotServing, "NOT_SERVING"),
         (answered(503, None), "status 503"),
         (answered(200, Some(14)), "UNAVAILABLE"),
     ] {
         assert_eq!(outcome.text(SECOND), text);
     }
-    assert_eq!(Outcome::NoAnswer.text(SECOND), "no answer in 1 s");
-    assert_eq!(Outcome::NoAnswer.text(SECOND / 4), "no answer in 250 ms");
+    assert_eq!(ConfirmOutcome::NoAnswer.text(SECOND), "no answer in 1 s");
+    assert_eq!(ConfirmOutcome::NoAnswer.text(SECOND / 4), "no answer in 250 ms");
 }

@@ -1,0 +1,121 @@
+//! Permits to hold requests: what a request needs before it may be held, and what is given back once it is not held any
+//! more. Never reads or writes a ledger: the shell takes and returns permits.
+
+use crate::gate::TargetIx;
+use crate::gate::headers::{Owned, Weight};
+use crate::{Config, Slot};
+
+/// Permits that a request needs before it may be held: of its target's ledger, if it has one, and of the Envoy's.
+#[derive(Debug)]
+pub struct PermitRequest {
+    /// Whose ledger besides the Envoy's; `None` before the first snapshot.
+    pub slot: Option<Slot>,
+    /// Most requests that the target's ledger may count.
+    pub max_requests: u32,
+    /// Most bytes that the target's ledger may count.
+    pub max_bytes: u64,
+    /// Bytes that the request is charged.
+    pub bytes: u64,
+    pub(super) target: Option<TargetIx>,
+    /// Bytes that a body of unknown length is charged, if Envoy may buffer so many.
+    pub(super) unknown_body: u64,
+    /// No request arrived for a while: should this one be refused, the relay is notified at once.
+    pub(super) news: bool,
+    pub(super) request: Owned,
+}
+
+impl PermitRequest {
+    /// On a target's ledger, for no request of any gate.
+    #[cfg(any(test, feature = "fuzz"))]
+    #[doc(hidden)]
+    pub fn of(slot: Slot, bytes: u64, max_requests: u32, max_bytes: u64) -> Self {
+        Self {
+            slot: Some(slot),
+            max_requests,
+            max_bytes,
+            bytes,
+            target: None,
+            unknown_body: 0,
+            news: false,
+            request: Owned::new(&crate::Request::default()),
+        }
+    }
+
+    /// Charges the request what Envoy says of it. Until then it is charged as if it had no headers and were alone on its connection.
+    pub fn weigh(&mut self, weight: Weight, config: &Config) {
+        self.request.weight = weight;
+        self.bytes = self.request.charge(self.unknown_body, config.buffers);
+    }
+}
+
+/// Permits of a target's ledger alone, for a request that has those of the Envoy's ledger already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetPermits {
+    /// Whose ledger.
+    pub slot: Slot,
+    /// Most requests that the ledger may count.
+    pub max_requests: u32,
+    /// Most bytes that the ledger may count.
+    pub max_bytes: u64,
+    /// Bytes that the request is charged.
+    pub bytes: u64,
+}
+
+/// Permits to give back: to a target's ledger, and as many to the Envoy's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReturnedPermits {
+    /// Whose ledger; `None` if only the Envoy's was charged.
+    pub slot: Option<Slot>,
+    /// Requests.
+    pub requests: u32,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Permits that the gate owes its shell, summed up for each target.
+#[derive(Debug, Default)]
+pub(super) struct Permits {
+    owed: Vec<(Option<TargetIx>, ReturnedPermits)>,
+}
+
+impl Permits {
+    /// Gives back those of one request of a target.
+    pub(super) fn give_back(&mut self, ix: TargetIx, slot: Slot, bytes: u64) {
+        self.add(Some(ix), Some(slot), 1, bytes);
+    }
+
+    /// Gives back what was taken of the Envoy's ledger alone.
+    pub(super) fn give_back_early(&mut self, requests: u32, bytes: u64) {
+        if (requests, bytes) != (0, 0) {
+            self.add(None, None, requests, bytes);
+        }
+    }
+
+    fn add(&mut self, ix: Option<TargetIx>, slot: Option<Slot>, requests: u32, bytes: u64) {
+        // Few: those of one callback. The newest is the likeliest.
+        match self.owed.iter_mut().rev().find(|(other, _)| *other == ix) {
+            Some((_, back)) => {
+                back.requests += requests;
+                back.bytes += bytes;
+            }
+            None => {
+                let back = ReturnedPermits {
+                    slot,
+                    requests,
+                    bytes,
+                };
+                self.owed.push((ix, back));
+            }
+        }
+    }
+
+    /// True if permits of this target are still to be given back.
+    pub(super) fn owes(&self, ix: TargetIx) -> bool {
+        self.owed.iter().any(|(other, _)| *other == Some(ix))
+    }
+
+    /// Everything that is owed, with the targets whose it was.
+    pub(super) fn take(&mut self) -> Vec<(Option<TargetIx>, ReturnedPermits)> {
+        std::mem::take(&mut self.owed)
+    }
+}
