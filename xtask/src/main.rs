@@ -5,6 +5,7 @@ mod bench;
 mod demo;
 mod dist;
 mod lint;
+mod mutants;
 mod run;
 mod tally;
 mod test;
@@ -32,6 +33,8 @@ enum Task {
     Lint,
     /// Measures what README quotes
     Bench(bench::Bench),
+    /// Names small changes of the code that no test notices; needs cargo-mutants
+    Mutants(mutants::Mutants),
     /// Builds target/dist/holdfast.wasm
     Dist(dist::Dist),
     /// Fetches what the tests need into target/tools
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Task::Test(test) => test.run(),
         Task::Bench(bench) => bench.run(),
         Task::Lint => lint::run(),
+        Task::Mutants(mutants) => mutants.run(),
         Task::Dist(dist) => dist.run(),
         Task::Tools(tools) => tools.run(),
     };
