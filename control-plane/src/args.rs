@@ -3,16 +3,13 @@
 mod server;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::kubernetes::crd;
 pub use crate::logs::LogFormat;
-use crate::{serve, supervise, targets_file};
-use fleet::config::{Needs, Span, TargetsFile};
+use fleet::config::{Needs, Span};
 pub use server::ServerArgs;
 
 /// Holdfast's control plane.
@@ -20,11 +17,12 @@ pub use server::ServerArgs;
 #[command(name = "control-plane", version, about, long_about = None)]
 pub struct Args {
     #[command(subcommand)]
-    command: Command,
+    pub(crate) command: Command,
 }
 
+/// What is asked for.
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(crate) enum Command {
     /// Scale targets and answer the proxies.
     Serve(Box<ServeArgs>),
     /// Say whether a targets file can be used; exit with 1 if not.
@@ -32,21 +30,6 @@ enum Command {
     /// Run one workload and leave nothing of it behind. Used by `serve`.
     #[command(hide = true)]
     Supervise(SuperviseArgs),
-    /// Print a file of the repository that is made from types.
-    #[command(hide = true)]
-    Generate {
-        /// Which.
-        file: Generated,
-    },
-}
-
-/// A file that is made from types.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Generated {
-    /// `kubernetes/base/crd.yaml`.
-    Crd,
-    /// `kubernetes/REFERENCE.md`.
-    Reference,
 }
 
 /// What runs the workloads.
@@ -185,25 +168,25 @@ pub struct ClusterArgs {
 
 /// Options of `validate`.
 #[derive(Debug, clap::Args)]
-struct ValidateArgs {
+pub(crate) struct ValidateArgs {
     /// File with ScaleTarget documents.
-    file: PathBuf,
+    pub(crate) file: PathBuf,
     /// The backend it is meant for.
     #[arg(long, env = "HOLDFAST_BACKEND", value_enum, default_value = "local")]
-    backend: BackendKind,
+    pub(crate) backend: BackendKind,
 }
 
 #[derive(Debug, clap::Args)]
-struct SuperviseArgs {
+pub(crate) struct SuperviseArgs {
     /// How many files the workload may have open.
     #[arg(long, value_name = "N")]
-    open_files: Option<u64>,
+    pub(crate) open_files: Option<u64>,
     /// Pass on what it prints.
     #[arg(long)]
-    output: bool,
+    pub(crate) output: bool,
     /// Program and arguments.
     #[arg(last = true, required = true)]
-    command: Vec<String>,
+    pub(crate) command: Vec<String>,
 }
 
 /// A span that something is repeated in: never so short that it would spin.
@@ -244,63 +227,6 @@ impl FromStr for TestDelay {
         }
         Ok(delay)
     }
-}
-
-impl Args {
-    /// Does what was asked. Errors are one line on stderr.
-    pub fn run(self) -> ExitCode {
-        match self.command {
-            Command::Serve(args) => serve::run(*args),
-            Command::Validate(ValidateArgs { file, backend }) => validate(file, backend),
-            Command::Supervise(SuperviseArgs {
-                open_files,
-                output,
-                command,
-            }) => {
-                open_files.into_iter().for_each(serve::open_files::lower);
-                supervise::run(&command, output)
-            }
-            Command::Generate { file } => generate(file),
-        }
-    }
-}
-
-fn validate(path: PathBuf, backend: BackendKind) -> ExitCode {
-    let Some(needs) = backend.needs() else {
-        serve::complain(
-            "validate: with --backend kubernetes the API server says it: kubectl apply --dry-run=server",
-        );
-        return ExitCode::from(2);
-    };
-    let file = TargetsFile { path, needs };
-    let (line, code) = match targets_file::read(&file) {
-        Ok(targets) => (
-            format!("{}: {} targets, all good", file.path.display(), targets.len()),
-            ExitCode::SUCCESS,
-        ),
-        Err(refusal) => (refusal.to_string(), ExitCode::FAILURE),
-    };
-    if code == ExitCode::SUCCESS {
-        serve::print(&line);
-    } else {
-        serve::complain(&line);
-    }
-    code
-}
-
-fn generate(file: Generated) -> ExitCode {
-    let text = match file {
-        Generated::Crd => crd::manifest(),
-        Generated::Reference => Ok(crd::reference()),
-    };
-    match text {
-        Ok(text) => serve::print(text.trim_end()),
-        Err(error) => {
-            serve::complain(&error.to_string());
-            return ExitCode::FAILURE;
-        }
-    }
-    ExitCode::SUCCESS
 }
 
 #[cfg(test)]

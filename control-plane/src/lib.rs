@@ -13,6 +13,10 @@ pub mod http;
 pub mod kubernetes;
 mod logs;
 pub mod metrics;
+mod open_files;
+mod run;
 mod serve;
 pub mod supervise;
 pub mod targets_file;
+
+pub use run::run;

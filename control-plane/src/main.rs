@@ -6,5 +6,5 @@ use clap::Parser;
 use control_plane::args::Args;
 
 fn main() -> ExitCode {
-    Args::parse().run()
+    control_plane::run(Args::parse())
 }

@@ -7,10 +7,11 @@ use axum::http::StatusCode;
 use protocol::TargetId;
 use serde::Deserialize;
 
-use super::active::Active;
 use super::problem::{Error, Kind};
+use super::standby::Answering;
 use fleet::WishRefusal;
 use fleet_actor::Gone;
+use fleet_actor::active::Active;
 
 /// The query `?host=H`.
 #[derive(Deserialize)]
@@ -19,18 +20,24 @@ pub(super) struct Host {
 }
 
 /// `GET /`: the hosts whose requests are held now (their targets are asleep, waking or draining).
-pub(super) async fn held_hosts(active: Active) -> Json<Vec<String>> {
+pub(super) async fn held_hosts(Answering(active): Answering) -> Json<Vec<String>> {
     Json(active.fleet.view().borrow().held_hosts())
 }
 
 /// `POST /poke-scale-up?host=H`: wakes the host's target. With the manual backend it is up at once.
-pub(super) async fn poke(active: Active, Query(query): Query<Host>) -> Result<StatusCode, Error> {
+pub(super) async fn poke(
+    Answering(active): Answering,
+    Query(query): Query<Host>,
+) -> Result<StatusCode, Error> {
     let id = find(&active, query)?;
     outcome(active.fleet.wake(id.clone()).await, id)
 }
 
 /// `POST /set-scaled-to-zero?host=H`, manual backend only: turns a host that is up off and one that is not on.
-pub(super) async fn toggle(active: Active, Query(query): Query<Host>) -> Result<StatusCode, Error> {
+pub(super) async fn toggle(
+    Answering(active): Answering,
+    Query(query): Query<Host>,
+) -> Result<StatusCode, Error> {
     let id = find(&active, query)?;
     outcome(active.fleet.toggle(id.clone()).await, id)
 }

@@ -2,7 +2,6 @@
 //!
 //! Handlers read the view or ask the fleet; none decides anything.
 
-pub mod active;
 pub mod answers;
 pub mod auth;
 mod guard;
@@ -22,17 +21,16 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
-use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Router, middleware};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
-use active::Sight;
 use auth::{Keyring, Part};
+use fleet_actor::active::Sight;
 use problem::{Error, Kind};
 use refusals::Refusals;
 

@@ -10,10 +10,11 @@ use protocol::{INSTANCE_HEADER, Report};
 use serde::de::DeserializeOwned;
 
 use super::App;
-use super::active::Active;
 use super::problem::{Error, Kind};
+use super::standby::Answering;
 use crate::logs::is_plain;
 use fleet::Reported;
+use fleet_actor::active::Active;
 
 /// Most targets one report may list: as many as there can be.
 pub(super) const MAX_TARGETS: usize = fleet::config::file::MAX_DOCUMENTS;
@@ -26,7 +27,7 @@ type Taken = (StatusCode, [(&'static str, String); 1]);
 /// The wake-up call.
 pub(super) async fn report(
     State(app): State<Arc<App>>,
-    active: Active,
+    Answering(active): Answering,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Taken, Error> {
     let report: Report = parse(&body.inspect_err(|_| app.metrics.bound_hit("report_bytes"))?)?;

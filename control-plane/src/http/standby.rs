@@ -10,8 +10,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::App;
-use super::active::Active;
 use super::problem::{Error, Kind};
+use fleet_actor::active::Active;
 
 /// Marks an answer after which its connection must end. [`super::server`] sees to it.
 #[derive(Clone, Copy, Debug)]
@@ -44,12 +44,15 @@ fn turned_away(version: Version) -> Response {
     response
 }
 
-impl FromRequestParts<Arc<App>> for Active {
+/// The fleet that a handler answers from: the one that its call was let through to.
+pub(super) struct Answering(pub(super) Active);
+
+impl FromRequestParts<Arc<App>> for Answering {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
         // The one that the call was let through to: its answer is judged by it.
         let active = parts.extensions.get().cloned().or_else(|| app.sight.active());
-        active.ok_or_else(|| turned_away(parts.version))
+        active.map(Self).ok_or_else(|| turned_away(parts.version))
     }
 }

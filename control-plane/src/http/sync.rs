@@ -12,13 +12,14 @@ use protocol::{Revision, SyncRequest, Target, TargetId};
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
-use super::active::Active;
 use super::problem::{Error, Kind};
 use super::report::{check_name, parse};
+use super::standby::Answering;
 use super::{App, MAX_WAIT};
 use fleet::PollRefusal;
 use fleet::time::millis;
 use fleet::view::{Delta, Question, View};
+use fleet_actor::active::Active;
 
 /// [`protocol::SyncResponse`] without copies of the targets.
 #[derive(Serialize)]
@@ -49,7 +50,7 @@ impl<'a> Answer<'a> {
 /// which the relay does not take for a reason to ask again at once.
 pub(super) async fn sync(
     State(app): State<Arc<App>>,
-    active: Active,
+    Answering(active): Answering,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Error> {
     let SyncRequest {

@@ -6,9 +6,10 @@ use axum::http::StatusCode;
 use protocol::TargetId;
 use serde::Serialize;
 
-use super::active::Active;
 use super::problem::{Error, Kind};
+use super::standby::Answering;
 use fleet::{ProxyStatus, TargetStatus};
+use fleet_actor::active::Active;
 
 /// `GET /v1/targets`.
 #[derive(Serialize)]
@@ -24,13 +25,13 @@ pub(super) struct Proxies {
     others: u64,
 }
 
-pub(super) async fn all(active: Active) -> Result<Json<Targets>, Error> {
+pub(super) async fn all(Answering(active): Answering) -> Result<Json<Targets>, Error> {
     Ok(Json(Targets {
         targets: active.fleet.status().await?.targets,
     }))
 }
 
-pub(super) async fn proxies(active: Active) -> Result<Json<Proxies>, Error> {
+pub(super) async fn proxies(Answering(active): Answering) -> Result<Json<Proxies>, Error> {
     Ok(Json(Proxies {
         proxies: active.fleet.proxies().await?,
         others: active.fleet.counts().others,
@@ -38,7 +39,7 @@ pub(super) async fn proxies(active: Active) -> Result<Json<Proxies>, Error> {
 }
 
 pub(super) async fn one(
-    active: Active,
+    Answering(active): Answering,
     Path(path): Path<(String, String)>,
 ) -> Result<Json<TargetStatus>, Error> {
     find(&active, &target_id(path)).await.map(Json)
@@ -46,7 +47,7 @@ pub(super) async fn one(
 
 /// Asks for it to be up. 202: it is, or is on its way; the body says which.
 pub(super) async fn wake(
-    active: Active,
+    Answering(active): Answering,
     Path(path): Path<(String, String)>,
 ) -> Result<(StatusCode, Json<TargetStatus>), Error> {
     let id = target_id(path);
@@ -60,7 +61,7 @@ pub(super) async fn wake(
 
 /// Asks for it to be put to sleep: a drain, which anything held or in flight turns back. 409: not now.
 pub(super) async fn sleep(
-    active: Active,
+    Answering(active): Answering,
     Path(path): Path<(String, String)>,
 ) -> Result<(StatusCode, Json<TargetStatus>), Error> {
     let id = target_id(path);

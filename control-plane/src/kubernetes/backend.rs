@@ -5,21 +5,22 @@ use std::collections::BTreeMap;
 use futures_util::future::{BoxFuture, FutureExt};
 use protocol::TargetId;
 
-use super::keeper::{Handle, Tools};
+use super::context::Context;
+use super::keeper::Handle;
 use fleet::command::{Command, Sighting};
 use fleet_actor::Backend;
 
 /// One keeper for each adopted target. They end with it.
 pub struct Kubernetes {
-    tools: Tools,
+    context: Context,
     keepers: BTreeMap<TargetId, Handle>,
 }
 
 impl Kubernetes {
     /// No target yet.
-    pub fn new(tools: Tools) -> Self {
+    pub fn new(context: Context) -> Self {
         Self {
-            tools,
+            context,
             keepers: BTreeMap::new(),
         }
     }
@@ -32,7 +33,7 @@ impl Backend for Kubernetes {
                 Some(keeper) => keeper.adopt(spec),
                 None => {
                     let id = spec.id.clone();
-                    self.keepers.insert(id, Handle::start(self.tools.clone(), spec));
+                    self.keepers.insert(id, Handle::start(self.context.clone(), spec));
                 }
             },
             Command::Rename { from, spec } => {

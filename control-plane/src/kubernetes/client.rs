@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::http::HeaderValue;
-use axum::http::header::USER_AGENT;
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use kube::{Client, Config};
 
 /// Our name, in `user-agent` and in the audit log.

@@ -9,39 +9,17 @@ mod tests;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use kube::Client;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
-use super::index::Index;
+use super::context::Context;
 use super::names::Key;
 use super::outlook::Outlook;
-use super::pods::PodWatches;
 use super::resource::Scalable;
 use super::scale::{self, Done, Scaler};
-use crate::kubernetes::metrics::Metrics;
 use fleet::config::{ScaleTarget, Workload};
-use fleet_actor::{Fence, FleetHandle, Gone};
-
-/// What all keepers of one leadership share.
-#[derive(Clone)]
-pub struct Tools {
-    /// Speaks to the API server.
-    pub client: Client,
-    /// What is known.
-    pub index: Index,
-    /// May we still write.
-    pub fence: Fence,
-    /// Whom to tell.
-    pub fleet: FleetHandle,
-    /// Opens watches of Pods.
-    pub pods: PodWatches,
-    /// How long a Pod may be unschedulable before that counts as a failure.
-    pub unschedulable_grace: std::time::Duration,
-    /// What is counted.
-    pub metrics: Metrics,
-}
+use fleet_actor::Gone;
 
 /// What a keeper has been told to do last. A later one overrides an earlier one.
 #[derive(Clone, Debug)]
@@ -71,7 +49,7 @@ pub struct Handle {
 
 impl Handle {
     /// Starts a keeper that only looks, for now.
-    pub fn start(tools: Tools, spec: Arc<ScaleTarget>) -> Self {
+    pub fn start(context: Context, spec: Arc<ScaleTarget>) -> Self {
         let (orders, receiver) = watch::channel(Orders {
             spec,
             command: 0,
@@ -79,7 +57,7 @@ impl Handle {
         });
         let task = tokio::spawn(async move {
             // Only the end of the fleet ends it, and then there is nobody left to tell.
-            let _ = run(tools, receiver).await;
+            let _ = run(context, receiver).await;
         });
         Self {
             orders,
@@ -110,13 +88,13 @@ impl Handle {
     }
 }
 
-async fn run(tools: Tools, mut orders: watch::Receiver<Orders>) -> Result<(), Gone> {
+async fn run(context: Context, mut orders: watch::Receiver<Orders>) -> Result<(), Gone> {
     let mut known = Arc::clone(&orders.borrow().spec);
-    let mut outlook = Outlook::new(&tools, &known);
+    let mut outlook = Outlook::new(&context, &known);
     let mut scaler: Option<Scaler> = None;
     loop {
         let Orders { spec, command, wish } = orders.borrow_and_update().clone();
-        outlook.turn_to(&tools, &spec);
+        outlook.turn_to(&context, &spec);
         if known.workload != spec.workload {
             if let Some(mut scaler) = scaler.take() {
                 // Should the workload be this one again, nothing must be told of it that may still be undone.
@@ -128,10 +106,10 @@ async fn run(tools: Tools, mut orders: watch::Receiver<Orders>) -> Result<(), Go
             }
         }
         known = Arc::clone(&spec);
-        outlook.tell(&tools).await?;
+        outlook.tell(&context).await?;
         let scaler = match (&mut scaler, outlook.scalable()) {
             (Some(scaler), _) => Some(scaler),
-            (none, Some(scalable)) => Some(none.insert(mk_scaler(&tools, &scalable, &spec))),
+            (none, Some(scalable)) => Some(none.insert(mk_scaler(&context, &scalable, &spec))),
             (_, None) => None,
         };
         let order = (command > outlook.command())
@@ -145,7 +123,7 @@ async fn run(tools: Tools, mut orders: watch::Receiver<Orders>) -> Result<(), Go
             }
             (Some(order), Some(scaler)) => {
                 let news = orders.changed();
-                if let Some(done) = carry_out(&tools, &mut outlook, scaler, order, command, news).await? {
+                if let Some(done) = carry_out(&context, &mut outlook, scaler, order, command, news).await? {
                     tell_written(&spec, order, &done);
                     outlook.obey(command, Some(done));
                 }
@@ -173,7 +151,7 @@ async fn run(tools: Tools, mut orders: watch::Receiver<Orders>) -> Result<(), Go
 
 /// Carries an order out, and goes on telling what is seen meanwhile. `None`: there is a newer order.
 async fn carry_out(
-    tools: &Tools,
+    context: &Context,
     outlook: &mut Outlook,
     scaler: &mut Scaler,
     order: scale::Order,
@@ -205,7 +183,7 @@ async fn carry_out(
             }
             () = outlook.changed() => {}
         }
-        outlook.tell(tools).await?;
+        outlook.tell(context).await?;
     }
 }
 
@@ -219,19 +197,19 @@ impl Wish {
     }
 }
 
-fn mk_scaler(tools: &Tools, scalable: &Scalable, spec: &ScaleTarget) -> Scaler {
+fn mk_scaler(context: &Context, scalable: &Scalable, spec: &ScaleTarget) -> Scaler {
     let name = match &spec.workload {
         Workload::Object { name, .. } => name.as_str(),
         // Not in a cluster: the schema requires it.
         Workload::Unnamed | Workload::Process(_) => "",
     };
     Scaler::new(
-        tools.client.clone(),
+        context.client.clone(),
         scalable,
         &Key::of_target(&spec.id).namespace,
         name,
-        tools.fence.clone(),
-        tools.metrics.clone(),
+        context.fence.clone(),
+        context.metrics.clone(),
     )
 }
 

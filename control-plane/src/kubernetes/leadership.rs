@@ -15,53 +15,55 @@ use tracing::info;
 
 use super::backend::Kubernetes;
 use super::configuration::{Configuration, configured};
+use super::context::Context;
 use super::events;
 use super::index::Index;
-use super::keeper::Tools;
 use super::known::KnownProxies;
 use super::lease::Role;
 use super::pods::PodWatches;
 use super::status::{self, Shown};
-use crate::http::active::Seat;
 use crate::kubernetes::metrics::Metrics;
-use crate::serve::Blueprint;
+use fleet::Settings;
 use fleet::view::View;
-use fleet_actor::{Fence, FleetHandle, Gone, known, unix_ms};
+use fleet_actor::active::Seat;
+use fleet_actor::{Clock, Fence, FleetHandle, Gone, known, unix_ms};
 
 /// What a leadership is made with.
-pub(super) struct Candidate {
+pub struct Candidate {
     /// Whether we lead, and the fence of each leadership.
-    pub(super) role: watch::Receiver<Role>,
+    pub role: watch::Receiver<Role>,
     /// The configuration; `None` until everything has been read.
-    pub(super) derived: watch::Receiver<Option<Arc<Configuration>>>,
-    /// What fleets are made with.
-    pub(super) blueprint: Blueprint,
+    pub derived: watch::Receiver<Option<Arc<Configuration>>>,
+    /// Settings of a fleet that starts now, with a name of its own.
+    pub settings: Box<dyn Fn() -> Settings + Send>,
+    /// The one clock of this process.
+    pub clock: Clock,
     /// Who answers.
-    pub(super) seat: Seat,
+    pub seat: Seat,
     /// Speaks to the API server.
-    pub(super) client: Client,
+    pub client: Client,
     /// What is known.
-    pub(super) index: Index,
+    pub index: Index,
     /// The ScaleTargets as they are shown.
-    pub(super) shown: Shown,
+    pub shown: Shown,
     /// Name of this replica.
-    pub(super) identity: String,
+    pub identity: String,
     /// Namespace and name of the Lease.
-    pub(super) lease: (String, String),
+    pub lease: (String, String),
     /// Opens watches of Pods.
-    pub(super) pods: PodWatches,
+    pub pods: PodWatches,
     /// How long a Pod may be unschedulable.
-    pub(super) unschedulable_grace: Duration,
+    pub unschedulable_grace: Duration,
     /// What is counted of the work in the cluster.
-    pub(super) metrics: Metrics,
+    pub metrics: Metrics,
     /// What is counted of fleets.
-    pub(super) fleet_metrics: fleet_actor::Metrics,
+    pub fleet_metrics: fleet_actor::Metrics,
     /// Cancelled when the control plane ends.
-    pub(super) end: CancellationToken,
+    pub end: CancellationToken,
 }
 
 /// Leads whenever the lease is ours, until `end` is cancelled or the election is over.
-pub(super) async fn run(mut candidate: Candidate) {
+pub async fn run(mut candidate: Candidate) {
     let end = candidate.end.clone();
     loop {
         let leads = async {
@@ -90,13 +92,13 @@ pub(super) async fn run(mut candidate: Candidate) {
 impl Candidate {
     /// Leads until the future is dropped: with it the fleet and all its keepers end.
     async fn lead(&mut self, fence: Fence) -> Result<(), Gone> {
-        let (settings, clock) = (self.blueprint.fleet_settings(), self.blueprint.clock);
+        let (settings, clock) = ((self.settings)(), self.clock);
         let (client, index) = (self.client.clone(), self.index.clone());
         let seat = fence.clone();
         let (pods, metrics, unschedulable_grace) =
             (self.pods.clone(), self.metrics.clone(), self.unschedulable_grace);
         let mount = move |fleet: FleetHandle| {
-            Kubernetes::new(Tools {
+            Kubernetes::new(Context {
                 client,
                 index,
                 fence,
@@ -157,7 +159,7 @@ impl Candidate {
             fence,
             fleet: fleet.clone(),
             index: self.index.clone(),
-            clock: self.blueprint.clock,
+            clock: self.clock,
             metrics: self.metrics.clone(),
             identity: self.identity.clone(),
         }
@@ -169,7 +171,7 @@ impl Candidate {
             fence,
             fleet: fleet.clone(),
             shown: self.shown.clone(),
-            clock: self.blueprint.clock,
+            clock: self.clock,
             metrics: self.metrics.clone(),
         }
     }

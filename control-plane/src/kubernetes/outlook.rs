@@ -7,9 +7,9 @@ use k8s_openapi::jiff::Timestamp;
 use protocol::TargetId;
 use tokio::time::{Instant, sleep_until};
 
+use super::context::Context;
 use super::failure::{self, Failure};
 use super::index::{Facts, Follower, Found};
-use super::keeper::Tools;
 use super::names::Key;
 use super::observe::{Known, Workload, observed};
 use super::pods::Pods;
@@ -50,10 +50,10 @@ pub(super) struct Outlook {
 }
 
 impl Outlook {
-    pub(super) fn new(tools: &Tools, spec: &ScaleTarget) -> Self {
+    pub(super) fn new(context: &Context, spec: &ScaleTarget) -> Self {
         Self {
             id: spec.id.clone(),
-            facts: tools.index.follow(spec),
+            facts: context.index.follow(spec),
             pods: None,
             scale: None,
             floor: None,
@@ -67,8 +67,8 @@ impl Outlook {
     }
 
     /// Follows what `spec` refers to.
-    pub(super) fn turn_to(&mut self, tools: &Tools, spec: &ScaleTarget) {
-        let facts = tools.index.follow(spec);
+    pub(super) fn turn_to(&mut self, context: &Context, spec: &ScaleTarget) {
+        let facts = context.index.follow(spec);
         if facts.same_channel(&self.facts) {
             return;
         }
@@ -84,7 +84,7 @@ impl Outlook {
             facts,
             command,
             told,
-            ..Self::new(tools, spec)
+            ..Self::new(context, spec)
         };
     }
 
@@ -176,23 +176,23 @@ impl Outlook {
     }
 
     /// Tells the fleet what is seen, if that is news.
-    pub(super) async fn tell(&mut self, tools: &Tools) -> Result<(), Gone> {
+    pub(super) async fn tell(&mut self, context: &Context) -> Result<(), Gone> {
         let facts = self.facts.borrow_and_update().clone();
         self.mind_floor(&facts);
-        let Some(seen) = self.look(tools, &facts) else {
+        let Some(seen) = self.look(context, &facts) else {
             return Ok(());
         };
-        self.mind_pods(tools, &facts, &seen);
+        self.mind_pods(context, &facts, &seen);
         if self.told.as_ref() == Some(&seen) {
             return Ok(());
         }
         self.told = Some(seen.clone());
         let id = self.id.clone();
-        tools.fleet.observe(Sighting { id, seen }).await
+        context.fleet.observe(Sighting { id, seen }).await
     }
 
     /// `None` as long as the workload has not been read.
-    fn look(&mut self, tools: &Tools, facts: &Facts) -> Option<Observed> {
+    fn look(&mut self, context: &Context, facts: &Facts) -> Option<Observed> {
         let (workload, trouble) = match &facts.workload {
             Found::Unread => return None,
             Found::Unusable(failure) => (None, Some(failure)),
@@ -212,7 +212,7 @@ impl Outlook {
             known,
             pods.iter().flat_map(|pods| pods.iter()),
             now,
-            tools.unschedulable_grace,
+            context.unschedulable_grace,
         );
         if let Some(at) = seen.look_again {
             let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
@@ -253,7 +253,7 @@ impl Outlook {
         }
     }
 
-    fn mind_pods(&mut self, tools: &Tools, facts: &Facts, seen: &Observed) {
+    fn mind_pods(&mut self, context: &Context, facts: &Facts, seen: &Observed) {
         if seen.replicas == 0 || seen.ready > 0 {
             self.pods = None;
             return;
@@ -267,7 +267,7 @@ impl Outlook {
         let of_scale = self.scale.as_ref().and_then(|scale| scale.selector.as_deref());
         if let Some(selector) = workload.selector.as_deref().or(of_scale) {
             let namespace = Key::of_target(&self.id).namespace;
-            self.pods = Some(tools.pods.open(&namespace, selector));
+            self.pods = Some(context.pods.open(&namespace, selector));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `serve`: makes what every backend is served with, and hands it to the one that was asked for.
 
+mod cluster;
 mod files;
-pub(crate) mod open_files;
 mod secrets;
 mod state;
 
@@ -19,18 +19,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::args::{BackendKind, ServeArgs, ServerArgs};
-use crate::http::active::Seat;
 use crate::http::answers::Answers;
 use crate::http::refusals::Refusals;
 use crate::http::server::{Limits as Bearable, Server};
 use crate::http::{App, probes, router};
 use crate::metrics::Metrics;
-use crate::{kubernetes, logs, targets_file};
+use crate::{kubernetes, logs, open_files, targets_file};
 use fleet::Settings;
 use fleet::config::TargetsFile;
 use fleet::life::Policy;
 use fleet::proxies::Limits;
 use fleet_actor::Clock;
+use fleet_actor::active::Seat;
 use secrets::Secrets;
 use state::StateFile;
 
@@ -180,7 +180,7 @@ async fn serve(args: ServeArgs, metrics: Metrics) -> anyhow::Result<()> {
         retry_initial,
         retry_max,
         max_proxies,
-        cluster,
+        cluster: cluster_args,
         log_format: _,
         log: _,
         test_delay,
@@ -257,13 +257,8 @@ async fn serve(args: ServeArgs, metrics: Metrics) -> anyhow::Result<()> {
             bail!("--lease-duration is too short to elect a leader by: write 100ms or more")
         }
         (None, None) => {
-            let wiring = kubernetes::Wiring {
-                lease: lease_duration.get(),
-                client: kubernetes::client::connect().await?,
-                args: cluster,
-                stage: stage(false).await?,
-            };
-            kubernetes::run(wiring).await
+            let client = kubernetes::client::connect().await?;
+            cluster::run(client, stage(false).await?, cluster_args, lease_duration.get()).await
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The one task that owns the fleet: takes messages one by one, and carries out what follows from each before the next.
 
+pub mod active;
 mod backend;
 mod clock;
 mod fence;

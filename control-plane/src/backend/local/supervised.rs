@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
 use super::supervisors::Supervisors;
-use crate::serve::open_files;
+use crate::open_files;
 use crate::supervise::Report;
 use fleet::config::Process;
 use fleet::config::spec::StopSignal;

@@ -19,7 +19,6 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::active::Seat;
 use super::answers::Answers;
 use super::auth::{Token, Tokens};
 use super::*;
@@ -27,6 +26,7 @@ use fleet::life::Policy;
 use fleet::proxies::Limits;
 use fleet::view::View;
 use fleet::{Counts, Settings, testing};
+use fleet_actor::active::Seat;
 use fleet_actor::manual::Manual;
 use fleet_actor::{Clock, FleetHandle};
 

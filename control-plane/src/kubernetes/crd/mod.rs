@@ -4,7 +4,6 @@
 //! It asks the API server for nothing. An object that cannot be read is a value ([`Invalid`]), never an error of the
 //! watch that brought it.
 
-mod reference;
 mod schema;
 mod status;
 
@@ -20,8 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-pub use reference::reference;
-pub use schema::{definition, manifest};
+pub use schema::definition;
 pub use status::{CONDITIONS, Condition, ConditionStatus, LastWake, MAX_KEYS, ScaleTargetStatus};
 
 use fleet::config::spec::{ApiVersion, Document, Kind, Metadata, Spec};

@@ -12,11 +12,6 @@ use super::ScaleTarget;
 pub(super) const ONLY_IN_FILES: &str =
     "belongs in the targets file of the local backend; in a cluster write apiVersion, kind and name";
 
-const HEAD: &str = "\
-# Made from the types in crates/fleet/src/config/spec.rs and control-plane/src/kubernetes/crd/:
-#   cargo run -p control-plane -- generate crd > kubernetes/base/crd.yaml
-";
-
 /// The definition to install.
 pub fn definition() -> CustomResourceDefinition {
     let mut definition = ScaleTarget::crd();
@@ -33,16 +28,6 @@ pub fn definition() -> CustomResourceDefinition {
         }
     }
     definition
-}
-
-/// [`definition`] as the text of `kubernetes/base/crd.yaml`.
-///
-/// # Errors
-/// If it cannot be written as YAML.
-pub fn manifest() -> Result<String, serde_norway::Error> {
-    let mut value = serde_norway::to_value(definition())?;
-    write_bounds_as_integers(&mut value);
-    Ok(format!("{HEAD}{}", serde_norway::to_string(&value)?))
 }
 
 /// The schema of the one version there is.
@@ -74,23 +59,6 @@ pub(super) fn prune(value: &mut Value, schema: &Value) {
         Value::Array(items) => {
             if let Some(schema) = schema.get("items") {
                 items.iter_mut().for_each(|item| prune(item, schema));
-            }
-        }
-        _ => {}
-    }
-}
-
-/// A bound is a float to Kubernetes' types; people write `1`, not `1.0`.
-fn write_bounds_as_integers(value: &mut serde_norway::Value) {
-    use serde_norway::Value;
-    match value {
-        Value::Mapping(fields) => fields.values_mut().for_each(write_bounds_as_integers),
-        Value::Sequence(items) => items.iter_mut().for_each(write_bounds_as_integers),
-        // None of ours has a fraction.
-        Value::Number(number) if number.is_f64() => {
-            let whole = number.as_f64().map(|float| format!("{float:.0}"));
-            if let Some(whole) = whole.and_then(|text| text.parse::<u64>().ok()) {
-                *number = whole.into();
             }
         }
         _ => {}

@@ -1,9 +1,18 @@
+//! The definition against the parser, and the files that are made from it.
+
+mod manifest;
+mod reference;
+
+use std::path::Path;
+
 use regex::Regex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ScaleTarget, definition, manifest, reference, schema};
+use super::{ScaleTarget, definition, schema};
 use fleet::config::{Needs, TargetsFile, Workload};
+use manifest::manifest;
+use reference::reference;
 
 /// See the file.
 #[derive(Deserialize)]
@@ -24,19 +33,25 @@ struct Row {
 
 #[test]
 fn the_definition_in_the_repository_is_current() {
-    let current = include_str!("../../../../kubernetes/base/crd.yaml");
-    assert!(
-        manifest().unwrap() == current,
-        "kubernetes/base/crd.yaml must be made anew: cargo run -p control-plane -- generate crd > kubernetes/base/crd.yaml"
-    );
+    check_current("base/crd.yaml", &manifest());
 }
 
 #[test]
 fn the_reference_in_the_repository_is_current() {
-    let current = include_str!("../../../../kubernetes/REFERENCE.md");
+    check_current("REFERENCE.md", &reference());
+}
+
+/// A file of `kubernetes/` that is made from types. With `HOLDFAST_WRITE` it is written instead.
+fn check_current(name: &str, text: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../kubernetes")
+        .join(name);
+    if std::env::var_os("HOLDFAST_WRITE").is_some() {
+        std::fs::write(&file, text).unwrap();
+    }
     assert!(
-        reference() == current,
-        "kubernetes/REFERENCE.md must be made anew: cargo run -p control-plane -- generate reference > kubernetes/REFERENCE.md"
+        std::fs::read_to_string(&file).unwrap() == text,
+        "kubernetes/{name} must be made anew: HOLDFAST_WRITE=1 cargo test -p cluster --lib crd::tests"
     );
 }
 

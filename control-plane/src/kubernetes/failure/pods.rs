@@ -1,8 +1,17 @@
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod};
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::{Failure, Kind, class, words};
-use crate::kubernetes::observe::Unscheduled;
+
+/// No node takes a Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unscheduled {
+    /// Since when, by the clock of who said so. `None`: not said.
+    pub since: Option<Timestamp>,
+    /// What it says.
+    pub failure: Failure,
+}
 
 /// Why a container of `pod` cannot start; init containers are first.
 pub(in super::super) fn of_containers(pod: &Pod) -> Option<Failure> {

@@ -13,12 +13,16 @@ use tower::service_fn;
 
 use super::*;
 use crate::kubernetes::crd;
+use crate::kubernetes::index::Index;
+use crate::kubernetes::metrics::Metrics;
 use crate::kubernetes::names::Kind;
 use crate::kubernetes::observe::ReplicasAt;
+use crate::kubernetes::pods::PodWatches;
 use crate::kubernetes::watches::Seen;
 use fleet::testing;
-use fleet_actor::Clock;
 use fleet_actor::manual::Manual;
+use fleet_actor::{Clock, Fence};
+use kube::Client;
 
 #[tokio::test(start_paused = true)]
 async fn an_order_that_comes_while_the_scale_is_read_is_carried_out() {
@@ -136,7 +140,7 @@ fn mk_keeper(replicas_at: ReplicasAt, server: Server) -> Asked {
         |_| Manual::default(),
         CancellationToken::new(),
     );
-    let tools = Tools {
+    let context = Context {
         pods: PodWatches::new(client.clone(), metrics.clone()),
         client,
         index: mk_index(replicas_at),
@@ -146,7 +150,7 @@ fn mk_keeper(replicas_at: ReplicasAt, server: Server) -> Asked {
         metrics,
     };
     Asked {
-        keeper: Handle::start(tools, mk_spec("web")),
+        keeper: Handle::start(context, mk_spec("web")),
         asked,
         _fleet: Box::new(actor),
     }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use futures_util::{Stream, TryStreamExt};
+use http::StatusCode;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;

@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod pods;
+mod verdict;
 mod version;
 mod workload;
 
@@ -10,12 +11,13 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 pub use endpoints::{Endpoint, Endpoints, Slice, endpoints_of};
-pub use pods::{PodFacts, Unscheduled};
+pub use pods::PodFacts;
 pub use version::Version;
 pub use workload::{ReplicasAt, Workload};
 
-use super::failure::{self, Failure};
+use super::failure::Failure;
 use fleet::life::Observed;
+use verdict::Verdict;
 
 /// Who writes: the field manager of every write of ours.
 pub const MANAGER: &str = "holdfast";
@@ -68,8 +70,8 @@ pub fn observed<'a>(
     let left = known.endpoints.left.max(u32::try_from(there).unwrap_or(u32::MAX));
     let verdict = match known.workload {
         // At zero nothing is meant to start.
-        Some(workload) if replicas > 0 => failure::of_workload(workload, &pods, now, grace),
-        _ => failure::Verdict::default(),
+        Some(workload) if replicas > 0 => verdict::of_workload(workload, &pods, now, grace),
+        _ => Verdict::default(),
     };
     let failure = known.trouble.cloned().or(verdict.failure);
     let set_by = known

@@ -2,7 +2,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::kubernetes::failure::{self, Failure};
+use crate::kubernetes::failure::{self, Failure, Unscheduled};
 
 /// One Pod, as far as it matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,15 +23,6 @@ pub struct PodFacts {
     pub failure: Option<Failure>,
     /// That no node takes it, if so.
     pub unscheduled: Option<Unscheduled>,
-}
-
-/// No node takes a Pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unscheduled {
-    /// Since when, by the clock of who said so. `None`: not said.
-    pub since: Option<Timestamp>,
-    /// What it says.
-    pub failure: Failure,
 }
 
 impl PodFacts {

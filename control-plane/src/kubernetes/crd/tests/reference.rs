@@ -9,16 +9,15 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use super::schema;
-use super::status::CONDITIONS;
+use crate::kubernetes::crd::{CONDITIONS, schema};
 use fleet::config::spec::Process;
 use fleet::config::units::PositiveSpan;
 use fleet::config::words::{AgentPrefix, Authority, GroupVersion, Name, ObjectKind, UrlPath};
 use fleet::config::{ClusterKey, HostKey, Size, Span};
 
 const HEAD: &str = "\
-<!-- Made from the types in crates/fleet/src/config/spec.rs and control-plane/src/kubernetes/crd/:
-     cargo run -p control-plane -- generate reference > kubernetes/REFERENCE.md -->
+<!-- Made from the types in crates/fleet/src/config/spec.rs and crates/cluster/src/crd/:
+     HOLDFAST_WRITE=1 cargo test -p cluster --lib crd::tests -->
 
 # ScaleTarget
 
@@ -43,7 +42,7 @@ const STATUS_TABLE: &str = "\n| field | type | meaning |\n|---|---|---|\n";
 const PROCESS: &str = "spec.workload.process";
 
 /// The text of `kubernetes/REFERENCE.md`.
-pub fn reference() -> String {
+pub(super) fn reference() -> String {
     let mut page = Page(HEAD.to_owned());
     let root = schema::root();
     if let Some(spec) = child(&root, "spec") {

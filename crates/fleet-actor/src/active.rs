@@ -6,7 +6,7 @@
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use fleet_actor::{Fence, FleetHandle};
+use super::{Fence, FleetHandle};
 
 /// A fleet that answers, for as long as it may.
 #[derive(Clone, Debug)]

@@ -2,7 +2,9 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::kubernetes::failure::Kind;
 use crate::kubernetes::observe::ReplicasAt;
+use fleet::life::FailureClass;
 
 const GRACE: Duration = Duration::from_secs(30);
 

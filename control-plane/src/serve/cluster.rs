@@ -1,0 +1,104 @@
+//! Serves targets from a cluster: watches into the index, the index into the configuration, the lease into leaderships.
+//!
+//! A standby does all but lead, so its index is warm when it takes over.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use kube::Client;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::{Stage, answer, random, signalled};
+use crate::args::ClusterArgs;
+use crate::kubernetes::client::{identity, lease_namespace};
+use crate::kubernetes::configuration::derive;
+use crate::kubernetes::discovery::Discovery;
+use crate::kubernetes::index::Index;
+use crate::kubernetes::kinds;
+use crate::kubernetes::leadership::{self, Candidate};
+use crate::kubernetes::lease::{Candidate as Election, Role};
+use crate::kubernetes::pods::PodWatches;
+use crate::kubernetes::sources::watch_all;
+use crate::kubernetes::status::Shown;
+
+/// Serves until a signal comes. `lease`: how long a lease is.
+pub(super) async fn run(
+    client: Client,
+    stage: Stage,
+    args: ClusterArgs,
+    lease: Duration,
+) -> anyhow::Result<()> {
+    let Stage {
+        app,
+        seat,
+        door,
+        blueprint,
+    } = stage;
+    let clock = blueprint.clock;
+    let (metrics, fleet_metrics) = (app.metrics.cluster.clone(), app.metrics.fleet.clone());
+    let stop = app.stop.clone();
+    door.announce(None)?;
+    let mut server = answer(door, app);
+
+    let index = Index::default();
+    let mut tasks = JoinSet::new();
+    let shown = Shown::default();
+    watch_all(&mut tasks, &client, &index, &shown);
+    tasks.spawn(kinds::watch(client.clone(), index.clone(), metrics.clone()));
+    let (told, derived) = watch::channel(None);
+    let discovery = Discovery::new(args.cluster_domain.clone());
+    tasks.spawn(derive(index.clone(), discovery, clock, told));
+
+    let resign = CancellationToken::new();
+    let identity = identity(args.identity, random());
+    let (roles, role) = watch::channel(Role::Standby { holder: None });
+    let place = (lease_namespace(args.lease_namespace), args.lease_name);
+    let election = Election::new(
+        client.clone(),
+        place.clone(),
+        identity.clone(),
+        lease,
+        clock,
+        metrics.clone(),
+    );
+    let mut election = tokio::spawn(election.run(roles, resign.clone()));
+    let end = CancellationToken::new();
+    let candidate = Candidate {
+        role,
+        derived,
+        settings: Box::new(move || blueprint.fleet_settings()),
+        clock,
+        seat,
+        identity,
+        lease: place,
+        pods: PodWatches::new(client.clone(), metrics.clone()),
+        client,
+        index,
+        shown,
+        unschedulable_grace: args.unschedulable_grace.get(),
+        metrics,
+        fleet_metrics,
+        end: end.clone(),
+    };
+    let mut leading = tokio::spawn(leadership::run(candidate));
+
+    let outcome = tokio::select! {
+        signal = signalled() => signal,
+        ended = &mut server => return Err(anyhow!("the server ended unexpectedly: {:?}", ended.err())),
+        ended = &mut leading => return Err(anyhow!("the leadership ended unexpectedly: {:?}", ended.err())),
+        ended = &mut election => return Err(anyhow!("the election ended unexpectedly: {:?}", ended.err())),
+        Some(ended) = tasks.join_next() => return Err(anyhow!("a watch ended unexpectedly: {:?}", ended.err())),
+    };
+    // Nobody is told anything any more before the lease is given back.
+    end.cancel();
+    leading.await?;
+    resign.cancel();
+    election.await?;
+    stop.cancel();
+    server.await?;
+    info!(event = "stopped", "stopped");
+    outcome
+}
