@@ -10,7 +10,6 @@
 pub mod args;
 pub mod backend;
 pub mod http;
-pub mod kubernetes;
 mod logs;
 pub mod metrics;
 mod open_files;

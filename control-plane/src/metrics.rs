@@ -9,7 +9,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::kubernetes;
 use fleet::Counts;
 use fleet_actor::BoundsHit;
 
@@ -20,7 +19,7 @@ pub struct Metrics {
     /// Of the fleet.
     pub fleet: fleet_actor::Metrics,
     /// Of the work in a cluster.
-    pub cluster: kubernetes::Metrics,
+    pub cluster: cluster::Metrics,
     bounds: BoundsHit,
     /// Polls answered.
     pub syncs: Counter,
@@ -42,7 +41,7 @@ impl Metrics {
         let mut new = Self {
             registry: Arc::default(),
             fleet: fleet_actor::Metrics::new(bounds.clone()),
-            cluster: kubernetes::Metrics::new(bounds.clone()),
+            cluster: cluster::Metrics::new(bounds.clone()),
             bounds,
             syncs: Counter::default(),
             reports: Counter::default(),

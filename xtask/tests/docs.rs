@@ -144,6 +144,35 @@ fn the_decisions_know_no_host_runtime_or_cluster() {
     check_is_pure("crates/fleet", &[&["protocol"], &texts[..]].concat());
 }
 
+#[test]
+fn the_libraries_around_the_decisions_know_no_server_and_no_command_line() {
+    for (folder, banned) in [
+        (
+            "crates/fleet-actor",
+            &["axum", "clap", "hyper", "k8s-openapi", "kube", "control-plane"][..],
+        ),
+        ("crates/cluster", &["axum", "clap", "hyper", "control-plane"]),
+    ] {
+        let manifest = read(&format!("{folder}/Cargo.toml"));
+        let names: Vec<_> = manifest
+            .lines()
+            .filter_map(|line| line.split(['.', ' ']).next())
+            .collect();
+        assert!(names.contains(&"fleet"), "{folder}: must be read: {names:?}");
+        for name in banned {
+            assert!(!names.contains(name), "{folder}: must not depend on {name}");
+        }
+    }
+    for file in rust_files("control-plane/src") {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(
+            !text.contains("kube::") || file.ends_with("cluster.rs"),
+            "{}: the cluster is spoken to in crates/cluster alone",
+            file.display()
+        );
+    }
+}
+
 /// A library that depends on these and no more (`optional` ones are for fuzzers), and that neither does I/O nor reads a clock.
 fn check_is_pure(folder: &str, depends_on: &[&str]) {
     let manifest = read(&format!("{folder}/Cargo.toml"));

@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use anyhow::anyhow;
-use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -13,16 +12,16 @@ use tracing::info;
 
 use super::{Stage, answer, random, signalled};
 use crate::args::ClusterArgs;
-use crate::kubernetes::client::{identity, lease_namespace};
-use crate::kubernetes::configuration::derive;
-use crate::kubernetes::discovery::Discovery;
-use crate::kubernetes::index::Index;
-use crate::kubernetes::kinds;
-use crate::kubernetes::leadership::{self, Candidate};
-use crate::kubernetes::lease::{Candidate as Election, Role};
-use crate::kubernetes::pods::PodWatches;
-use crate::kubernetes::sources::watch_all;
-use crate::kubernetes::status::Shown;
+use cluster::client::{identity, lease_namespace};
+use cluster::configuration::derive;
+use cluster::discovery::Discovery;
+use cluster::index::Index;
+use cluster::leadership::{self, Candidate};
+use cluster::lease::{Candidate as Election, Role};
+use cluster::pods::PodWatches;
+use cluster::sources::watch_all;
+use cluster::status::Shown;
+use cluster::{Client, kinds};
 
 /// Serves until a signal comes. `lease`: how long a lease is.
 pub(super) async fn run(

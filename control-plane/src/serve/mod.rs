@@ -24,7 +24,7 @@ use crate::http::refusals::Refusals;
 use crate::http::server::{Limits as Bearable, Server};
 use crate::http::{App, probes, router};
 use crate::metrics::Metrics;
-use crate::{kubernetes, logs, open_files, targets_file};
+use crate::{logs, open_files, targets_file};
 use fleet::Settings;
 use fleet::config::TargetsFile;
 use fleet::life::Policy;
@@ -257,7 +257,7 @@ async fn serve(args: ServeArgs, metrics: Metrics) -> anyhow::Result<()> {
             bail!("--lease-duration is too short to elect a leader by: write 100ms or more")
         }
         (None, None) => {
-            let client = kubernetes::client::connect().await?;
+            let client = ::cluster::client::connect().await?;
             cluster::run(client, stage(false).await?, cluster_args, lease_duration.get()).await
         }
     }

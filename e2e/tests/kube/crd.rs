@@ -307,7 +307,7 @@ fn definition() -> String {
 
 /// The same table that the schema and the parser are tested with.
 fn table() -> Value {
-    serde_norway::from_str(&read("control-plane/src/kubernetes/crd/table.yaml")).unwrap()
+    serde_norway::from_str(&read("crates/cluster/src/crd/table.yaml")).unwrap()
 }
 
 fn entries<'a>(table: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {

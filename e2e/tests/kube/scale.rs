@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use control_plane::kubernetes::Metrics;
-use control_plane::kubernetes::failure::{Failure, Kind};
-use control_plane::kubernetes::observe::Workload;
-use control_plane::kubernetes::resource::{Found, Scalable, find};
-use control_plane::kubernetes::scale::{Done, Order, Outcome, Scaler};
+use cluster::Metrics;
+use cluster::failure::{Failure, Kind};
+use cluster::observe::Workload;
+use cluster::resource::{Found, Scalable, find};
+use cluster::scale::{Done, Order, Outcome, Scaler};
 use e2e::kube::Cluster;
 use fleet_actor::{Clock, Fence};
 use futures_util::future::BoxFuture;

@@ -1,0 +1,286 @@
+use super::super::desired::{Urgency, compare, desired};
+use super::*;
+use crate::crd::{self, ConditionStatus};
+use fleet::LastWake;
+
+#[test]
+fn says_the_state_and_whether_requests_pass() {
+    for (state, name, ready) in [
+        ("asleep", "Asleep", ConditionStatus::False),
+        ("waking", "Waking", ConditionStatus::False),
+        ("ready", "Ready", ConditionStatus::True),
+        ("draining", "Draining", ConditionStatus::False),
+        ("stopping", "Stopping", ConditionStatus::False),
+        ("failed", "Failed", ConditionStatus::False),
+        ("suspended", "Suspended", ConditionStatus::True),
+    ] {
+        let status = of(&mk_seen("web", state), None, at(0));
+        assert_eq!(status.state.as_deref(), Some(name), "must be the state");
+        assert_eq!(
+            status.observed_generation,
+            Some(3),
+            "must be about this generation"
+        );
+        let condition = find(&status, "Ready");
+        assert_eq!(
+            (condition.reason.as_str(), condition.status),
+            (name, ready),
+            "must say why"
+        );
+        assert!(!condition.message.is_empty(), "must say it to people");
+    }
+}
+
+#[test]
+fn says_why_it_failed_and_goes_on_saying_so_when_that_is_over() {
+    let mut seen = mk_seen("web", "failed");
+    seen.reason = Some("image cannot be pulled".to_owned());
+    let failed = of(&seen, None, at(0));
+    assert_eq!(
+        find(&failed, "Ready").message,
+        "image cannot be pulled",
+        "must say why"
+    );
+    let ready = of(&mk_seen("web", "ready"), Some(&failed), at(1));
+    assert_eq!(
+        ready.last_reason.as_deref(),
+        Some("image cannot be pulled"),
+        "must keep the last reason"
+    );
+}
+
+#[test]
+fn says_nothing_of_what_nothing_is_known_of() {
+    assert_eq!(
+        desired(&mk_shown("web"), None, None, at(0)),
+        None,
+        "must be left as it is"
+    );
+}
+
+#[test]
+fn says_that_a_spec_was_never_usable() {
+    let mut shown = mk_shown("web");
+    shown.invalid = Some("spec.confirm: enabled: false leaves only settle to be set".to_owned());
+    let status = desired(&shown, None, None, at(0)).unwrap();
+    assert_eq!(status.state.as_deref(), Some("Invalid"), "must be its state");
+    assert_eq!(find(&status, "Ready").reason, "Invalid", "must not be ready");
+    assert!(
+        find(&status, "Invalid").message.starts_with("spec.confirm: "),
+        "must name the field"
+    );
+}
+
+#[test]
+fn what_was_wanted_before_an_unusable_spec_goes_on() {
+    let mut shown = mk_shown("web");
+    shown.invalid = Some("spec.confirm: no".to_owned());
+    let mut seen = mk_seen("web", "ready");
+    seen.conditions = vec![mk_condition("Invalid", "spec.confirm: no")];
+    let status = desired(&shown, Some(&seen), None, at(0)).unwrap();
+    assert_eq!(status.state.as_deref(), Some("Ready"), "must go on");
+    assert_eq!(
+        find(&status, "Invalid").message,
+        "spec.confirm: no",
+        "must say so"
+    );
+}
+
+#[test]
+fn a_transition_is_when_the_status_of_a_condition_changes() {
+    let asleep = of(&mk_seen("web", "asleep"), None, at(0));
+    let waking = of(&mk_seen("web", "waking"), Some(&asleep), at(5));
+    assert_eq!(
+        find(&waking, "Ready").last_transition_time,
+        find(&asleep, "Ready").last_transition_time,
+        "must not have changed: it is still not ready"
+    );
+    let ready = of(&mk_seen("web", "ready"), Some(&waking), at(9));
+    assert_eq!(
+        find(&ready, "Ready").last_transition_time,
+        "2001-09-09T01:46:49Z",
+        "must be the moment of the change"
+    );
+}
+
+#[test]
+fn conditions_come_and_go_in_one_order() {
+    let mut seen = mk_seen("web", "ready");
+    seen.conditions = vec![
+        mk_condition("NeverMatched", "traffic may be passing by"),
+        mk_condition("AmbiguousHost", "web.example.com"),
+        mk_condition("Retiring", "of one that is gone"),
+    ];
+    let status = of(&seen, None, at(0));
+    let kinds: Vec<_> = status.conditions.iter().map(|one| one.kind.as_str()).collect();
+    assert_eq!(
+        kinds,
+        ["AmbiguousHost", "NeverMatched", "Ready"],
+        "must be in order"
+    );
+    seen.conditions.clear();
+    assert_eq!(of(&seen, Some(&status), at(1)).conditions.len(), 1, "must go");
+}
+
+#[test]
+fn the_last_wake_survives_a_change_of_leader() {
+    let mut seen = mk_seen("web", "ready");
+    seen.last_wake = Some(LastWake {
+        unix_ms: 1_000_000_000_500,
+        duration_ms: Some(1_234),
+        by: fleet::WokenBy::Person,
+    });
+    let status = of(&seen, None, at(0));
+    let wake = status.last_wake.clone().unwrap();
+    assert_eq!(
+        wake.time, "2001-09-09T01:46:40Z",
+        "must be as Kubernetes writes it"
+    );
+    assert_eq!(wake.duration.as_deref(), Some("1.234s"), "must be in seconds");
+    seen.last_wake = None;
+    assert_eq!(of(&seen, Some(&status), at(9)).last_wake, Some(wake), "must stay");
+}
+
+#[test]
+fn keys_and_messages_are_bounded() {
+    let mut seen = mk_seen("web", "failed");
+    seen.hosts = (0..100).map(|n| format!("h{n:03}")).collect();
+    seen.reason = Some("é".repeat(5_000));
+    let status = of(&seen, None, at(0));
+    assert_eq!(status.hosts.len(), crd::MAX_KEYS, "must not list all");
+    assert_eq!(status.keys_not_shown, Some(68), "must say how many are left out");
+    assert_eq!(
+        find(&status, "Ready").message.chars().count(),
+        1024,
+        "must be cut"
+    );
+}
+
+#[test]
+fn no_text_is_empty() {
+    let mut seen = mk_seen("web", "failed");
+    seen.reason = Some(" ".to_owned());
+    seen.conditions = vec![mk_condition("Contended", "")];
+    let status = of(&seen, None, at(0));
+    assert!(
+        status.conditions.iter().all(|one| !one.message.is_empty()),
+        "must not be empty: Kubernetes 1.20 refuses it"
+    );
+    assert_eq!(status.last_reason, None, "must be left out");
+}
+
+#[test]
+fn numbers_and_keys_can_wait_and_nothing_else() {
+    let calm = mk_seen("web", "ready");
+    let known = of(&calm, None, at(0));
+    let urgency = |change: fn(&mut TargetStatus)| {
+        let mut seen = calm.clone();
+        change(&mut seen);
+        compare(&of(&seen, Some(&known), at(1)), Some(&known))
+    };
+    assert_eq!(urgency(|_| {}), None, "must be the same");
+    assert_eq!(
+        urgency(|seen| seen.in_flight = 7),
+        None,
+        "must not be in the status"
+    );
+    assert_eq!(urgency(|seen| seen.held = 7), Some(Urgency::Later), "must wait");
+    assert_eq!(
+        urgency(|seen| seen.ready_endpoints = 7),
+        Some(Urgency::Later),
+        "must wait"
+    );
+    assert_eq!(
+        urgency(|seen| seen.replicas = 7),
+        Some(Urgency::Later),
+        "must wait"
+    );
+    assert_eq!(
+        urgency(|seen| seen.hosts.clear()),
+        Some(Urgency::Later),
+        "must wait"
+    );
+    assert_eq!(
+        urgency(|seen| seen.state = "draining"),
+        Some(Urgency::Now),
+        "must not wait"
+    );
+    assert_eq!(
+        urgency(|seen| seen.conditions = vec![mk_condition("Contended", "by x")]),
+        Some(Urgency::Now),
+        "must not wait"
+    );
+}
+
+#[test]
+fn what_an_envoy_does_not_reach_is_told_when_it_lasts() {
+    let unreached = |saw: &str, for_ms: u64| {
+        let mut seen = mk_seen("web", "ready");
+        seen.unreached = vec![mk_unreached(saw, for_ms)];
+        let message = format!("the Envoy edge-1 does not reach it: {saw}");
+        seen.conditions = vec![Condition {
+            kind: "Unreached",
+            message: message.into(),
+        }];
+        seen
+    };
+    let calm = of(&mk_seen("web", "ready"), None, at(0));
+    let early = of(&unreached("refused", 4_999), Some(&calm), at(4));
+    assert_eq!(
+        compare(&early, Some(&calm)),
+        None,
+        "must not be told of what each wake has"
+    );
+    let told = of(&unreached("refused", 5_000), Some(&calm), at(5));
+    assert_eq!(
+        compare(&told, Some(&calm)),
+        Some(Urgency::Now),
+        "must be told when it lasts"
+    );
+    let condition = find(&told, "Unreached");
+    assert_eq!(condition.status, ConditionStatus::True, "must hold");
+    assert!(
+        condition.message.ends_with("refused"),
+        "must say what was seen: {condition:?}"
+    );
+    let other = of(&unreached("no endpoint", 6_000), Some(&told), at(6));
+    assert_eq!(
+        compare(&other, Some(&told)),
+        Some(Urgency::Later),
+        "must not be written with each report"
+    );
+    assert_eq!(
+        find(&other, "Unreached").last_transition_time,
+        find(&told, "Unreached").last_transition_time,
+        "must say since when"
+    );
+    let over = of(&mk_seen("web", "ready"), Some(&told), at(7));
+    assert_eq!(
+        compare(&over, Some(&told)),
+        Some(Urgency::Now),
+        "must be told when it is over"
+    );
+}
+
+#[test]
+fn conditions_of_others_are_left_alone() {
+    let seen = mk_seen("web", "ready");
+    let status = of(&seen, None, at(0));
+    let mut known = status.clone();
+    known.conditions.insert(
+        0,
+        crd::Condition {
+            kind: "Blessed".to_owned(),
+            ..find(&status, "Ready").clone()
+        },
+    );
+    assert_eq!(compare(&status, Some(&known)), None, "must not be a difference");
+}
+
+fn of(seen: &TargetStatus, known: Option<&ScaleTargetStatus>, now: Timestamp) -> ScaleTargetStatus {
+    desired(&mk_shown("web"), Some(seen), known, now).unwrap()
+}
+
+fn find<'a>(status: &'a ScaleTargetStatus, kind: &str) -> &'a crd::Condition {
+    status.conditions.iter().find(|one| one.kind == kind).unwrap()
+}
