@@ -1,37 +1,17 @@
+//! Takes in a whole configuration: what is new, what has changed, and what is no longer there.
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use protocol::TargetId;
 
 use super::renames::{Renames, identity};
-use super::{Condition, Effect, Entry, Fleet};
+use super::{Configured, Effect, Entry, Fleet};
 use crate::command::Command;
 use crate::config::{MatchKeys, ScaleTarget, Workload};
-use crate::life::{Event, Life, Observed};
+use crate::life::{Event, Life};
 use crate::time::Time;
 use crate::view::Publication;
-
-/// One target as the configuration has it now.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Configured {
-    /// Its document; the keys hold the derived ones as well.
-    pub spec: ScaleTarget,
-    /// What is seen of its workload, where that is known before it is adopted: a target that is new begins in the
-    /// phase that fits.
-    pub seen: Option<Observed>,
-    /// What a person should know about its document.
-    pub conditions: Vec<Condition>,
-}
-
-impl From<ScaleTarget> for Configured {
-    fn from(spec: ScaleTarget) -> Self {
-        Self {
-            spec,
-            seen: None,
-            conditions: Vec::new(),
-        }
-    }
-}
 
 impl Fleet {
     /// Takes the whole configuration. A new target begins in the phase that fits what is seen of it, else asleep; what

@@ -5,6 +5,7 @@
 
 mod advance;
 mod configure;
+mod configured;
 mod counts;
 mod effects;
 mod entry;
@@ -31,7 +32,7 @@ use std::time::Duration;
 use protocol::{Proxy, TargetId};
 use thiserror::Error;
 
-pub use configure::Configured;
+pub use configured::Configured;
 pub use counts::Counts;
 pub use effects::{Effect, Note};
 pub use known::Known;
