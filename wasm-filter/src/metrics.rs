@@ -1,10 +1,17 @@
 //! Envoy's stats. Gates only add to counters and histograms; the gauges are the relay's (a gauge that dies with its VM
 //! drifts). Names and tags are listed in docs/metrics.md.
 
+use std::rc::Rc;
+
 use envoy_share::Gauges;
 use hold::{Counts, Refusal, Tally};
 
 use crate::host::{self, Stat};
+
+thread_local! {
+    /// Every definition takes a new id in Envoy, so the stats are defined once for each VM.
+    static METRICS: Rc<Metrics> = Rc::new(Metrics::define());
+}
 
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -33,7 +40,12 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn define() -> Self {
+    /// Those that all root contexts of this VM share.
+    pub(crate) fn of_this_vm() -> Rc<Self> {
+        METRICS.with(Rc::clone)
+    }
+
+    fn define() -> Self {
         let counter = |name: &str| host::define_stat(Stat::Counter, &format!("holdfast.{name}"));
         let gauge = |name: &str| host::define_stat(Stat::Gauge, &format!("holdfast.{name}"));
         Self {

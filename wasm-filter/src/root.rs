@@ -1,4 +1,4 @@
-//! A root context: takes Envoy's callbacks and hands them to its [`Station`].
+//! Takes Envoy's callbacks of one root context and hands them to its [`FilterRoot`].
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -7,39 +7,40 @@ use hold::{Config, StreamId};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
-use crate::calls;
+use crate::filter_root::FilterRoot;
 use crate::host::{self, CallAnswer};
-use crate::station::Station;
 use crate::stream::Stream;
+use crate::test_panic;
 
-/// Until the station has registered, which it does at the first tick: `on_configure` runs in VMs that are thrown away.
+/// Until the root context has registered, which it does at the first tick: `on_configure` runs in VMs that are thrown away.
 const FIRST_TICK: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
 pub(crate) struct Root {
     id: u32,
-    station: Option<Rc<Station>>,
+    /// `None` until it is configured.
+    filter: Option<Rc<FilterRoot>>,
 }
 
 impl Root {
     pub(crate) fn new(id: u32) -> Self {
-        Self { id, station: None }
+        Self { id, filter: None }
     }
 }
 
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, trailers: usize) {
-        if let Some(station) = &self.station {
-            let now = station.now();
+        if let Some(filter) = &self.filter {
+            let now = filter.now();
             let of_upstream = host::with_answer(headers, body_size, trailers, |answer| {
-                calls::answered(station, now, token, answer);
+                filter.on_answer(now, token, answer);
                 answer.is_some_and(CallAnswer::is_of_upstream)
             });
             // At Envoy's own end the open calls are cancelled after the clusters have gone: one more would crash it. So
             // what follows from an answer that Envoy made itself, or from none, waits for the next tick; at the end there
             // is none.
-            if of_upstream && !station.has_ended() {
-                station.run(now);
+            if of_upstream && !filter.has_ended() {
+                filter.run(now);
             }
         }
     }
@@ -52,8 +53,8 @@ impl Drop for Root {
     /// No call from here: the VM is about to go, and at Envoy's own end the clusters have gone already, so that a call
     /// crashes Envoy.
     fn drop(&mut self) {
-        if let Some(station) = &self.station {
-            station.sign_off();
+        if let Some(filter) = &self.filter {
+            filter.sign_off();
         }
     }
 }
@@ -63,7 +64,7 @@ impl RootContext for Root {
         match Config::parse(&host::plugin_configuration()) {
             Ok(config) => {
                 host::info(&format!("holdfast {} configured", env!("CARGO_PKG_VERSION")));
-                self.station = Some(Rc::new(Station::new(self.id, config)));
+                self.filter = Some(Rc::new(FilterRoot::new(self.id, config)));
                 host::set_tick_period(FIRST_TICK);
                 true
             }
@@ -75,29 +76,24 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        if let Some(station) = &self.station
-            && !station.has_ended()
+        if let Some(filter) = &self.filter
+            && !filter.has_ended()
         {
-            let now = station.now();
-            station.register(now);
-            station.test_panic();
-            station.tick(now);
-            station.run(now);
+            test_panic::on_tick(filter);
+            filter.on_tick(filter.now());
         }
     }
 
     fn on_queue_ready(&mut self, _queue: u32) {
-        if let Some(station) = &self.station
-            && !station.has_ended()
+        if let Some(filter) = &self.filter
+            && !filter.has_ended()
         {
-            let now = station.now();
-            station.hear(now);
-            station.run(now);
+            filter.on_notified(filter.now());
         }
     }
 
     fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream::new(StreamId(context_id), self.station.clone())))
+        Some(Box::new(Stream::new(StreamId(context_id), self.filter.clone())))
     }
 
     fn get_type(&self) -> Option<ContextType> {

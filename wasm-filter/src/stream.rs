@@ -10,32 +10,33 @@ use hold::{
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
+use crate::filter_root::FilterRoot;
 use crate::host;
-use crate::station::Station;
+use crate::test_panic;
 
 #[derive(Debug)]
 pub(crate) struct Stream {
     id: StreamId,
     /// `None` if the root context was never configured.
-    station: Option<Rc<Station>>,
+    root: Option<Rc<FilterRoot>>,
     ticket: Ticket,
     /// It was refused at its headers, in gRPC's way.
     refused: Option<Refusal>,
 }
 
 impl Stream {
-    pub(crate) fn new(id: StreamId, station: Option<Rc<Station>>) -> Self {
+    pub(crate) fn new(id: StreamId, root: Option<Rc<FilterRoot>>) -> Self {
         Self {
             id,
-            station,
+            root,
             ticket: Ticket::Free,
             refused: None,
         }
     }
 
-    fn decide(&mut self, station: &Station, end_of_stream: bool) -> Action {
+    fn decide(&mut self, root: &FilterRoot, end_of_stream: bool) -> Action {
         let cluster = host::route_cluster();
-        let Some(found) = station.with_gate(|gate| gate.find_cluster(&cluster)) else {
+        let Some(found) = root.with_gate(|gate| gate.find_cluster(&cluster)) else {
             return Action::Continue;
         };
         let (mut authority, mut path, mut user_agent) = (None, None, None);
@@ -43,9 +44,7 @@ impl Stream {
             ClusterLookup::Target(ix) => Some(ix),
             ClusterLookup::AskHost => {
                 let text = host::request_header(":authority");
-                let ix = station
-                    .with_gate(|gate| gate.find_host(&text, &cluster))
-                    .flatten();
+                let ix = root.with_gate(|gate| gate.find_host(&text, &cluster)).flatten();
                 authority = Some(text);
                 ix
             }
@@ -54,7 +53,7 @@ impl Stream {
         };
         match target {
             Some(ix) => {
-                let passed = match station.with_gate(|gate| gate.pass(ix, &cluster)) {
+                let passed = match root.with_gate(|gate| gate.pass(ix, &cluster)) {
                     Some(WarmDecision::Pass(ticket)) => Some(ticket),
                     Some(WarmDecision::Read {
                         path: by_path,
@@ -64,8 +63,7 @@ impl Stream {
                         user_agent = by_agent.then(|| host::request_header("user-agent"));
                         let path = path.as_deref().unwrap_or_default();
                         let user_agent = user_agent.as_deref().unwrap_or_default();
-                        station
-                            .with_gate(|gate| gate.pass_unless_ignored(ix, &cluster, path, user_agent))
+                        root.with_gate(|gate| gate.pass_unless_ignored(ix, &cluster, path, user_agent))
                             .flatten()
                     }
                     Some(WarmDecision::Arrive) | None => None,
@@ -76,14 +74,14 @@ impl Stream {
                 }
             }
             None if found == ClusterLookup::ControlPlane => {}
-            None if station.with_gate(|gate| gate.knows_nothing()) == Some(true) => {}
+            None if root.with_gate(|gate| gate.knows_nothing()) == Some(true) => {}
             None => {
-                let stray = station.with_gate(|gate| gate.stray(&cluster, authority.as_deref()));
+                let stray = root.with_gate(|gate| gate.stray(&cluster, authority.as_deref()));
                 self.ticket = stray.unwrap_or(Ticket::Free);
                 return Action::Continue;
             }
         }
-        let now = station.now();
+        let now = root.now();
         let authority = authority.unwrap_or_else(|| host::request_header(":authority"));
         let request = Request {
             cluster: &cluster,
@@ -95,7 +93,7 @@ impl Stream {
             content_length: &host::request_header("content-length"),
             end_of_stream,
         };
-        let Some(decision) = station.with_gate(|gate| gate.arrive(now, self.id, target, &request)) else {
+        let Some(decision) = root.with_gate(|gate| gate.arrive(now, self.id, target, &request)) else {
             return Action::Continue;
         };
         let action = match decision {
@@ -108,23 +106,22 @@ impl Stream {
                 Action::Pause
             }
             ArrivalDecision::Hold(mut permits) => {
-                permits.weigh(host::request_weight(), &station.config);
-                self.hold(station, now, permits)
+                permits.weigh(host::request_weight(), root.config());
+                self.hold(root, now, permits)
             }
         };
-        station.leave_to_root(now);
+        root.leave_to_root(now);
         action
     }
 
     /// Takes the permits, of the target and of the Envoy, and holds; or refuses, with nothing taken.
-    fn hold(&mut self, station: &Station, now: Time, permits: PermitRequest) -> Action {
-        let Some(member) = station.member() else {
+    fn hold(&mut self, root: &FilterRoot, now: Time, permits: PermitRequest) -> Action {
+        let Some(taken) = root.take_permits(&permits) else {
             return Action::Continue;
         };
-        let taken = station.take_permits(member, &permits);
         let reply = match taken {
-            Err((bound, of_envoy)) => station.with_gate(|gate| gate.deny(now, &permits, bound, of_envoy)),
-            Ok(()) => match station.with_gate(|gate| gate.hold(now, self.id, permits)) {
+            Err((bound, of_envoy)) => root.with_gate(|gate| gate.deny(now, &permits, bound, of_envoy)),
+            Ok(()) => match root.with_gate(|gate| gate.hold(now, self.id, permits)) {
                 Some(Ok(ticket)) => {
                     self.ticket = ticket;
                     None
@@ -149,29 +146,29 @@ impl Context for Stream {}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _headers: usize, end_of_stream: bool) -> Action {
-        let Some(station) = self.station.clone() else {
+        let Some(root) = self.root.clone() else {
             return Action::Continue;
         };
         // A VM that was made anew for this very stream has had no tick yet.
-        if station.place.borrow().is_none() {
-            station.register(station.now());
+        if root.member().is_none() {
+            root.register(root.now());
         }
-        station.test_panic_on_request();
-        self.decide(&station, end_of_stream)
+        test_panic::on_request(&root);
+        self.decide(&root, end_of_stream)
     }
 
     fn on_http_response_headers(&mut self, _headers: usize, end_of_stream: bool) -> Action {
         let mut refused = self.refused;
         if self.ticket == Ticket::Known
-            && let Some(station) = self.station.clone()
+            && let Some(root) = self.root.clone()
         {
-            let now = station.now();
-            if let Some(answered) = station.with_gate(|gate| gate.answered(now, self.id)).flatten() {
+            let now = root.now();
+            if let Some(answered) = root.with_gate(|gate| gate.answered(now, self.id)).flatten() {
                 refused = answered.refused;
-                if station.config.answers.server_timing {
+                if root.config().answers.server_timing {
                     add_server_timing(answered.waited);
                 }
-                station.leave_to_root(now);
+                root.leave_to_root(now);
             }
         }
         if let Some(refusal) = refused {
@@ -194,15 +191,15 @@ impl Drop for Stream {
         if self.ticket == Ticket::Free {
             return;
         }
-        let Some(station) = self.station.take() else {
+        let Some(root) = self.root.take() else {
             return;
         };
         if let Ticket::Passed(_) | Ticket::Stray(_) = self.ticket {
-            station.with_gate(|gate| gate.ended(Time::ZERO, self.id, self.ticket));
+            root.with_gate(|gate| gate.ended(Time::ZERO, self.id, self.ticket));
             return;
         }
-        let now = station.now();
-        station.with_gate(|gate| gate.ended(now, self.id, self.ticket));
-        station.leave_to_root(now);
+        let now = root.now();
+        root.with_gate(|gate| gate.ended(now, self.id, self.ticket));
+        root.leave_to_root(now);
     }
 }

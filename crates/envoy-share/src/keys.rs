@@ -47,9 +47,9 @@ pub fn queue(gate: GateId) -> String {
     format!(key!("queue.{}"), gate.0)
 }
 
-/// Set while a message on that queue has not been heard: at most one is outstanding.
-pub fn bell(gate: GateId) -> String {
-    format!(key!("bell.{}"), gate.0)
+/// Set while a message on that queue has not been taken: at most one is outstanding.
+pub fn notified(gate: GateId) -> String {
+    format!(key!("notified.{}"), gate.0)
 }
 
 #[cfg(test)]
@@ -72,7 +72,7 @@ mod tests {
             slot(Slot(1)),
             row(GateId(1)),
             queue(GateId(1)),
-            bell(GateId(1)),
+            notified(GateId(1)),
         ] {
             assert!(name.starts_with(&prefix), "{name} must be of its format alone");
         }

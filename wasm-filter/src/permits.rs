@@ -1,0 +1,71 @@
+//! The permits that one root context has taken of the ledgers in shared data. Without a member, which has an account there, nothing
+//! can be taken.
+
+use std::cell::RefCell;
+
+use envoy_share::Credits;
+use hold::{Bound, Limits, Member, PermitRequest, ReturnedPermits, TargetPermits};
+
+use crate::shared::Ledgers;
+
+/// What this root context has taken.
+#[derive(Debug, Default)]
+pub(crate) struct Permits {
+    taken: RefCell<Credits>,
+}
+
+impl Permits {
+    /// Takes what a request needs to be held, of its target's ledger and of the Envoy's.
+    ///
+    /// # Errors
+    /// The bound that was reached, and whether it is the Envoy's: nothing is taken then.
+    pub(crate) fn take(
+        &self,
+        me: Member,
+        permits: &PermitRequest,
+        limits: &Limits,
+    ) -> Result<(), (Bound, bool)> {
+        self.taken.borrow_mut().take(&Ledgers, me, permits, limits)
+    }
+
+    /// Takes permits of a target's ledger, for a request that has those of the Envoy's.
+    ///
+    /// # Errors
+    /// The bound that was reached.
+    pub(crate) fn take_of_target(&self, me: Member, permits: TargetPermits) -> Result<(), Bound> {
+        self.taken.borrow_mut().take_of(
+            &Ledgers,
+            me,
+            Some(permits.slot),
+            permits.bytes,
+            permits.max_requests,
+            permits.max_bytes,
+        )
+    }
+
+    pub(crate) fn give_back(&self, me: Member, permits: &[ReturnedPermits]) {
+        self.taken.borrow_mut().give_back(permits);
+        self.settle(me);
+    }
+
+    /// Writes the accounts that are owed.
+    pub(crate) fn settle(&self, me: Member) {
+        self.taken.borrow_mut().settle(&Ledgers, me);
+    }
+
+    /// Compares every account with its ledger: the relay may have taken this gate for dead.
+    pub(crate) fn check(&self, me: Member) {
+        self.taken.borrow_mut().doubt();
+        self.settle(me);
+    }
+
+    /// Closes the accounts under a name that is about to be given up. True if that is done.
+    pub(crate) fn disown(&self, former: Member) -> bool {
+        self.taken.borrow_mut().disown(&Ledgers, former)
+    }
+
+    /// Gives everything back. False if some of it could not be written.
+    pub(crate) fn close(&self, me: Member) -> bool {
+        self.taken.borrow_mut().close(&Ledgers, me)
+    }
+}
