@@ -9,22 +9,21 @@
 //! | part | owns |
 //! |---|---|
 //! | [`targets`], with [`table`] | the targets, their match keys, and which of them hold requests |
-//! | [`entry`] | one target, composed of [`queues`], [`window`], [`usage`] and its [`confirm`] |
+//! | [`entry`] | one target, composed of [`queues`], [`window`], [`usage`], its [`admission`] and its [`confirm`] |
 //! | [`streams`] | the streams that were held, and their deadlines |
 //! | [`early`] | requests that came before the first snapshot |
 //! | [`strays`] | streams that no target was found for |
 //! | [`permits`], [`status`], [`counts`], [`log`] | what is owed to the shell |
 //!
-//! How the parts work together is in [`warm`] (requests that pass), [`admission`] (those that do not), [`release`] with
+//! How the parts work together is in [`warm`] (requests that pass), [`arrival`] (those that do not), [`release`] with
 //! [`reroute`] (from held to gone), [`update`] (what the relay publishes) and [`output`] (in which order all of that leaves).
 
 mod admission;
+mod arrival;
 mod confirm;
 mod counts;
 mod early;
 mod entry;
-#[cfg(test)]
-mod future;
 mod headers;
 mod log;
 #[cfg(any(test, feature = "fuzz"))]
@@ -63,7 +62,7 @@ mod window;
 
 use std::collections::VecDeque;
 
-pub use admission::{ArrivalDecision, Ticket};
+pub use arrival::{ArrivalDecision, Ticket};
 pub use confirm::{ConfirmCall, ConfirmOutcome, ConfirmToken};
 pub use counts::{Counts, Tally};
 pub use headers::{REQUEST_CHARGE, Request, Weight};

@@ -1,7 +1,7 @@
 //! From held to resumed, refused or gone, and what the end of a stream gives back. One decision at a time, so that nothing
 //! that happens between two is overlooked.
 
-use crate::gate::admission::Ticket;
+use crate::gate::arrival::Ticket;
 use crate::gate::confirm::{Conclusion, Confirmed};
 use crate::gate::counts::Tally;
 use crate::gate::streams::{Answered, Held, Stream, Unanswered};

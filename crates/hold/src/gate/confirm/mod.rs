@@ -140,6 +140,4 @@ impl Questions {
 }
 
 #[cfg(test)]
-mod gate_tests;
-#[cfg(test)]
-mod rules_tests;
+mod tests;

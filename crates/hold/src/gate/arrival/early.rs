@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::{Admitted, Entrant, admit, bound_refusal};
+use super::{Entrant, admit, bound_refusal};
+use crate::gate::admission::Admitted;
 use crate::gate::early::BeforeSnapshot;
 use crate::gate::{Gate, Output, TargetIx, TargetPermits};
 use crate::reply::Refusal;

@@ -12,7 +12,7 @@ use crate::{Slot, StreamId, Time};
 /// One word that this version does not know holds its own target's requests, whatever else happens, and nobody else's.
 #[test]
 fn what_a_later_version_says_of_one_target_concerns_that_alone() {
-    let json = include_bytes!("../../../protocol/tests/golden/future/sync-response.json");
+    let json = include_bytes!("../../../../protocol/tests/golden/future/sync-response.json");
     let mut response: SyncResponse = read_json(json).unwrap();
     for lost in [false, true] {
         for policy in [LossPolicy::Hold, LossPolicy::Pass, LossPolicy::Refuse] {

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use protocol::Confirm;
 
-use super::rules::*;
-use super::{ConfirmOutcome, ConfirmToken};
 use crate::Time;
 use crate::gate::TargetIx;
+use crate::gate::confirm::rules::*;
+use crate::gate::confirm::{ConfirmOutcome, ConfirmToken};
 
 const SECOND: Duration = Duration::from_secs(1);
 const NOT_THERE: [ConfirmOutcome; 7] = [

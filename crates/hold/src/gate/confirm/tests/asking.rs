@@ -6,8 +6,8 @@ use protocol::{Confirm, State};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-use super::rules::TAKEN;
-use super::{ConfirmCall, ConfirmOutcome};
+use crate::gate::confirm::rules::TAKEN;
+use crate::gate::confirm::{ConfirmCall, ConfirmOutcome};
 use crate::gate::testing::{
     ME, find, hold, mk_config, mk_record, mk_target, publish, request_permits, run, settle, status,
 };
