@@ -1,21 +1,20 @@
-//! The permits that one root context has taken of the ledgers in shared data. Without a member, which has an account there, nothing
+//! The permits that one root context has taken of the quotas in shared data. Without a member, which has an account there, nothing
 //! can be taken.
 
 use std::cell::RefCell;
 
-use envoy_share::Credits;
 use hold::{Bound, Limits, Member, PermitRequest, ReturnedPermits, TargetPermits};
 
-use crate::shared::Ledgers;
+use crate::shared::Quotas;
 
 /// What this root context has taken.
 #[derive(Debug, Default)]
-pub(crate) struct Permits {
-    taken: RefCell<Credits>,
+pub(crate) struct TakenPermits {
+    taken: RefCell<envoy_share::Permits>,
 }
 
-impl Permits {
-    /// Takes what a request needs to be held, of its target's ledger and of the Envoy's.
+impl TakenPermits {
+    /// Takes what a request needs to be held, of its target's quota and of the Envoy's.
     ///
     /// # Errors
     /// The bound that was reached, and whether it is the Envoy's: nothing is taken then.
@@ -25,16 +24,16 @@ impl Permits {
         permits: &PermitRequest,
         limits: &Limits,
     ) -> Result<(), (Bound, bool)> {
-        self.taken.borrow_mut().take(&Ledgers, me, permits, limits)
+        self.taken.borrow_mut().take(&Quotas, me, permits, limits)
     }
 
-    /// Takes permits of a target's ledger, for a request that has those of the Envoy's.
+    /// Takes permits of a target's quota, for a request that has those of the Envoy's.
     ///
     /// # Errors
     /// The bound that was reached.
     pub(crate) fn take_of_target(&self, me: Member, permits: TargetPermits) -> Result<(), Bound> {
         self.taken.borrow_mut().take_of(
-            &Ledgers,
+            &Quotas,
             me,
             Some(permits.slot),
             permits.bytes,
@@ -50,10 +49,10 @@ impl Permits {
 
     /// Writes the accounts that are owed.
     pub(crate) fn settle(&self, me: Member) {
-        self.taken.borrow_mut().settle(&Ledgers, me);
+        self.taken.borrow_mut().settle(&Quotas, me);
     }
 
-    /// Compares every account with its ledger: the relay may have taken this gate for dead.
+    /// Compares every account with its quota: the relay may have taken this gate for dead.
     pub(crate) fn check(&self, me: Member) {
         self.taken.borrow_mut().doubt();
         self.settle(me);
@@ -61,11 +60,11 @@ impl Permits {
 
     /// Closes the accounts under a name that is about to be given up. True if that is done.
     pub(crate) fn disown(&self, former: Member) -> bool {
-        self.taken.borrow_mut().disown(&Ledgers, former)
+        self.taken.borrow_mut().disown(&Quotas, former)
     }
 
     /// Gives everything back. False if some of it could not be written.
     pub(crate) fn close(&self, me: Member) -> bool {
-        self.taken.borrow_mut().close(&Ledgers, me)
+        self.taken.borrow_mut().close(&Quotas, me)
     }
 }

@@ -153,7 +153,7 @@ impl Relaying {
 
     /// Notes the accounts of members that are not listed.
     pub(crate) fn close_strangers_later(&self) {
-        for stranger in strangers(&shared::Ledgers, shared::members) {
+        for stranger in strangers(&shared::Quotas, shared::members) {
             self.close_later(stranger, false);
         }
     }
@@ -167,7 +167,7 @@ impl Relaying {
         }
         let slots = shared::head().map_or(0, |head| head.slots);
         for (member, forget) in to_close {
-            let closed = close_accounts(&shared::Ledgers, member, slots);
+            let closed = close_accounts(&shared::Quotas, member, slots);
             if !closed || (forget && !shared::leave(member)) {
                 self.close_later(member, forget);
             }

@@ -104,10 +104,10 @@ pub(crate) fn put_row(gate: GateId, row: &Row) {
     host::shared_put(&keys::row(gate), &row.encode());
 }
 
-/// The ledgers.
-pub(crate) struct Ledgers;
+/// The quotas.
+pub(crate) struct Quotas;
 
-impl Cells for Ledgers {
+impl Cells for Quotas {
     fn get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
         host::shared_get(key)
     }

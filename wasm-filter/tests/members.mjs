@@ -7,7 +7,7 @@ const [shipped, filter = ""] = process.argv.slice(2);
 
 const MEMBERS = (key) => key.endsWith(".members");
 const ROW = (key) => /\.row\.\d+$/.test(key);
-const ENVOY_LEDGER = (key) => key.endsWith(".ledger");
+const ENVOY_QUOTA = (key) => key.endsWith(".quota");
 /** Most that a callback may resume or refuse: the VM's stack overflowed at 273. */
 const BATCH = 64;
 
@@ -41,23 +41,23 @@ const tests = {
     assert.deepEqual(host.shared.get(host.key(ROW)).value, theirs, "must not be blanked: another nonce wrote it");
   },
 
-  credits_that_cannot_be_given_back_are_given_back_at_a_later_tick() {
+  permits_that_cannot_be_given_back_are_given_back_at_a_later_tick() {
     const host = warm(shipped, 1, { state: "asleep" });
     host.begin(1000, { cluster: name(0) });
-    const held = host.shared.get(host.key(ENVOY_LEDGER)).value.length;
-    assert.ok(held > 0, "must take a credit");
-    // Every write to a ledger is lost to others.
-    host.loses = (key) => key.includes(".ledger");
+    const held = host.shared.get(host.key(ENVOY_QUOTA)).value.length;
+    assert.ok(held > 0, "must take a permit");
+    // Every write to a quota is lost to others.
+    host.loses = (key) => key.includes(".quota");
     host.exports.proxy_on_delete(1000);
-    assert.equal(host.shared.get(host.key(ENVOY_LEDGER)).value.length, held, "cannot be given back");
+    assert.equal(host.shared.get(host.key(ENVOY_QUOTA)).value.length, held, "cannot be given back");
     host.loses = () => false;
-    host.tickUntil(() => host.shared.get(host.key(ENVOY_LEDGER)).value.length === 0, "the credit to be back");
+    host.tickUntil(() => host.shared.get(host.key(ENVOY_QUOTA)).value.length === 0, "the permit to be back");
   },
 
   one_that_is_in_debt_stays_listed() {
     const host = warm(shipped, 1, { state: "asleep" });
     host.begin(1000, { cluster: name(0) });
-    host.loses = (key) => key.includes(".ledger");
+    host.loses = (key) => key.includes(".quota");
     host.exports.proxy_on_delete(1000);
     host.exports.proxy_on_delete(1);
     assert.equal(members(host), 1, "must be missed by the relay, which closes its accounts");
@@ -66,24 +66,24 @@ const tests = {
   an_account_that_was_closed_is_opened_again() {
     const host = warm(shipped, 1, { state: "asleep" });
     host.begin(1000, { cluster: name(0) });
-    const ledger = host.shared.get(host.key(ENVOY_LEDGER));
-    const value = ledger.value;
-    ledger.value = Buffer.alloc(0);
-    ledger.cas += 1;
-    host.tickUntil(() => ledger !== host.shared.get(host.key(ENVOY_LEDGER)), "the account to be written");
-    assert.deepEqual(host.shared.get(host.key(ENVOY_LEDGER)).value, value, "what is held must count again");
+    const quota = host.shared.get(host.key(ENVOY_QUOTA));
+    const value = quota.value;
+    quota.value = Buffer.alloc(0);
+    quota.cas += 1;
+    host.tickUntil(() => quota !== host.shared.get(host.key(ENVOY_QUOTA)), "the account to be written");
+    assert.deepEqual(host.shared.get(host.key(ENVOY_QUOTA)).value, value, "what is held must count again");
   },
 
   an_account_of_nobody_is_closed() {
     const host = warm(shipped, 1, { state: "asleep" });
     host.begin(1000, { cluster: name(0) });
-    const ledger = host.shared.get(host.key(ENVOY_LEDGER));
-    const own = ledger.value;
+    const quota = host.shared.get(host.key(ENVOY_QUOTA));
+    const own = quota.value;
     const strangers = Buffer.from(own);
     strangers.writeUInt32LE(77, 0);
-    ledger.value = Buffer.concat([own, strangers]);
-    host.tickUntil(() => host.shared.get(host.key(ENVOY_LEDGER)).value.length === own.length, "it to be closed");
-    assert.deepEqual(host.shared.get(host.key(ENVOY_LEDGER)).value, own);
+    quota.value = Buffer.concat([own, strangers]);
+    host.tickUntil(() => host.shared.get(host.key(ENVOY_QUOTA)).value.length === own.length, "it to be closed");
+    assert.deepEqual(host.shared.get(host.key(ENVOY_QUOTA)).value, own);
   },
 
   a_callback_carries_out_a_batch_at_most() {

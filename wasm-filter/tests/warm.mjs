@@ -100,7 +100,7 @@ const tests = {
     const host = warm(shipped, 1, { state: "asleep" });
     const { action, calls } = host.request(1000, byCluster(0));
     assert.notEqual(action, CONTINUE, "must be held");
-    assert.ok(calls.proxy_set_shared_data > 0, "must take a credit");
+    assert.ok(calls.proxy_set_shared_data > 0, "must take a permit");
   },
 
   warm_requests_leave_nothing_behind() {

@@ -8,7 +8,7 @@ use hold::{Head, Row, SlotRecord, Time};
 use protocol::{Incarnation, SyncResponse, read_json};
 
 use crate::relay::model as relay_model;
-use crate::{Lease, Ledger, Members, Record, Relay, RelayStart};
+use crate::{Lease, Members, Quota, Record, Relay, RelayStart};
 
 /// An answer of the control plane, or of whoever took its place: read, and given to a relay if it can be.
 pub fn wire(bytes: &[u8]) {
@@ -52,7 +52,7 @@ pub fn records(bytes: &[u8]) {
     check::<SlotRecord>(bytes);
     check::<Row>(bytes);
     // An account of nobody is no reason to read no other.
-    let _ = Ledger::decode(bytes).total();
+    let _ = Quota::decode(bytes).total();
 }
 
 /// Everything that can happen to a relay.

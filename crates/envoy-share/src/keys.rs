@@ -2,7 +2,7 @@
 //! are shared with every other plugin, and with the format of the values: two versions that write differently are two
 //! proxies under one `vm_id`, and never touch each other's values.
 //!
-//! Values are [`crate::Record`]s and [`crate::Ledger`]s. Rows are the truth; the queues beside them only say "look". No value holds a
+//! Values are [`crate::Record`]s and [`crate::Quota`]s. Rows are the truth; the queues beside them only say "look". No value holds a
 //! time: only ages and beats.
 
 use hold::{GateId, Slot};
@@ -24,12 +24,12 @@ pub const LEASE: &str = key!("lease");
 pub const MEMBERS: &str = key!("members");
 /// [`hold::Head`].
 pub const HEAD: &str = key!("head");
-/// [`crate::Ledger`] of the whole Envoy.
-pub const ENVOY_LEDGER: &str = key!("ledger");
+/// [`crate::Quota`] of the whole Envoy.
+pub const ENVOY_QUOTA: &str = key!("quota");
 
-/// [`crate::Ledger`] of one target slot.
-pub fn ledger(slot: Slot) -> String {
-    format!(key!("ledger.{}"), slot.0)
+/// [`crate::Quota`] of one target slot.
+pub fn quota(slot: Slot) -> String {
+    format!(key!("quota.{}"), slot.0)
 }
 
 /// [`hold::SlotRecord`].
@@ -67,8 +67,8 @@ mod tests {
             LEASE.to_owned(),
             MEMBERS.to_owned(),
             HEAD.to_owned(),
-            ENVOY_LEDGER.to_owned(),
-            ledger(Slot(1)),
+            ENVOY_QUOTA.to_owned(),
+            quota(Slot(1)),
             slot(Slot(1)),
             row(GateId(1)),
             queue(GateId(1)),

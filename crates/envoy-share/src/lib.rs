@@ -1,25 +1,25 @@
 //! What the VMs of one Envoy tell each other through shared data, and nothing else: no I/O, no clock, no proxy-wasm.
 //!
 //! [`Candidate`] decides which root context runs the relay. [`Relay`] speaks for the whole Envoy: it publishes what the control plane
-//! says to the gates and reports what they hold. [`Credits`] keeps the bounds over all workers. Each takes inputs as method calls that
-//! carry `now` and gives outputs that the shell carries out; values of shared data are [`Record`]s and [`Ledger`]s under [`keys`].
+//! says to the gates and reports what they hold. [`Permits`] keeps the bounds over all workers. Each takes inputs as method calls that
+//! carry `now` and gives outputs that the shell carries out; values of shared data are [`Record`]s and [`Quota`]s under [`keys`].
 
-mod credits;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzz;
 pub mod keys;
 mod lease;
-mod ledger;
 mod members;
+mod permits;
+mod quota;
 mod record;
 mod relay;
 #[cfg(test)]
 mod testing;
 
-pub use credits::{Cells, Credits, close_accounts, strangers};
 pub use lease::{Candidate, Lease, Step as LeaseStep};
-pub use ledger::{Credit, Ledger};
 pub use members::Members;
+pub use permits::{Cells, Permits, close_accounts, strangers};
+pub use quota::{Amount, Quota};
 pub use record::{Field, Record};
 pub use relay::{Command as RelayCommand, Gauges, Relay, RelayStart, SyncFailure};

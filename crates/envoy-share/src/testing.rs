@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use hold::Slot;
 
-use crate::{Cells, Ledger, keys};
+use crate::{Cells, Quota, keys};
 
 /// Shared data whose next so many writes others win.
 #[derive(Debug, Default)]
@@ -37,8 +37,8 @@ impl Cells for Shelf {
 
 impl Shelf {
     pub(crate) fn total(&self, slot: Option<Slot>) -> (u64, u64) {
-        let key = slot.map_or_else(|| keys::ENVOY_LEDGER.to_owned(), keys::ledger);
+        let key = slot.map_or_else(|| keys::ENVOY_QUOTA.to_owned(), keys::quota);
         let bytes = self.get(&key).map_or_else(Vec::new, |(bytes, _)| bytes);
-        Ledger::decode(&bytes).total()
+        Quota::decode(&bytes).total()
     }
 }

@@ -98,12 +98,12 @@ impl Quota {
     }
 
     /// Gives back to the targets, and the same to the Envoy.
-    pub fn give_back(&mut self, credits: &[ReturnedPermits]) {
-        for credit in credits {
-            if credit.slot.is_some() {
-                self.put_back(credit.slot, credit.requests, credit.bytes);
+    pub fn give_back(&mut self, returned: &[ReturnedPermits]) {
+        for permits in returned {
+            if permits.slot.is_some() {
+                self.put_back(permits.slot, permits.requests, permits.bytes);
             }
-            self.put_back(None, credit.requests, credit.bytes);
+            self.put_back(None, permits.requests, permits.bytes);
         }
     }
 

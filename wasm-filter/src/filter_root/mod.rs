@@ -18,7 +18,7 @@ use crate::host::{self, CallAnswer};
 use crate::membership::{Membership, give_up_lease};
 use crate::metrics::Metrics;
 use crate::notifications::Notifications;
-use crate::permits::Permits;
+use crate::permits::TakenPermits;
 use crate::relaying::Relaying;
 use crate::shared;
 
@@ -34,7 +34,7 @@ pub(crate) struct FilterRoot {
     schedule: Schedule,
     notifications: Notifications,
     calls: Calls,
-    permits: Permits,
+    permits: TakenPermits,
     /// `None` until it has registered, and in the singleton service.
     gate: RefCell<Option<Gate>>,
     /// While it has the lease.
@@ -52,7 +52,7 @@ impl FilterRoot {
             schedule: Schedule::new(&config.ticks),
             notifications: Notifications::new(),
             calls: Calls::new(config.control_plane.clone()),
-            permits: Permits::default(),
+            permits: TakenPermits::default(),
             gate: RefCell::new(None),
             relaying: RefCell::new(None),
             ended: Cell::new(false),
@@ -288,7 +288,7 @@ impl FilterRoot {
         }
     }
 
-    /// Takes what a request needs to be held, of its target's ledger and of the Envoy's. `None` if there is no member, which has
+    /// Takes what a request needs to be held, of its target's quota and of the Envoy's. `None` if there is no member, which has
     /// an account there.
     pub(crate) fn take_permits(&self, permits: &PermitRequest) -> Option<Result<(), (Bound, bool)>> {
         let member = self.member()?;

@@ -78,7 +78,7 @@ pub enum Command {
         /// The body.
         request: SyncRequest,
     },
-    /// Free every credit of a gate that went silent.
+    /// Free every permit of a gate that went silent.
     Free(Member),
     /// Take a gate that went silent long ago off the list of members.
     Forget(Member),

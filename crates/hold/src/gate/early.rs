@@ -28,9 +28,9 @@ pub(super) struct EarlyRequest {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// It is held, and has a permit of the Envoy's ledger.
+    /// It is held, and has a permit of the Envoy's quota.
     Waiting,
-    /// The same, and the shell has been asked for a permit of its target's ledger.
+    /// The same, and the shell has been asked for a permit of its target's quota.
     AskingPermits,
     /// It goes on. The first snapshot will say what it is for.
     LetThrough,

@@ -18,7 +18,7 @@ use crate::{GateId, RowEntry, Slot, SlotRecord, StreamId, Time, units};
 #[derive(Debug)]
 pub(super) struct Entry {
     slot: Slot,
-    /// The target has been removed; the entry stays until its last stream has ended, and its slot names the ledger.
+    /// The target has been removed; the entry stays until its last stream has ended, and its slot names the quota.
     retired: bool,
     target: Target,
     admission: Admission,

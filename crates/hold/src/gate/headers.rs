@@ -97,7 +97,7 @@ impl Owned {
     }
 
     /// What its target charges it if it was taken in before the first snapshot: never more than it was charged then, so
-    /// that the Envoy's ledger is given back what was taken.
+    /// that the Envoy's quota is given back what was taken.
     pub(super) fn charge_after_early(&self, unknown: u64, buffers: Buffers) -> u64 {
         self.charge(unknown, buffers).min(self.charge_early(buffers))
     }

@@ -23,7 +23,7 @@ pub enum Output {
     /// The request may go on, unless the way by which it came has become another target's: read its `:authority`, and call
     /// [`Gate::release`]. Comes again until then.
     ReadAuthority(StreamId),
-    /// Take these permits of a target's ledger (those of the Envoy's were taken before), and call
+    /// Take these permits of a target's quota (those of the Envoy's were taken before), and call
     /// [`Gate::permits_answered`].
     TakePermits(StreamId, TargetPermits),
     /// Let the request go on.

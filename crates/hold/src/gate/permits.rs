@@ -1,18 +1,18 @@
 //! Permits to hold requests: what a request needs before it may be held, and what is given back once it is not held any
-//! more. Never reads or writes a ledger: the shell takes and returns permits.
+//! more. Never reads or writes a quota: the shell takes and returns permits.
 
 use crate::gate::TargetIx;
 use crate::gate::headers::{Owned, Weight};
 use crate::{Config, Slot};
 
-/// Permits that a request needs before it may be held: of its target's ledger, if it has one, and of the Envoy's.
+/// Permits that a request needs before it may be held: of its target's quota, if it has one, and of the Envoy's.
 #[derive(Debug)]
 pub struct PermitRequest {
-    /// Whose ledger besides the Envoy's; `None` before the first snapshot.
+    /// Whose quota besides the Envoy's; `None` before the first snapshot.
     pub slot: Option<Slot>,
-    /// Most requests that the target's ledger may count.
+    /// Most requests that the target's quota may count.
     pub max_requests: u32,
-    /// Most bytes that the target's ledger may count.
+    /// Most bytes that the target's quota may count.
     pub max_bytes: u64,
     /// Bytes that the request is charged.
     pub bytes: u64,
@@ -25,7 +25,7 @@ pub struct PermitRequest {
 }
 
 impl PermitRequest {
-    /// On a target's ledger, for no request of any gate.
+    /// On a target's quota, for no request of any gate.
     #[cfg(any(test, feature = "fuzz"))]
     #[doc(hidden)]
     pub fn of(slot: Slot, bytes: u64, max_requests: u32, max_bytes: u64) -> Self {
@@ -48,23 +48,23 @@ impl PermitRequest {
     }
 }
 
-/// Permits of a target's ledger alone, for a request that has those of the Envoy's ledger already.
+/// Permits of a target's quota alone, for a request that has those of the Envoy's quota already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TargetPermits {
-    /// Whose ledger.
+    /// Whose quota.
     pub slot: Slot,
-    /// Most requests that the ledger may count.
+    /// Most requests that the quota may count.
     pub max_requests: u32,
-    /// Most bytes that the ledger may count.
+    /// Most bytes that the quota may count.
     pub max_bytes: u64,
     /// Bytes that the request is charged.
     pub bytes: u64,
 }
 
-/// Permits to give back: to a target's ledger, and as many to the Envoy's.
+/// Permits to give back: to a target's quota, and as many to the Envoy's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReturnedPermits {
-    /// Whose ledger; `None` if only the Envoy's was charged.
+    /// Whose quota; `None` if only the Envoy's was charged.
     pub slot: Option<Slot>,
     /// Requests.
     pub requests: u32,
@@ -84,7 +84,7 @@ impl Permits {
         self.add(Some(ix), Some(slot), 1, bytes);
     }
 
-    /// Gives back what was taken of the Envoy's ledger alone.
+    /// Gives back what was taken of the Envoy's quota alone.
     pub(super) fn give_back_early(&mut self, requests: u32, bytes: u64) {
         if (requests, bytes) != (0, 0) {
             self.add(None, None, requests, bytes);

@@ -44,7 +44,7 @@ impl Gate {
         }
     }
 
-    /// The answer to [`Output::TakePermits`]: a target's ledger has granted or denied them.
+    /// The answer to [`Output::TakePermits`]: a target's quota has granted or denied them.
     pub fn permits_answered(&mut self, now: Time, stream: StreamId, granted: Result<(), Bound>) {
         self.advance(now);
         let Some(early) = self.early.end(stream) else {

@@ -1,4 +1,4 @@
-//! The gate against a naive model: random sequences of everything that can happen to it, with a shell, ledgers and a relay
+//! The gate against a naive model: random sequences of everything that can happen to it, with a shell, quotas and a relay
 //! that are as simple as they can be. Every output is checked as it leaves.
 
 mod expect;

@@ -44,7 +44,7 @@ pub(super) const WINDOW: Duration = Duration::from_secs(1);
 /// For which every target holds.
 pub(super) const HOLD: Duration = Duration::from_secs(2);
 
-/// The shell, the ledgers and the relay, as simply as they can be.
+/// The shell, the quotas and the relay, as simply as they can be.
 pub(super) struct World {
     pub(super) gate: Gate,
     pub(super) config: Config,

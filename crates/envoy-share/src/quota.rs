@@ -1,12 +1,14 @@
-//! Credits: how many requests, and how many bytes of them, are held, by gate. One ledger for each target slot and one
-//! for the whole Envoy lie in shared data; whoever changes one does so by compare-and-swap ([`crate::Credits`]), so the bounds are
-//! exact over all workers. Kept by member, so that the account of a gate that died can be told apart and closed.
+//! Counts how many requests, and how many bytes of them, each gate holds of one bound.
+//!
+//! One quota for each target slot and one for the whole Envoy lie in shared data. Each change is a compare-and-swap
+//! ([`crate::Permits`]), so the bounds are exact over all workers. A quota is kept by member, so that the account of a gate that died
+//! can be told apart and closed.
 
 use hold::{Bound, GateId, Member};
 
 /// Requests, and bytes of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Credit {
+pub struct Amount {
     /// How many.
     pub requests: u32,
     /// Of all of them together.
@@ -18,7 +20,7 @@ struct Account {
     gate: GateId,
     /// Of the member: a later user of the same id has an account of its own.
     nonce: u64,
-    credit: Credit,
+    amount: Amount,
 }
 
 impl Account {
@@ -27,14 +29,14 @@ impl Account {
     }
 }
 
-/// One ledger. In shared data it is a run of 24-byte accounts: gate, nonce, requests, bytes, each little-endian.
+/// What each member has taken of one bound. In shared data it is a run of 24-byte accounts: gate, nonce, requests, bytes, each little-endian.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ledger {
+pub struct Quota {
     accounts: Vec<Account>,
 }
 
-impl Ledger {
-    /// Reads what [`Ledger::encode`] wrote. Trailing bytes that make no account are left out.
+impl Quota {
+    /// Reads what [`Quota::encode`] wrote. Trailing bytes that make no account are left out.
     pub fn decode(bytes: &[u8]) -> Self {
         let (accounts, _rest) = bytes.as_chunks::<24>();
         Self {
@@ -48,8 +50,8 @@ impl Ledger {
         for account in &self.accounts {
             out.extend_from_slice(&account.gate.0.to_le_bytes());
             out.extend_from_slice(&account.nonce.to_le_bytes());
-            out.extend_from_slice(&account.credit.requests.to_le_bytes());
-            out.extend_from_slice(&account.credit.bytes.to_le_bytes());
+            out.extend_from_slice(&account.amount.requests.to_le_bytes());
+            out.extend_from_slice(&account.amount.bytes.to_le_bytes());
         }
         out
     }
@@ -69,14 +71,14 @@ impl Ledger {
         self.accounts.iter().map(member).collect()
     }
 
-    /// Takes one request of `bytes` for `member`, who has `own` already, whatever the ledger says of that.
+    /// Takes one request of `bytes` for `member`, who has `own` already, whatever the quota says of that.
     ///
     /// # Errors
-    /// The bound that it would exceed; the ledger is unchanged.
+    /// The bound that it would exceed; the quota is unchanged.
     pub fn take(
         &mut self,
         member: Member,
-        own: Credit,
+        own: Amount,
         bytes: u64,
         max_requests: u32,
         max_bytes: u64,
@@ -85,7 +87,7 @@ impl Ledger {
         if requests + u64::from(own.requests) >= u64::from(max_requests) {
             return Err(Bound::Requests);
         }
-        let next = Credit {
+        let next = Amount {
             requests: own.requests + 1,
             bytes: own.bytes.saturating_add(bytes),
         };
@@ -97,20 +99,20 @@ impl Ledger {
     }
 
     /// What `member` has, in all: an account that has no requests is closed.
-    pub fn set(&mut self, member: Member, credit: Credit) {
+    pub fn set(&mut self, member: Member, amount: Amount) {
         let (gate, nonce) = (member.id, member.nonce);
         let known = self.accounts.iter().position(|account| account.is_of(member));
         match known {
-            Some(at) if credit.requests == 0 => {
+            Some(at) if amount.requests == 0 => {
                 self.accounts.remove(at);
             }
             Some(at) => {
                 if let Some(account) = self.accounts.get_mut(at) {
-                    account.credit = credit;
+                    account.amount = amount;
                 }
             }
-            None if credit.requests == 0 => {}
-            None => self.accounts.push(Account { gate, nonce, credit }),
+            None if amount.requests == 0 => {}
+            None => self.accounts.push(Account { gate, nonce, amount }),
         }
     }
 }
@@ -118,8 +120,8 @@ impl Ledger {
 fn sum<'a>(accounts: impl Iterator<Item = &'a Account>) -> (u64, u64) {
     accounts.fold((0, 0), |(requests, bytes), account| {
         (
-            requests + u64::from(account.credit.requests),
-            bytes.saturating_add(account.credit.bytes),
+            requests + u64::from(account.amount.requests),
+            bytes.saturating_add(account.amount.bytes),
         )
     })
 }
@@ -132,7 +134,7 @@ fn read(account: &[u8]) -> Option<Account> {
     Some(Account {
         gate: GateId(u32::from_le_bytes(*gate)),
         nonce: u64::from_le_bytes(*nonce),
-        credit: Credit {
+        amount: Amount {
             requests: u32::from_le_bytes(*requests),
             bytes: u64::from_le_bytes(*bytes),
         },
@@ -150,7 +152,7 @@ mod tests {
     const B: Member = member(2, 12);
     /// Who has A's id after it.
     const HEIR: Member = member(1, 13);
-    const NONE: Credit = credit(0, 0);
+    const NONE: Amount = amount(0, 0);
 
     const fn member(id: u32, nonce: u64) -> Member {
         Member {
@@ -160,52 +162,48 @@ mod tests {
         }
     }
 
-    const fn credit(requests: u32, bytes: u64) -> Credit {
-        Credit { requests, bytes }
+    const fn amount(requests: u32, bytes: u64) -> Amount {
+        Amount { requests, bytes }
     }
 
     #[test]
     fn bounds_are_exact_over_all_gates() {
-        let mut ledger = Ledger::default();
-        assert_eq!(ledger.take(A, NONE, 10, 3, 100), Ok(()));
-        assert_eq!(ledger.take(B, NONE, 10, 3, 100), Ok(()));
-        assert_eq!(ledger.take(A, credit(1, 10), 80, 3, 100), Ok(()));
-        assert_eq!(ledger.take(B, credit(1, 10), 0, 3, 100), Err(Bound::Requests));
-        ledger.set(A, credit(1, 80));
-        assert_eq!(ledger.take(B, credit(1, 10), 11, 3, 100), Err(Bound::Bytes));
-        assert_eq!(ledger.take(B, credit(1, 10), 10, 3, 100), Ok(()));
-        assert_eq!(ledger.total(), (3, 100));
+        let mut quota = Quota::default();
+        assert_eq!(quota.take(A, NONE, 10, 3, 100), Ok(()));
+        assert_eq!(quota.take(B, NONE, 10, 3, 100), Ok(()));
+        assert_eq!(quota.take(A, amount(1, 10), 80, 3, 100), Ok(()));
+        assert_eq!(quota.take(B, amount(1, 10), 0, 3, 100), Err(Bound::Requests));
+        quota.set(A, amount(1, 80));
+        assert_eq!(quota.take(B, amount(1, 10), 11, 3, 100), Err(Bound::Bytes));
+        assert_eq!(quota.take(B, amount(1, 10), 10, 3, 100), Ok(()));
+        assert_eq!(quota.total(), (3, 100));
     }
 
     #[test]
     fn survives_its_encoding() {
-        let mut ledger = Ledger::default();
-        ledger.set(A, credit(7, 9));
-        ledger.set(B, credit(u32::MAX, u64::MAX));
-        let bytes = ledger.encode();
+        let mut quota = Quota::default();
+        quota.set(A, amount(7, 9));
+        quota.set(B, amount(u32::MAX, u64::MAX));
+        let bytes = quota.encode();
         assert_eq!(bytes.len(), 48);
-        assert_eq!(Ledger::decode(&bytes), ledger);
-        assert_eq!(Ledger::decode(&[1, 2, 3]), Ledger::default());
+        assert_eq!(Quota::decode(&bytes), quota);
+        assert_eq!(Quota::decode(&[1, 2, 3]), Quota::default());
     }
 
     #[test]
     fn a_members_account_is_its_own() {
-        let mut ledger = Ledger::default();
-        ledger.set(A, credit(1, 7));
-        ledger.set(HEIR, credit(2, 5));
-        ledger.set(A, NONE);
+        let mut quota = Quota::default();
+        quota.set(A, amount(1, 7));
+        quota.set(HEIR, amount(2, 5));
+        quota.set(A, NONE);
+        assert_eq!(quota.total(), (2, 5), "the next user of the id must keep its own");
         assert_eq!(
-            ledger.total(),
-            (2, 5),
-            "the next user of the id must keep its own"
-        );
-        assert_eq!(
-            ledger.take(A, credit(1, 7), 1, 9, 99),
+            quota.take(A, amount(1, 7), 1, 9, 99),
             Ok(()),
             "one whose account was closed goes by its own book"
         );
-        assert_eq!(ledger.total(), (4, 13));
-        ledger.set(B, NONE);
-        assert_eq!(ledger.total(), (4, 13), "what has no requests has no account");
+        assert_eq!(quota.total(), (4, 13));
+        quota.set(B, NONE);
+        assert_eq!(quota.total(), (4, 13), "what has no requests has no account");
     }
 }

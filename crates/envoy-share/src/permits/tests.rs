@@ -1,4 +1,4 @@
-//! Several members and one ledger in a bad world: writes that others win, members that stand still, are taken for dead and live on, die,
+//! Several members and one quota in a bad world: writes that others win, members that stand still, are taken for dead and live on, die,
 //! come back under another name, or under an id that somebody else had.
 
 use proptest::prelude::*;
@@ -33,26 +33,26 @@ fn back(slot: Option<Slot>, requests: u32, bytes: u64) -> ReturnedPermits {
 fn what_cannot_be_given_back_now_is_given_back_at_a_later_tick() {
     let shelf = Shelf::default();
     let me = member(1, 11);
-    let mut credits = Credits::default();
+    let mut permits = Permits::default();
     for slot in [A, None] {
-        credits.take_of(&shelf, me, slot, 10, 9, 99).unwrap();
+        permits.take_of(&shelf, me, slot, 10, 9, 99).unwrap();
     }
-    credits.give_back(&[back(A, 1, 10)]);
-    // The first ledger's tries are all lost, and half of those of the second.
+    permits.give_back(&[back(A, 1, 10)]);
+    // The first quota's tries are all lost, and half of those of the second.
     shelf.lost.set(TRIES + TRIES / 2);
-    credits.settle(&shelf, me);
-    assert!(credits.owes(), "must know that something is owed");
+    permits.settle(&shelf, me);
+    assert!(permits.owes(), "must know that something is owed");
     assert_eq!(shelf.total(None), (0, 0), "must write what can be written");
-    credits.settle(&shelf, me);
-    assert!(!credits.owes());
-    assert_eq!(shelf.total(A), (0, 0), "must not keep a credit for ever");
+    permits.settle(&shelf, me);
+    assert!(!permits.owes());
+    assert_eq!(shelf.total(A), (0, 0), "must not keep a permit for ever");
 }
 
 #[test]
 fn one_that_was_taken_for_dead_and_lives_on_gives_back_only_its_own() {
     let shelf = Shelf::default();
     let (me, heir) = (member(1, 11), member(1, 12));
-    let (mut mine, mut theirs) = (Credits::default(), Credits::default());
+    let (mut mine, mut theirs) = (Permits::default(), Permits::default());
     for _ in 0..3 {
         mine.take_of(&shelf, me, None, 10, 9, 99).unwrap();
     }
@@ -72,22 +72,22 @@ fn one_that_was_taken_for_dead_and_lives_on_gives_back_only_its_own() {
 fn a_member_that_changes_its_name_takes_its_accounts_along() {
     let shelf = Shelf::default();
     let (me, renamed) = (member(1, 11), member(2, 12));
-    let mut credits = Credits::default();
-    credits.take_of(&shelf, me, A, 10, 9, 99).unwrap();
+    let mut permits = Permits::default();
+    permits.take_of(&shelf, me, A, 10, 9, 99).unwrap();
     shelf.lost.set(TRIES);
     assert!(
-        !credits.disown(&shelf, me),
+        !permits.disown(&shelf, me),
         "must keep its name while an account stands under it"
     );
-    assert!(credits.disown(&shelf, me));
+    assert!(permits.disown(&shelf, me));
     assert_eq!(shelf.total(A), (0, 0));
-    credits.settle(&shelf, renamed);
+    permits.settle(&shelf, renamed);
     assert_eq!(
         shelf.total(A),
         (1, 10),
         "what it holds must count under the new name"
     );
-    assert!(credits.close(&shelf, renamed));
+    assert!(permits.close(&shelf, renamed));
     assert_eq!(shelf.total(A), (0, 0));
 }
 
@@ -95,19 +95,19 @@ fn a_member_that_changes_its_name_takes_its_accounts_along() {
 fn nothing_is_taken_if_the_envoy_has_no_room() {
     let shelf = Shelf::default();
     let me = member(1, 11);
-    let mut credits = Credits::default();
+    let mut permits = Permits::default();
     let limits = Limits {
         requests: 9,
         bytes: 99,
     };
     let claim = |bytes, max_bytes| PermitRequest::of(Slot(0), bytes, 9, max_bytes);
-    assert_eq!(credits.take(&shelf, me, &claim(60, 1_000), &limits), Ok(()));
+    assert_eq!(permits.take(&shelf, me, &claim(60, 1_000), &limits), Ok(()));
     assert_eq!(
-        credits.take(&shelf, me, &claim(60, 1_000), &limits),
+        permits.take(&shelf, me, &claim(60, 1_000), &limits),
         Err((Bound::Bytes, true))
     );
     assert_eq!(
-        credits.take(&shelf, me, &claim(60, 100), &limits),
+        permits.take(&shelf, me, &claim(60, 100), &limits),
         Err((Bound::Bytes, false))
     );
     assert_eq!((shelf.total(A), shelf.total(None)), ((1, 60), (1, 60)));
@@ -117,14 +117,14 @@ fn nothing_is_taken_if_the_envoy_has_no_room() {
 fn a_member_leaves_only_when_it_has_given_everything_back() {
     let shelf = Shelf::default();
     let me = member(1, 11);
-    let mut credits = Credits::default();
-    credits.take_of(&shelf, me, A, 10, 9, 99).unwrap();
+    let mut permits = Permits::default();
+    permits.take_of(&shelf, me, A, 10, 9, 99).unwrap();
     shelf.lost.set(TRIES);
-    assert!(!credits.close(&shelf, me), "must stay listed");
-    assert!(credits.close(&shelf, me), "must have given everything back");
-    credits.give_back(&[back(A, 1, 10)]);
+    assert!(!permits.close(&shelf, me), "must stay listed");
+    assert!(permits.close(&shelf, me), "must have given everything back");
+    permits.give_back(&[back(A, 1, 10)]);
     assert!(
-        credits.own.is_empty(),
+        permits.own.is_empty(),
         "what was given back before opens no account"
     );
     assert_eq!(shelf.total(A), (0, 0));
@@ -134,8 +134,8 @@ fn a_member_leaves_only_when_it_has_given_everything_back() {
 fn accounts_that_cannot_be_closed_are_told() {
     let shelf = Shelf::default();
     let me = member(1, 11);
-    let mut credits = Credits::default();
-    credits.take_of(&shelf, me, A, 10, 9, 99).unwrap();
+    let mut permits = Permits::default();
+    permits.take_of(&shelf, me, A, 10, 9, 99).unwrap();
     shelf.lost.set(TRIES);
     assert!(!close_accounts(&shelf, me, 1), "must be tried again");
     assert!(close_accounts(&shelf, me, 1));
@@ -149,7 +149,7 @@ fn accounts_of_nobody_are_found() {
     let listed = || Members { live: vec![me] };
     assert_eq!(strangers(&shelf, listed), []);
     for member in [me, forgotten] {
-        Credits::default()
+        Permits::default()
             .take_of(&shelf, member, None, 10, 9, 99)
             .unwrap();
     }
@@ -190,7 +190,7 @@ fn any_op() -> impl Strategy<Value = Op> {
 #[derive(Default)]
 struct Context {
     me: Option<Member>,
-    credits: Credits,
+    permits: Permits,
     held: Vec<(u32, u64)>,
 }
 
@@ -227,7 +227,7 @@ impl World {
                 let me = self.member(who);
                 let context = &mut self.contexts[who];
                 if context
-                    .credits
+                    .permits
                     .take_of(&self.shelf, me, Some(Slot(slot)), bytes, MAX, MAX_BYTES)
                     .is_ok()
                 {
@@ -246,8 +246,8 @@ impl World {
                     return;
                 }
                 let (slot, bytes) = context.held.swap_remove(nth % context.held.len());
-                context.credits.put_back(Some(Slot(slot)), 1, bytes);
-                context.credits.settle(&self.shelf, me);
+                context.permits.put_back(Some(Slot(slot)), 1, bytes);
+                context.permits.settle(&self.shelf, me);
             }
             Op::Tick { who } => self.tick(who),
             Op::Jam { writes } => self.shelf.lost.set(writes),
@@ -258,7 +258,7 @@ impl World {
             }
             Op::Rename { who } => {
                 let old = self.member(who);
-                if self.contexts[who].credits.disown(&self.shelf, old) {
+                if self.contexts[who].permits.disown(&self.shelf, old) {
                     let new = self.name(who);
                     self.contexts[who].me = Some(new);
                     // Others may take what it has left before it takes it again.
@@ -272,7 +272,7 @@ impl World {
             }
             Op::Leave { who } => {
                 let me = self.member(who);
-                if !self.contexts[who].credits.close(&self.shelf, me) {
+                if !self.contexts[who].permits.close(&self.shelf, me) {
                     self.dead.push(me);
                 }
                 self.contexts[who] = Context::default();
@@ -291,9 +291,9 @@ impl World {
 
     fn tick(&mut self, who: usize) {
         let me = self.member(who);
-        let credits = &mut self.contexts[who].credits;
-        credits.doubt();
-        credits.settle(&self.shelf, me);
+        let permits = &mut self.contexts[who].permits;
+        permits.doubt();
+        permits.settle(&self.shelf, me);
     }
 
     fn truth(&self, slot: u32) -> (u64, u64) {
@@ -322,13 +322,13 @@ fn a_tick_after_the_trouble_has_ended_the_ledgers_say_what_is_held() {
             }
             for who in 0..WHO {
                 world.tick(who);
-                let credits = &world.contexts[who].credits;
-                assert!(!credits.owes(), "must owe nothing");
+                let permits = &world.contexts[who].permits;
+                assert!(!permits.owes(), "must owe nothing");
                 let held = &world.contexts[who].held;
                 let slots: std::collections::BTreeSet<_> =
                     held.iter().map(|(slot, _)| Some(Slot(*slot))).collect();
                 assert!(
-                    credits.own.iter().map(|(slot, _)| *slot).eq(slots),
+                    permits.own.iter().map(|(slot, _)| *slot).eq(slots),
                     "must have an account of what is held, and of nothing else"
                 );
             }
@@ -336,7 +336,7 @@ fn a_tick_after_the_trouble_has_ended_the_ledgers_say_what_is_held() {
                 assert_eq!(
                     world.shelf.total(Some(Slot(slot))),
                     world.truth(slot),
-                    "the ledger must say what is held"
+                    "the quota must say what is held"
                 );
             }
             Ok(())
