@@ -197,6 +197,41 @@ mod tests {
     }
 
     #[test]
+    fn streams_to_one_destination_take_one_place_and_to_another_their_own() {
+        let mut world = World::new();
+        for host in ["web.example.com", "api.example.com", "web.example.com"] {
+            world.pass("web", host);
+        }
+        assert_eq!(world.gate.strays.all.len(), 2);
+        world.publish(0, &["web.example.com"], &[]);
+        assert_eq!(world.in_flight(), [2], "must not count what goes to another host");
+    }
+
+    #[test]
+    fn streams_that_come_while_their_target_is_away_are_its_use_once_it_is_back() {
+        let mut world = World::new();
+        let first = world.pass("web", "web.example.com");
+        world.publish(0, &[], &["web"]);
+        world.remove(0);
+        let second = world.pass("web", "web.example.com");
+        world.publish(0, &[], &["web"]);
+        assert_eq!(world.in_flight(), [2], "must count both");
+        world.end(first);
+        world.end(second);
+        assert_eq!(world.in_flight(), [0]);
+    }
+
+    #[test]
+    fn a_destination_may_be_as_long_as_a_key_can_mean() {
+        let mut world = World::new();
+        let authority = "x".repeat(NAME_MAX - 3);
+        world.pass("web", &authority);
+        let longer = format!("{authority}x");
+        let ticket = world.gate.stray(b"web", Some(longer.as_bytes()));
+        assert_eq!(ticket, Ticket::Free, "must be short");
+    }
+
+    #[test]
     fn a_target_that_goes_before_its_streams_leaves_nothing_behind() {
         let mut world = World::new();
         let stream = world.pass("web", "web.example.com");

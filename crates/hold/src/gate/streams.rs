@@ -258,11 +258,6 @@ impl Streams {
         self.all.get(&stream)
     }
 
-    /// All of them, in no order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&StreamId, &Stream)> {
-        self.all.iter()
-    }
-
     /// True if it knows no stream.
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty() && self.deadlines.is_empty() && self.held == 0

@@ -284,6 +284,21 @@ mod tests {
     }
 
     #[test]
+    fn istio_subsets_of_several_ports_are_told_apart() {
+        let (one, other) = (&["outbound|80|*|web"][..], &["outbound|81|*|web"][..]);
+        let mut table = mk_table(&[(&[], one), (&[], other), (&[], other)]);
+        assert_eq!(table.cluster(b"outbound|80|v1|web"), [TargetIx(0)]);
+        assert_eq!(table.cluster(b"outbound|81|v1|web"), [TargetIx(1), TargetIx(2)]);
+        assert!(table.has_shared());
+        let mut target = mk_target("t");
+        target.clusters = vec![other[0].to_owned()];
+        table.remove(TargetIx(1), &target);
+        assert_eq!(table.cluster(b"outbound|80|v1|web"), [TargetIx(0)]);
+        assert_eq!(table.cluster(b"outbound|81|v1|web"), [TargetIx(2)]);
+        assert!(!table.has_shared());
+    }
+
+    #[test]
     fn a_removed_target_leaves_nothing_behind() {
         let mut table = mk_table(&[]);
         let mut target = mk_target("t");

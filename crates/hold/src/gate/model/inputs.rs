@@ -158,7 +158,8 @@ impl World {
     }
 
     pub(super) fn arrive(&mut self, target: u8, cluster: u8, grpc_timeout: Option<u16>, length: Option<u32>) {
-        let stream = StreamId(self.next_stream);
+        // In no order: a stream's headers may come long after those of one that began later.
+        let stream = StreamId(self.next_stream.wrapping_mul(0x9e37_79b1));
         self.next_stream += 1;
         let name = cluster_name(target, cluster).into_bytes();
         let ix = match self.gate.find_cluster(&name) {

@@ -289,9 +289,11 @@ impl World {
 
     /// The first snapshot has come: what was let through before it is its target's use.
     pub(super) fn check_early(&self) {
-        for (stream, of) in self.gate.streams.iter() {
-            let (Stream::Resumed { target, .. } | Stream::Passed { target }) = of else {
-                continue;
+        for (stream, fate) in &self.fates {
+            let target = match (*fate, self.tickets[stream], self.gate.streams.get(*stream)) {
+                (Fate::Ended | Fate::Held { .. } | Fate::Refused, ..) | (_, Ticket::Free, _) => continue,
+                (_, _, Some(Stream::Resumed { target, .. } | Stream::Passed { target })) => target,
+                (_, _, other) => panic!("must know {stream:?}, which was let through: {other:?}"),
             };
             let cluster = &self.told.came[stream].cluster;
             let is_found = matches!(self.gate.find_cluster(cluster), ClusterLookup::Target(_));

@@ -1,6 +1,7 @@
 //! Facts about the gate as a whole, where the model looks away.
 
 mod confirm;
+mod early;
 mod future;
 mod release;
 mod row;

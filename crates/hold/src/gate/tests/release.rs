@@ -42,3 +42,116 @@ fn who_waits_for_one_cluster_is_in_nobodys_way_by_another() {
     );
     assert_eq!(gate.pass(ix, b"web"), WarmDecision::Arrive, "must queue");
 }
+
+#[test]
+fn a_callback_decides_as_much_as_it_may_and_no_more() {
+    let mut gate = mk_with(mk_record(mk_web(State::Asleep)));
+    for stream in 1..=100 {
+        hold(&mut gate, Time::ZERO, stream, "web");
+    }
+    publish(
+        &mut gate,
+        0,
+        SlotRecord {
+            trusted: Some(1),
+            shares: vec![(ME.id, 1_000)],
+            ..mk_record(mk_web(State::Ready))
+        },
+    );
+    let most = Gate::DECISIONS;
+    assert_eq!(gate.let_go(Time::ZERO), (1..=most).collect::<Vec<_>>());
+    assert_eq!(gate.let_go(Time::ZERO), (most + 1..=100).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_target_that_goes_leaves_nobody_blocked() {
+    let mut gate = mk_with(mk_asked(State::Asleep));
+    hold(&mut gate, Time::ZERO, 1, "web");
+    let twin = Target {
+        clusters: vec!["web".to_owned()],
+        ..mk_target("twin")
+    };
+    publish(&mut gate, 1, mk_record(twin));
+    publish(&mut gate, 0, mk_asked(State::Ready));
+    assert_eq!(gate.decide(Time::ZERO), [], "must wait for the twin");
+    publish(&mut gate, 0, SlotRecord::default());
+    let decisions = gate.decide(Time::ZERO);
+    assert!(
+        matches!(decisions[..], [Output::Refuse(StreamId(1), _)]),
+        "its key is the twin's alone: {decisions:?}"
+    );
+}
+
+#[test]
+fn a_queue_waits_for_whoever_has_its_host_too() {
+    let by_host = |id: &str, state| {
+        let mut target = mk_target(id);
+        target.clusters = Vec::new();
+        target.hosts = vec!["a".to_owned()];
+        target.state = state;
+        SlotRecord {
+            prober: Some(ME.id),
+            ..mk_record(target)
+        }
+    };
+    let mut gate = mk_with(by_host("web", State::Asleep));
+    publish(&mut gate, 1, by_host("twin", State::Asleep));
+    let ix = gate.find_host(b"a", b"any").expect("must be found");
+    let request = crate::gate::testing::mk_request("any");
+    let crate::gate::ArrivalDecision::Hold(permits) =
+        gate.arrive(Time::ZERO, StreamId(1), Some(ix), &request)
+    else {
+        panic!("must be held")
+    };
+    gate.hold(Time::ZERO, StreamId(1), permits).unwrap();
+    publish(&mut gate, 0, by_host("web", State::Ready));
+    assert_eq!(gate.ask(Time::ZERO), None, "must not ask while the other is away");
+    publish(&mut gate, 1, by_host("twin", State::Ready));
+    assert!(gate.ask(Time::ZERO).is_some(), "must ask now");
+}
+
+#[test]
+fn a_key_that_was_leaving_is_nobodys_once_its_target_is_gone() {
+    let mut record = mk_asked(State::Asleep);
+    record.target.as_mut().unwrap().leaving = vec!["web".to_owned()];
+    let mut gate = mk_with(record);
+    hold(&mut gate, Time::ZERO, 1, "web");
+    publish(&mut gate, 0, SlotRecord::default());
+    assert_eq!(gate.let_go(Time::ZERO), [1], "what a removed target held passes");
+}
+
+#[test]
+fn a_refused_client_is_told_why_the_workload_failed_and_when_to_come_back() {
+    let mut record = mk_asked(State::Failed);
+    let target = record.target.as_mut().unwrap();
+    target.reason = Some("no such image".to_owned());
+    target.reason_class = Some("image".to_owned());
+    target.retry_after_ms = Some(7_000);
+    for (detail, told) in [("full", "no such image"), ("class", "image")] {
+        let config = mk_config(&format!(r#","answers":{{"detail":"{detail}"}}"#));
+        let mut gate = Gate::new(config, ME, Time::ZERO);
+        publish(&mut gate, 0, record.clone());
+        let ix = find(&gate, "web");
+        let request = crate::gate::testing::mk_request("web");
+        let crate::gate::ArrivalDecision::Refuse(reply) =
+            gate.arrive(Time::ZERO, StreamId(1), Some(ix), &request)
+        else {
+            panic!("must be refused")
+        };
+        assert_eq!(reply.message, format!("The workload cannot start: {told}"));
+        assert_eq!(reply.retry_after, 7);
+    }
+}
+
+#[test]
+fn a_request_is_charged_what_envoy_says_of_it() {
+    let mut gate = mk_with(mk_asked(State::Asleep));
+    let mut permits = crate::gate::testing::request_permits(&mut gate, Time::ZERO, 1, "web");
+    let weight = crate::Weight {
+        head: 50,
+        multiplexed: false,
+    };
+    let before = permits.bytes;
+    permits.weigh(weight, &mk_config(""));
+    assert_eq!(permits.bytes, before + 150);
+}
