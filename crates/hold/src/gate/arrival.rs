@@ -48,6 +48,8 @@ struct Entrant<'a> {
     since: Time,
     bytes: u64,
     request: &'a Owned,
+    /// It came before the first snapshot, and with it by a route that may be of before.
+    is_early: bool,
 }
 
 impl Gate {
@@ -154,6 +156,7 @@ impl Gate {
             since: now,
             bytes: permit.bytes,
             request: &permit.request,
+            is_early: false,
         };
         if self.enqueue(now, ix, entrant) {
             self.counts.held += 1;
@@ -185,15 +188,15 @@ impl Gate {
             since,
             bytes,
             request,
+            is_early,
         } = entrant;
         let way = (&*request.cluster, &*request.authority);
         let is_blocked = self.targets.is_blocked(ix, way.0, way.1);
-        // It came before the first snapshot, and with it by a route that may be of before.
-        let is_early = since < now && self.targets.claimants(way.0, way.1).len() > 1;
+        let is_doubtful = is_blocked || is_early && self.targets.claimants(way.0, way.1).len() > 1;
         let Some(entry) = self.targets.get_mut(ix) else {
             return false;
         };
-        let Some(queue) = entry.enqueue(way, order, stream, is_blocked, is_blocked || is_early) else {
+        let Some(queue) = entry.enqueue(way, order, stream, is_blocked, is_doubtful) else {
             self.give_back(ix, bytes);
             return false;
         };

@@ -67,6 +67,7 @@ impl Gate {
                     since: early.since,
                     bytes,
                     request,
+                    is_early: true,
                 };
                 if self.enqueue(now, ix, entrant) {
                     return;
