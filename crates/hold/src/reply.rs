@@ -278,6 +278,25 @@ mod tests {
     }
 
     #[test]
+    fn each_refusal_has_its_status() {
+        use Refusal::*;
+        for refusal in Refusal::ALL {
+            let (status, grpc_status) = match refusal {
+                Timeout => (504, 4),
+                TargetRequests | TargetBytes | EnvoyRequests | EnvoyBytes | Clusters => (503, 8),
+                ControlPlaneRoute => (404, 12),
+                Failed | Ignored | ControlPlaneLost | NoSnapshot | RouteChanged => (503, 14),
+            };
+            assert_eq!(
+                (refusal.status(), refusal.grpc_status()),
+                (status, grpc_status),
+                "{refusal:?}"
+            );
+            assert_eq!(refusal.is_bound(), grpc_status == 8, "{refusal:?}");
+        }
+    }
+
+    #[test]
     fn a_failure_is_classed() {
         for (class, told) in [
             (Some("crash"), "crash"),

@@ -70,3 +70,56 @@ impl RowEntry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    fn mk_row(change: impl FnOnce(&mut Row)) -> Row {
+        let entry = RowEntry {
+            slot: Slot(1),
+            held: 1,
+            in_flight: 2,
+            idle_ms: Some(3),
+            proven: None,
+        };
+        let unreached = RowUnreached {
+            slot: Slot(1),
+            cluster: "web".to_owned(),
+            saw: "refused".to_owned(),
+            for_ms: 5,
+        };
+        let mut row = Row {
+            nonce: 1,
+            applied: 2,
+            beat: 3,
+            entries: vec![entry],
+            unreached: vec![unreached],
+        };
+        change(&mut row);
+        row
+    }
+
+    #[test]
+    fn rows_that_differ_in_ages_alone_say_the_same() {
+        let row = mk_row(|_| {});
+        let older = mk_row(|row| {
+            row.beat = 4;
+            row.entries[0].idle_ms = Some(1_000);
+            row.unreached[0].for_ms = 1_000;
+        });
+        assert!(row.says_the_same_as(&older));
+        let others: [fn(&mut Row); 4] = [
+            |row| row.applied = 3,
+            |row| row.entries.clear(),
+            |row| row.entries[0].held = 2,
+            |row| row.unreached.clear(),
+        ];
+        for change in others {
+            assert!(!row.says_the_same_as(&mk_row(change)));
+        }
+    }
+}

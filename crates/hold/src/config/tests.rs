@@ -27,6 +27,16 @@ fn only_the_cluster_is_required() {
         }
     );
     assert_eq!(config.limits.requests, 20_000);
+    assert_eq!(config.control_plane.authority, "holdfast");
+    assert_eq!(config.ticks.heartbeat_interval(), Duration::from_millis(500));
+}
+
+#[test]
+fn a_tick_is_from_ten_milliseconds_to_a_second() {
+    for (period, is_taken) in [("9ms", false), ("10ms", true), ("1s", true), ("1001ms", false)] {
+        let json = format!(r#"{{"control_plane":{{"cluster":"a"}},"ticks":{{"period":"{period}"}}}}"#);
+        assert_eq!(Config::parse(json.as_bytes()).is_ok(), is_taken, "{period}");
+    }
 }
 
 #[test]

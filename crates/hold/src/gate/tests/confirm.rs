@@ -82,6 +82,11 @@ fn one_request_at_a_time_takes_the_part_of_a_question_however_many_may_be_releas
     gate.ask(Time::ZERO).expect("must ask");
     gate.handle_timeout(SECOND / 4);
     assert_eq!(gate.let_go(SECOND / 4), [1]);
+    assert_eq!(
+        gate.poll_timeout(),
+        Some(SECOND),
+        "what was due is done: next is the time-out of the question"
+    );
     gate.ended(SECOND / 4, StreamId(1), ticket);
     assert_eq!(gate.let_go(SECOND / 4), [2], "one that left says nothing");
     gate.answer(2);
@@ -260,6 +265,22 @@ fn a_question_is_repeated_at_its_time_and_not_before() {
         assert_eq!(gate.ask(just_before), None, "with {prober:?}");
         assert!(gate.ask(gap).is_some(), "with {prober:?}");
     }
+}
+
+#[test]
+fn an_endpoint_is_waited_for_ever_less_often() {
+    let mut gate = mk_with(mk_asked(State::Ready));
+    hold(&mut gate, Time::ZERO, 1, "web");
+    let mut now = Time::ZERO;
+    let mut gaps = Vec::new();
+    for _ in 0..8 {
+        let call = gate.ask(now).expect("must ask");
+        gate.confirmed(now, call.token, ConfirmOutcome::NoEndpoint);
+        let again = gate.poll_timeout().expect("must ask again");
+        gaps.push((again - now).as_millis());
+        now = again;
+    }
+    assert_eq!(gaps, [5, 10, 20, 40, 80, 160, 200, 200]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod confirm;
 mod early;
 mod future;
+mod keys;
 mod release;
 mod row;
 
