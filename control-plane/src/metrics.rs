@@ -19,6 +19,7 @@ pub struct Metrics {
     /// Of the fleet.
     pub fleet: fleet_actor::Metrics,
     /// Of the work in a cluster.
+    #[cfg(feature = "kubernetes")]
     pub cluster: cluster::Metrics,
     bounds: BoundsHit,
     /// Polls answered.
@@ -41,6 +42,7 @@ impl Metrics {
         let mut new = Self {
             registry: Arc::default(),
             fleet: fleet_actor::Metrics::new(bounds.clone()),
+            #[cfg(feature = "kubernetes")]
             cluster: cluster::Metrics::new(bounds.clone()),
             bounds,
             syncs: Counter::default(),
@@ -51,6 +53,7 @@ impl Metrics {
             leader: Gauge::default(),
         };
         new.fleet.register(&mut registry);
+        #[cfg(feature = "kubernetes")]
         new.cluster.register(&mut registry);
         new.bounds.register(&mut registry);
         registry.register("syncs", "Long polls answered", new.syncs.clone());

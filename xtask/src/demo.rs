@@ -6,12 +6,13 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 use crate::run::{cargo, check, target_dir};
 use crate::{dist, tools};
 
-/// What the demo runs besides Envoy and the filter. Built by one call of cargo, so that all share their dependencies.
+/// What the demo runs besides Envoy and the filter. Built by one call of cargo, so that all share their dependencies, and without
+/// default features: the control plane without Kubernetes.
 const PACKAGES: [&str; 3] = ["control-plane", "upstream", "demo"];
 
 /// Options of `cargo xtask demo`.
@@ -77,6 +78,18 @@ pub(crate) fn try_out(envoy: &Path) -> anyhow::Result<()> {
     check(&mut build()?.command(envoy, ports))
 }
 
+/// A test: the demo's control plane has no Kubernetes, and says so.
+pub(crate) fn has_no_kubernetes() -> anyhow::Result<()> {
+    let mut serve = Command::new(build()?.bin_dir.join("control-plane"));
+    let out = serve.args(["serve", "--backend", "kubernetes"]).output()?;
+    let said = String::from_utf8_lossy(&out.stderr);
+    ensure!(
+        !out.status.success() && said.contains("built without Kubernetes") && said.lines().count() == 1,
+        "must refuse the backend in one line: {said}"
+    );
+    Ok(())
+}
+
 /// What was built for the demo.
 struct Built {
     wasm: PathBuf,
@@ -85,7 +98,7 @@ struct Built {
 
 fn build() -> anyhow::Result<Built> {
     let wasm = dist::unoptimised_filter()?;
-    let mut command = cargo(["build", "--bins"]);
+    let mut command = cargo(["build", "--bins", "--no-default-features"]);
     for package in PACKAGES {
         command.args(["--package", package]);
     }

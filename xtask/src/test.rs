@@ -207,7 +207,9 @@ fn with_envoy(version: &str, filter: Option<&str>) -> anyhow::Result<Outcome> {
         Some(filter) => counted(command.arg(filter))?,
         None => counted(command.args(CORE))?,
     };
-    Ok(tests.plus(one("demo", demo::try_out(&parts.envoy))))
+    let demo = one("demo", demo::try_out(&parts.envoy));
+    let local_only = one("demo_without_kubernetes", demo::has_no_kubernetes());
+    Ok(tests.plus(demo).plus(local_only))
 }
 
 /// A test that no runner counts.

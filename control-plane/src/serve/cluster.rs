@@ -23,6 +23,11 @@ use cluster::sources::watch_all;
 use cluster::status::Shown;
 use cluster::{Client, kinds};
 
+/// The client of the cluster that `KUBECONFIG` names, or that this process runs in.
+pub(super) async fn connect() -> anyhow::Result<Client> {
+    cluster::client::connect().await
+}
+
 /// Serves until a signal comes. `lease`: how long a lease is.
 pub(super) async fn run(
     client: Client,

@@ -1,5 +1,6 @@
 //! `serve`: makes what every backend is served with, and hands it to the one that was asked for.
 
+#[cfg_attr(not(feature = "kubernetes"), path = "no_cluster.rs")]
 mod cluster;
 mod files;
 mod secrets;
@@ -257,7 +258,7 @@ async fn serve(args: ServeArgs, metrics: Metrics) -> anyhow::Result<()> {
             bail!("--lease-duration is too short to elect a leader by: write 100ms or more")
         }
         (None, None) => {
-            let client = ::cluster::client::connect().await?;
+            let client = cluster::connect().await?;
             cluster::run(client, stage(false).await?, cluster_args, lease_duration.get()).await
         }
     }

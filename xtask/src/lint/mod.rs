@@ -14,9 +14,10 @@ type Check = fn() -> anyhow::Result<()>;
 
 /// Runs all checks.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let checks: [(&str, Check); 7] = [
+    let checks: [(&str, Check); 8] = [
         ("formatting", formatting),
         ("clippy", clippy),
+        ("clippy, control plane without Kubernetes", clippy_local_only),
         ("clippy, wasm32", clippy_wasm),
         ("documentation", documentation),
         ("licenses, sources and bans", deny::check),
@@ -46,6 +47,18 @@ fn clippy() -> anyhow::Result<()> {
         native.args(["--exclude", package]);
     }
     check(native.args(["--", "-D", "warnings"]))
+}
+
+/// What the demo builds; its tests are those with the feature.
+fn clippy_local_only() -> anyhow::Result<()> {
+    let args = [
+        "clippy",
+        "--package",
+        "control-plane",
+        "--no-default-features",
+        "--all-targets",
+    ];
+    check(cargo(args).args(["--", "-D", "warnings"]))
 }
 
 /// `--all-features` includes the test-only panic.
