@@ -3,7 +3,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
+    clippy::indexing_slicing,
     reason = "helpers of tests"
 )]
 
@@ -239,7 +239,7 @@ fn find_circle(uses: &Uses) -> Option<String> {
                     return Some(format!("{} -> {start}", shown.join(" -> ")));
                 }
                 if seen.insert(next.clone()) {
-                    ways.push([&way[..], &[next.clone()]].concat());
+                    ways.push([&way[..], std::slice::from_ref(next)].concat());
                 }
             }
         }
