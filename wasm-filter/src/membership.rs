@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use envoy_share::{Candidate, Lease, LeaseStep, keys};
-use hold::{Head, Member, Time};
+use hold::{Manifest, Member, Time};
 
 use crate::host;
 use crate::shared;
@@ -34,7 +34,7 @@ pub(crate) struct Membership {
 struct Registered {
     member: Member,
     candidate: Candidate,
-    /// Number of the head that the gate has followed last under this name; [`host::CREATE`] if none.
+    /// Number of the manifest that the gate has followed last under this name; [`host::CREATE`] if none.
     followed: u32,
 }
 
@@ -68,14 +68,14 @@ impl Membership {
     }
 
     /// What has been published since the last call, if anything.
-    pub(crate) fn next_publication(&self) -> Option<Head> {
+    pub(crate) fn next_publication(&self) -> Option<Manifest> {
         let followed = self.registered.borrow().as_ref()?.followed;
         // Most looks find what the last one found: then nothing is read of it.
-        let (head, number) = shared::head_unless(followed)?;
+        let (manifest, number) = shared::manifest_unless(followed)?;
         if let Some(place) = self.registered.borrow_mut().as_mut() {
             place.followed = number;
         }
-        Some(head)
+        Some(manifest)
     }
 
     /// One look at the lease: renews it, takes it, or leaves it alone.

@@ -1,4 +1,4 @@
-//! The relay with what it needs of shared data: publishes, reads the rows of the gates, closes accounts, records the gauges.
+//! The relay with what it needs of shared data: publishes, reads the statuses of the gates, closes accounts, records the gauges.
 //!
 //! Makes no calls and wakes no other root context: `FilterRoot` carries out those commands.
 
@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use envoy_share::{Gauges, Members, Record as _, Relay, RelayStart, close_accounts, keys, strangers};
-use hold::{Config, GateId, Head, Member, Row, Slot, SlotRecord, Time};
+use hold::{Config, GateId, GateStatus, Manifest, Member, Slot, SlotRecord, Time};
 
 use crate::host;
 use crate::metrics::Metrics;
@@ -23,11 +23,11 @@ const SHOW_AGE_MS: u64 = 500;
 #[derive(Debug)]
 pub(crate) struct Relaying {
     relay: RefCell<Relay>,
-    head: Cell<u32>,
+    manifest: Cell<u32>,
     /// By slot: they are dense.
     slots: RefCell<Vec<u32>>,
     /// One for each gate: dozens at most.
-    rows: RefCell<Vec<(GateId, u32)>>,
+    statuses: RefCell<Vec<(GateId, u32)>>,
     /// Number of the list of members that the relay knows.
     members: Cell<Option<u32>>,
     /// Members whose accounts have to be closed, and whether each is to be taken off the list of members then.
@@ -40,13 +40,13 @@ impl Relaying {
     /// Begins a term: takes over what stands in shared data. `None` if the incarnation could not be written.
     pub(crate) fn take_over(config: &Config, term: u64, now: Time) -> Option<Self> {
         let incarnation = shared::incarnation()?;
-        let (head, head_number) = shared::get::<Head>(keys::HEAD);
+        let (manifest, manifest_number) = shared::get::<Manifest>(keys::MANIFEST);
         let mut slots = Vec::new();
         let mut numbers = Vec::new();
-        // Past the head's own count as well: a relay that stepped down between slot and head has left slots there.
+        // Past the manifest's own count as well: a relay that stepped down between slot and manifest has left slots there.
         for slot in (0..).map(Slot) {
             let (record, number) = shared::slot(slot);
-            if number == host::CREATE && slot.0 >= head.as_ref().map_or(0, |head| head.slots) {
+            if number == host::CREATE && slot.0 >= manifest.as_ref().map_or(0, |manifest| manifest.slots) {
                 break;
             }
             numbers.push(number);
@@ -67,14 +67,14 @@ impl Relaying {
             term,
             heartbeat_interval,
             silent_after: SILENCE.max(heartbeat_interval * SILENT_HEARTBEATS),
-            head,
+            manifest,
             slots,
         };
         Some(Self {
             relay: RefCell::new(Relay::new(start, now)),
-            head: Cell::new(head_number),
+            manifest: Cell::new(manifest_number),
             slots: RefCell::new(numbers),
-            rows: RefCell::default(),
+            statuses: RefCell::default(),
             members: Cell::new(None),
             to_close: RefCell::default(),
             shown: Cell::new(None),
@@ -86,17 +86,17 @@ impl Relaying {
         f(&mut self.relay.borrow_mut())
     }
 
-    /// Writes the slots, then the head. False if another relay has written one of them: then this one must step down.
-    pub(crate) fn publish(&self, slots: &[(Slot, SlotRecord)], head: &Head) -> bool {
+    /// Writes the slots, then the manifest. False if another relay has written one of them: then this one must step down.
+    pub(crate) fn publish(&self, slots: &[(Slot, SlotRecord)], manifest: &Manifest) -> bool {
         for (slot, record) in slots {
             let known = self.slots.borrow().get(slot.0 as usize).copied();
             let written = shared::put(&keys::slot(*slot), record, known.unwrap_or(host::CREATE));
             let Some(number) = written else { return false };
             self.set_slot(*slot, number);
         }
-        let written = shared::put(keys::HEAD, head, self.head.get());
+        let written = shared::put(keys::MANIFEST, manifest, self.manifest.get());
         written.is_some_and(|number| {
-            self.head.set(number);
+            self.manifest.set(number);
             true
         })
     }
@@ -112,33 +112,33 @@ impl Relaying {
         }
     }
 
-    /// Gives the relay the list of members and every row, as far as they have changed since the last call.
-    pub(crate) fn read_rows(&self, now: Time) {
+    /// Gives the relay the list of members and every status, as far as they have changed since the last call.
+    pub(crate) fn read_statuses(&self, now: Time) {
         let (members, number) = shared::get::<Members>(keys::MEMBERS);
         let members = members.unwrap_or_default();
         if self.members.replace(Some(number)) != Some(number) {
             self.with(|relay| relay.members(now, &members));
-            self.rows.borrow_mut().clear();
+            self.statuses.borrow_mut().clear();
         }
         for member in members.live.iter().filter(|member| member.gate) {
-            let Some((bytes, number)) = host::shared_get(&keys::row(member.id)) else {
+            let Some((bytes, number)) = host::shared_get(&keys::status(member.id)) else {
                 continue;
             };
             if self.is_news(member.id, number)
-                && let Some(row) = Row::decode(&bytes)
+                && let Some(status) = GateStatus::decode(&bytes)
             {
-                self.with(|relay| relay.row(now, *member, row));
+                self.with(|relay| relay.status(now, *member, status));
             }
         }
     }
 
-    /// True if the row of that number has not been read yet.
+    /// True if the status of that number has not been read yet.
     fn is_news(&self, gate: GateId, number: u32) -> bool {
-        let mut rows = self.rows.borrow_mut();
-        match rows.iter_mut().find(|(id, _)| *id == gate) {
+        let mut statuses = self.statuses.borrow_mut();
+        match statuses.iter_mut().find(|(id, _)| *id == gate) {
             Some((_, known)) => std::mem::replace(known, number) != number,
             None => {
-                rows.push((gate, number));
+                statuses.push((gate, number));
                 true
             }
         }
@@ -165,7 +165,7 @@ impl Relaying {
         if to_close.is_empty() {
             return;
         }
-        let slots = shared::head().map_or(0, |head| head.slots);
+        let slots = shared::manifest().map_or(0, |manifest| manifest.slots);
         for (member, forget) in to_close {
             let closed = close_accounts(&shared::Quotas, member, slots);
             if !closed || (forget && !shared::leave(member)) {

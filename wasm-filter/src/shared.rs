@@ -1,7 +1,7 @@
 //! Shared data in our own types: records in, records out, compare-and-swap in between.
 
 use envoy_share::{Cells, Members, Record, keys};
-use hold::{GateId, Head, Member, Row, Slot, SlotRecord};
+use hold::{GateId, GateStatus, Manifest, Member, Slot, SlotRecord};
 use protocol::Incarnation;
 
 use crate::host;
@@ -52,12 +52,12 @@ pub(crate) fn join(gate: bool) -> Option<Member> {
     change_members(|members| (true, members.join(nonce, gate)))
 }
 
-/// Takes a root context off the list, and its row away: that first, while the id is not yet somebody else's. False if others were
+/// Takes a root context off the list, and its status away: that first, while the id is not yet somebody else's. False if others were
 /// faster at every try.
 pub(crate) fn leave(member: Member) -> bool {
-    let key = keys::row(member.id);
-    let (row, number) = get::<Row>(&key);
-    if row.is_some_and(|row| row.nonce == member.nonce) {
+    let key = keys::status(member.id);
+    let (status, number) = get::<GateStatus>(&key);
+    if status.is_some_and(|status| status.nonce == member.nonce) {
         host::shared_cas(&key, b"", number);
     }
     change_members(|members| (members.leave(member), ())).is_some()
@@ -82,17 +82,17 @@ pub(crate) fn incarnation() -> Option<Incarnation> {
     None
 }
 
-pub(crate) fn head() -> Option<Head> {
-    get(keys::HEAD).0
+pub(crate) fn manifest() -> Option<Manifest> {
+    get(keys::MANIFEST).0
 }
 
-/// The head and its number, unless it is the one of that number.
-pub(crate) fn head_unless(known: u32) -> Option<(Head, u32)> {
-    let (bytes, number) = host::shared_get(keys::HEAD)?;
+/// The manifest and its number, unless it is the one of that number.
+pub(crate) fn manifest_unless(known: u32) -> Option<(Manifest, u32)> {
+    let (bytes, number) = host::shared_get(keys::MANIFEST)?;
     if number == known {
         return None;
     }
-    Some((Head::decode(&bytes)?, number))
+    Some((Manifest::decode(&bytes)?, number))
 }
 
 pub(crate) fn slot(slot: Slot) -> (SlotRecord, u32) {
@@ -100,8 +100,8 @@ pub(crate) fn slot(slot: Slot) -> (SlotRecord, u32) {
     (record.unwrap_or_default(), number)
 }
 
-pub(crate) fn put_row(gate: GateId, row: &Row) {
-    host::shared_put(&keys::row(gate), &row.encode());
+pub(crate) fn put_status(gate: GateId, status: &GateStatus) {
+    host::shared_put(&keys::status(gate), &status.encode());
 }
 
 /// The quotas.

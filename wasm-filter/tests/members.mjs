@@ -6,7 +6,7 @@ import { name, runTests, warm } from "./host.mjs";
 const [shipped, filter = ""] = process.argv.slice(2);
 
 const MEMBERS = (key) => key.endsWith(".members");
-const ROW = (key) => /\.row\.\d+$/.test(key);
+const STATUS = (key) => /\.status\.\d+$/.test(key);
 const ENVOY_QUOTA = (key) => key.endsWith(".quota");
 /** Most that a callback may resume or refuse: the VM's stack overflowed at 273. */
 const BATCH = 64;
@@ -14,31 +14,31 @@ const BATCH = 64;
 const tests = {
   a_gate_that_was_forgotten_follows_the_head_under_its_new_name() {
     const host = warm(shipped, 1);
-    host.tickUntil(() => applied(host) > 0, "a row that has followed the head");
+    host.tickUntil(() => applied(host) > 0, "a status that has followed the manifest");
     host.shared.get(host.key(MEMBERS)).value = noMembers(host);
     host.tickUntil(() => host.log.some((line) => line.includes("was forgotten")), "it to notice");
     assert.equal(members(host), 1, "must register again");
-    assert.ok(applied(host) > 0, "its row must not say that it knows nothing");
+    assert.ok(applied(host) > 0, "its status must not say that it knows nothing");
   },
 
   one_that_leaves_takes_its_row_away_while_the_id_is_its_own() {
     const host = warm(shipped, 1);
     host.writes = [];
     host.exports.proxy_on_delete(1);
-    const row = host.writes.findIndex(ROW);
+    const status = host.writes.findIndex(STATUS);
     const list = host.writes.findIndex(MEMBERS);
-    assert.ok(row >= 0 && list > row, `the row first, then the id: ${host.writes}`);
+    assert.ok(status >= 0 && list > status, `the status first, then the id: ${host.writes}`);
     assert.equal(members(host), 0, "must be off the list");
   },
 
   one_that_leaves_lets_the_row_of_the_next_user_of_its_id_be() {
     const host = warm(shipped, 1);
-    const row = host.shared.get(host.key(ROW));
-    const theirs = Buffer.from(row.value);
+    const status = host.shared.get(host.key(STATUS));
+    const theirs = Buffer.from(status.value);
     theirs[1] ^= 1;
-    row.value = theirs;
+    status.value = theirs;
     host.exports.proxy_on_delete(1);
-    assert.deepEqual(host.shared.get(host.key(ROW)).value, theirs, "must not be blanked: another nonce wrote it");
+    assert.deepEqual(host.shared.get(host.key(STATUS)).value, theirs, "must not be blanked: another nonce wrote it");
   },
 
   permits_that_cannot_be_given_back_are_given_back_at_a_later_tick() {
@@ -107,14 +107,14 @@ function noMembers(host) {
   return Buffer.from([host.shared.get(host.key(MEMBERS)).value[0], 0]);
 }
 
-/** The version that the gate's row says it has applied. */
+/** The version that the gate's status says it has applied. */
 function applied(host) {
-  const row = host.shared.get(host.key(ROW)).value;
+  const status = host.shared.get(host.key(STATUS)).value;
   let at = 1;
   const number = () => {
     let value = 0n;
     for (let shift = 0n; ; shift += 7n) {
-      const byte = row[at++];
+      const byte = status[at++];
       value |= BigInt(byte & 0x7f) << shift;
       if (byte < 0x80) return value;
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use hold::fuzz::made_of;
-use hold::{Head, Row, SlotRecord, Time};
+use hold::{GateStatus, Manifest, SlotRecord, Time};
 use protocol::{Incarnation, SyncResponse, read_json};
 
 use crate::relay::model as relay_model;
@@ -19,7 +19,7 @@ pub fn wire(bytes: &[u8]) {
         id: "envoy".to_owned(),
         incarnation: Incarnation::new("i"),
         term: 1,
-        head: None,
+        manifest: None,
         slots: Vec::new(),
         heartbeat_interval: Duration::from_millis(500),
         silent_after: Duration::from_secs(10),
@@ -48,9 +48,9 @@ pub fn records(bytes: &[u8]) {
     }
     check::<Lease>(bytes);
     check::<Members>(bytes);
-    check::<Head>(bytes);
+    check::<Manifest>(bytes);
     check::<SlotRecord>(bytes);
-    check::<Row>(bytes);
+    check::<GateStatus>(bytes);
     // An account of nobody is no reason to read no other.
     let _ = Quota::decode(bytes).total();
 }
@@ -64,7 +64,7 @@ pub fn relay(bytes: &[u8]) {
 mod tests {
     use hold::fuzz::damaged;
     use hold::testing::{mk_runner, mk_target};
-    use hold::{GateId, Member, RowEntry, Slot};
+    use hold::{GateId, Member, Slot, TargetUsage};
     use proptest::collection::vec;
     use proptest::prelude::*;
     #[cfg(target_arch = "wasm32")]
@@ -104,23 +104,28 @@ mod tests {
             shares: vec![(GateId(1), 2)],
             ..SlotRecord::default()
         };
-        let entry = RowEntry {
+        let entry = TargetUsage {
             slot: Slot(1),
             held: 1,
             in_flight: 2,
             idle_ms: Some(3),
-            proven: Some(4),
+            confirmed_epoch: Some(4),
         };
-        let row = Row {
+        let status = GateStatus {
             entries: vec![entry],
-            ..Row::default()
+            ..GateStatus::default()
         };
-        let head = Head {
+        let manifest = Manifest {
             changes: [(1, Slot(2))].into(),
-            ..Head::default()
+            ..Manifest::default()
         };
         let members = Members { live: vec![member] };
-        let samples = vec![record.encode(), row.encode(), head.encode(), members.encode()];
+        let samples = vec![
+            record.encode(),
+            status.encode(),
+            manifest.encode(),
+            members.encode(),
+        ];
         check(2_000, &damaged(samples), records);
     }
 

@@ -2,7 +2,7 @@
 //! are shared with every other plugin, and with the format of the values: two versions that write differently are two
 //! proxies under one `vm_id`, and never touch each other's values.
 //!
-//! Values are [`crate::Record`]s and [`crate::Quota`]s. Rows are the truth; the queues beside them only say "look". No value holds a
+//! Values are [`crate::Record`]s and [`crate::Quota`]s. Statuses are the truth; the queues beside them only say "look". No value holds a
 //! time: only ages and beats.
 
 use hold::{GateId, Slot};
@@ -22,8 +22,8 @@ pub const INCARNATION: &str = key!("incarnation");
 pub const LEASE: &str = key!("lease");
 /// [`crate::Members`].
 pub const MEMBERS: &str = key!("members");
-/// [`hold::Head`].
-pub const HEAD: &str = key!("head");
+/// [`hold::Manifest`].
+pub const MANIFEST: &str = key!("manifest");
 /// [`crate::Quota`] of the whole Envoy.
 pub const ENVOY_QUOTA: &str = key!("quota");
 
@@ -37,9 +37,9 @@ pub fn slot(slot: Slot) -> String {
     format!(key!("slot.{}"), slot.0)
 }
 
-/// [`hold::Row`] of a gate.
-pub fn row(gate: GateId) -> String {
-    format!(key!("row.{}"), gate.0)
+/// [`hold::GateStatus`] of a gate.
+pub fn status(gate: GateId) -> String {
+    format!(key!("status.{}"), gate.0)
 }
 
 /// Queue of a root context.
@@ -66,11 +66,11 @@ mod tests {
             INCARNATION.to_owned(),
             LEASE.to_owned(),
             MEMBERS.to_owned(),
-            HEAD.to_owned(),
+            MANIFEST.to_owned(),
             ENVOY_QUOTA.to_owned(),
             quota(Slot(1)),
             slot(Slot(1)),
-            row(GateId(1)),
+            status(GateId(1)),
             queue(GateId(1)),
             notified(GateId(1)),
         ] {

@@ -1,4 +1,4 @@
-//! Which root contexts there are: under which id each has its row and its queue.
+//! Which root contexts there are: under which id each has its status and its queue.
 
 use hold::{GateId, Member};
 

@@ -141,7 +141,7 @@ pub struct Ticks {
 }
 
 impl Ticks {
-    /// From one tick to the next while nothing is urgent, and always from one heartbeat of a lease or row to the next: five periods, half
+    /// From one tick to the next while nothing is urgent, and always from one heartbeat of a lease or status to the next: five periods, half
     /// a second by default. A relay that has missed three heartbeats is replaced.
     pub fn heartbeat_interval(&self) -> Duration {
         self.period * 5

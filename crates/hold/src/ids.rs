@@ -20,10 +20,10 @@ pub struct Slot(pub u32);
 /// One root context that has registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Names its row and its queue.
+    /// Names its status and its queue.
     pub id: GateId,
     /// Random: tells two users of the same id apart.
     pub nonce: u64,
-    /// False for the singleton service, which owns no streams and keeps no row.
+    /// False for the singleton service, which owns no streams and keeps no status.
     pub gate: bool,
 }

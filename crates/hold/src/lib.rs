@@ -3,7 +3,7 @@
 //! [`Gate`] owns the streams of one root context: it passes, holds or refuses each request. It takes inputs as method calls
 //! that carry `now` and gives outputs from [`Gate::poll_output`]; the shell carries an [`Output`] out after its borrow has ended.
 //!
-//! What it is told of the targets ([`Head`], [`SlotRecord`]) and what it says of itself ([`Row`]) are plain types here: how they get
+//! What it is told of the targets ([`Manifest`], [`SlotRecord`]) and what it says of itself ([`GateStatus`]) are plain types here: how they get
 //! from one VM to another is the crate `envoy-share`'s business.
 //!
 //! `now` is a [`Time`]: the age of the VM on a monotonic clock. No time is ever shared between VMs.
@@ -18,7 +18,7 @@ mod ids;
 mod maps;
 mod published;
 mod reply;
-mod row;
+mod status;
 #[cfg(any(test, feature = "fuzz"))]
 #[allow(
     clippy::panic,
@@ -39,7 +39,7 @@ pub use gate::{
 };
 pub use ids::{GateId, Member, Slot, StreamId, Time};
 pub use maps::FixedMap;
-pub use published::{Head, SlotRecord};
+pub use published::{Manifest, SlotRecord};
 pub use reply::{Refusal, Reply};
-pub use row::{Row, RowEntry, RowUnreached};
+pub use status::{GateStatus, TargetUsage, UnreachedCluster};
 pub use units::millis;

@@ -8,7 +8,7 @@ use crate::{GateId, Slot};
 
 /// What a gate looks at first: is there anything new, and where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Head {
+pub struct Manifest {
     /// Term of the relay that wrote it.
     pub term: u64,
     /// Counts publications, over all terms.
@@ -23,11 +23,11 @@ pub struct Head {
     pub slots: u32,
     /// `changes` names all that changed after this version; a gate that is further behind reads every slot.
     pub floor: u64,
-    /// The newest changes, oldest first: version and slot. At most [`Head::CHANGES`].
+    /// The newest changes, oldest first: version and slot. At most [`Manifest::CHANGES`].
     pub changes: VecDeque<(u64, Slot)>,
 }
 
-impl Head {
+impl Manifest {
     /// Longest list of changes. 256 is what 100 changes a second leave in two seconds, and 20 ticks of a gate; it keeps
     /// the value under 4 KiB.
     pub const CHANGES: usize = 256;
@@ -38,7 +38,7 @@ impl Head {
 pub struct SlotRecord {
     /// Version at which it was written.
     pub version: u64,
-    /// Version at which `target` moved into this slot: rows written before speak of its former tenant.
+    /// Version at which `target` moved into this slot: statuses written before speak of its former tenant.
     pub since: u64,
     /// The target as the control plane published it.
     pub target: Option<Target>,
@@ -47,8 +47,8 @@ pub struct SlotRecord {
     /// The one gate that asks first, so that a herd of workers does not get the only endpoint ejected.
     pub prober: Option<GateId>,
     /// The epoch in which some gate has had a yes: now every gate may ask.
-    pub proven: Option<u64>,
+    pub confirmed_epoch: Option<u64>,
     /// The epoch that needs no confirm, because the target was ready in the first snapshot of this Envoy. Kept here, so
     /// that a gate that comes later does not take what has just become ready for it.
-    pub trusted: Option<u64>,
+    pub preconfirmed_epoch: Option<u64>,
 }

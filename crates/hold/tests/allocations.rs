@@ -9,8 +9,8 @@
 
 use allocation_counter::measure;
 use hold::{
-    ClusterLookup, Config, Gate, GateId, Head, Member, Slot, SlotRecord, StreamId, TargetIx, Ticket, Time,
-    Update, WarmDecision,
+    ClusterLookup, Config, Gate, GateId, Manifest, Member, Slot, SlotRecord, StreamId, TargetIx, Ticket,
+    Time, Update, WarmDecision,
 };
 use protocol::{SyncResponse, read_json};
 
@@ -119,16 +119,16 @@ fn mk_gate_of(records: impl IntoIterator<Item = SlotRecord>) -> Gate {
     let config = Config::parse(br#"{"control_plane":{"cluster":"holdfast"}}"#).expect("must be valid");
     let mut gate = Gate::new(config, me, Time::ZERO);
     let slots: Vec<_> = (0..).map(Slot).zip(records).collect();
-    let head = Head {
+    let manifest = Manifest {
         version: 1,
         known: true,
         slots: u32::try_from(slots.len()).expect("few"),
-        ..Head::default()
+        ..Manifest::default()
     };
     gate.apply(
         Time::ZERO,
         Update {
-            head,
+            manifest,
             full: true,
             slots,
         },
@@ -151,7 +151,7 @@ fn mk_record_with(n: u32, more: &str) -> SlotRecord {
     let response: SyncResponse = read_json(json.as_bytes()).expect("must be a sync response");
     SlotRecord {
         target: response.targets.into_iter().next(),
-        trusted: Some(1),
+        preconfirmed_epoch: Some(1),
         ..SlotRecord::default()
     }
 }

@@ -95,7 +95,7 @@ impl FilterRoot {
         self.relaying.borrow().clone()
     }
 
-    /// Registers at the first tick or stream, in this order: queue, row, targets. The relay writes the targets and then lists the rows,
+    /// Registers at the first tick or stream, in this order: queue, status, targets. The relay writes the targets and then lists the statuses,
     /// so no gate is missed.
     pub(crate) fn register(&self, now: Time) {
         if self.member().is_some() || self.has_ended() {
@@ -211,11 +211,11 @@ impl FilterRoot {
         if self.gate.borrow().is_none() {
             return;
         }
-        let Some(head) = self.membership.next_publication() else {
+        let Some(manifest) = self.membership.next_publication() else {
             return;
         };
-        let (full, wanted) = match self.with_gate(|gate| gate.slots_to_read(&head)) {
-            Some(SlotsToRead::All) => (true, (0..head.slots).map(hold::Slot).collect()),
+        let (full, wanted) = match self.with_gate(|gate| gate.slots_to_read(&manifest)) {
+            Some(SlotsToRead::All) => (true, (0..manifest.slots).map(hold::Slot).collect()),
             Some(SlotsToRead::Slots(slots)) => (false, slots),
             Some(SlotsToRead::Nothing) | None => return,
         };
@@ -223,7 +223,16 @@ impl FilterRoot {
             .into_iter()
             .map(|slot| (slot, shared::slot(slot).0))
             .collect();
-        self.with_gate(|gate| gate.apply(now, Update { head, full, slots }));
+        self.with_gate(|gate| {
+            gate.apply(
+                now,
+                Update {
+                    manifest,
+                    full,
+                    slots,
+                },
+            )
+        });
     }
 
     /// Carries out what the gate wants done. Questions and decisions are among it only after `handle_timeout`, which a root callback
@@ -262,9 +271,9 @@ impl FilterRoot {
             Output::Refuse(stream, reply) => {
                 host::refuse(stream, &reply, self.id);
             }
-            Output::PublishStatus(row) => {
+            Output::PublishStatus(status) => {
                 if let Some(member) = self.member() {
-                    shared::put_row(member.id, &row);
+                    shared::put_status(member.id, &status);
                 }
             }
             Output::NotifyRelay => {
@@ -334,7 +343,7 @@ impl FilterRoot {
     }
 
     /// A thread that stood still for long may have been taken for dead and forgotten: its accounts were closed then, and its id, and with
-    /// it the key of its row, may be another's.
+    /// it the key of its status, may be another's.
     fn rejoin_after_a_stop(&self, now: Time) {
         if self.schedule.has_stood_still(now) {
             self.rejoin_if_forgotten(now);

@@ -32,25 +32,25 @@ impl FilterRoot {
         }
     }
 
-    /// Everything that is due for the relay: publish, read the rows, sync, report.
+    /// Everything that is due for the relay: publish, read the statuses, sync, report.
     pub(super) fn run_relay(&self, now: Time) {
         let Some(relaying) = self.relaying() else { return };
-        relaying.read_rows(now);
+        relaying.read_statuses(now);
         relaying.with(|relay| relay.handle_timeout(now));
         while let Some(command) = relaying.with(|relay| relay.poll_command(now)) {
             match command {
-                RelayCommand::Publish { slots, head } => {
+                RelayCommand::Publish { slots, manifest } => {
                     // What the gates say to this is looked for soon.
                     self.schedule.mark_urgent(now);
-                    if !relaying.publish(&slots, &head) {
+                    if !relaying.publish(&slots, &manifest) {
                         self.step_down();
                         return;
                     }
-                    let gates = relaying.with(|relay| relay.gates_to_ring());
+                    let gates = relaying.with(|relay| relay.gates_to_notify());
                     let others = gates.into_iter().filter(|gate| Some(*gate) != self.member());
                     others.for_each(|gate| self.notifications.notify(gate));
                     self.follow_own_publication(now);
-                    relaying.read_rows(now);
+                    relaying.read_statuses(now);
                 }
                 RelayCommand::Sync { request } => {
                     if !self.calls.sync(&request) {
@@ -80,7 +80,7 @@ impl FilterRoot {
     fn follow_own_publication(&self, now: Time) {
         self.follow(now);
         while let Some(output) = self.with_gate(Gate::poll_output).flatten() {
-            // The rows are read right after this, and then the gate decides.
+            // The statuses are read right after this, and then the gate decides.
             if output != Output::NotifyRelay {
                 self.carry_out(now, output);
             }

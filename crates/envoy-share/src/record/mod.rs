@@ -6,7 +6,7 @@
 
 mod basic;
 
-use hold::{GateId, Head, Member, Row, RowEntry, RowUnreached, Slot, SlotRecord};
+use hold::{GateId, GateStatus, Manifest, Member, Slot, SlotRecord, TargetUsage, UnreachedCluster};
 use protocol::{Confirm, Hold, Ignore, Incarnation, LossPolicy, Release, Revision, State, Target, TargetId};
 
 use basic::{byte, put_text};
@@ -58,9 +58,9 @@ pub trait Field: Sized {
 
 impl Record for Lease {}
 impl Record for Members {}
-impl Record for Head {}
+impl Record for Manifest {}
 impl Record for SlotRecord {}
-impl Record for Row {}
+impl Record for GateStatus {}
 impl Record for Incarnation {}
 
 /// `fields!(Type { a, b })`: a struct is its fields, in this order.
@@ -100,11 +100,11 @@ fields! {
     Lease { owner, term, heartbeat }
     Member { id, nonce, gate }
     Members { live }
-    Head { term, version, revision, known, lost, slots, floor, changes }
-    SlotRecord { version, since, target, shares, prober, proven, trusted }
-    Row { nonce, applied, beat, entries, unreached }
-    RowUnreached { slot, cluster, saw, for_ms }
-    RowEntry { slot, held, in_flight, idle_ms, proven }
+    Manifest { term, version, revision, known, lost, slots, floor, changes }
+    SlotRecord { version, since, target, shares, prober, confirmed_epoch, preconfirmed_epoch }
+    GateStatus { nonce, applied, heartbeat, entries, unreached }
+    UnreachedCluster { slot, cluster, saw, for_ms }
+    TargetUsage { slot, held, in_flight, idle_ms, confirmed_epoch }
     Revision { instance, n }
     Target {
         id, state, reason, reason_class, retry_after_ms, epoch, found, ready_endpoints, hosts, clusters, leaving, hold, release, confirm,
@@ -185,7 +185,7 @@ impl Field for GateId {
     }
 }
 
-/// Four bytes, whatever the number: each head lists hundreds, and must not take longer to read where there are more targets.
+/// Four bytes, whatever the number: each manifest lists hundreds, and must not take longer to read where there are more targets.
 impl Field for Slot {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.0.to_le_bytes());

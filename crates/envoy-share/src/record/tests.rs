@@ -42,7 +42,7 @@ fn records_survive() {
     check(&Members {
         live: vec![member; 3],
     });
-    check(&Head {
+    check(&Manifest {
         term: 1,
         version: 1 << 40,
         revision: Some(Revision {
@@ -55,18 +55,18 @@ fn records_survive() {
         floor: 6,
         changes: VecDeque::from([(7, Slot(8)), (9, Slot(u32::MAX))]),
     });
-    check(&Row {
+    check(&GateStatus {
         nonce: 1,
         applied: 2,
-        beat: 3,
-        entries: vec![RowEntry {
+        heartbeat: 3,
+        entries: vec![TargetUsage {
             slot: Slot(4),
             held: 5,
             in_flight: 6,
             idle_ms: None,
-            proven: Some(7),
+            confirmed_epoch: Some(7),
         }],
-        unreached: vec![RowUnreached {
+        unreached: vec![UnreachedCluster {
             slot: Slot(4),
             cluster: "é".to_owned(),
             saw: "refused".to_owned(),
@@ -115,7 +115,7 @@ fn targets_survive_in_every_shape() {
             check(&SlotRecord {
                 target: Some(target),
                 shares: vec![(GateId(1), 2)],
-                trusted: Some(3),
+                preconfirmed_epoch: Some(3),
                 ..SlotRecord::default()
             });
         }
@@ -135,6 +135,6 @@ proptest! {
     #[test]
     fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
         let bytes = [&[FORMAT], &bytes[..]].concat();
-        let _ = (Head::decode(&bytes), SlotRecord::decode(&bytes), Row::decode(&bytes), Members::decode(&bytes));
+        let _ = (Manifest::decode(&bytes), SlotRecord::decode(&bytes), GateStatus::decode(&bytes), Members::decode(&bytes));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hold::{FixedMap, Member, Row, Slot, Time};
+use hold::{FixedMap, GateStatus, Member, Slot, Time};
 use protocol::{Report, TargetId, Unreached, Usage};
 
 use crate::Members;
@@ -13,8 +13,8 @@ use crate::relay::split::Part;
 #[derive(Debug)]
 struct Known {
     member: Member,
-    row: Option<Row>,
-    /// When the row was read: its ages count from here.
+    status: Option<GateStatus>,
+    /// When the status was read: its ages count from here.
     read: Time,
     /// How long its heartbeat has not been raised, as far as it counts: see [`GateTable::tick`].
     silence: Duration,
@@ -38,7 +38,7 @@ pub(super) struct GateTable {
     ticked: Time,
     /// One for each root context of this Envoy: dozens at most.
     known: Vec<Known>,
-    /// A row has said something new since [`GateTable::take_news`].
+    /// A status has said something new since [`GateTable::take_news`].
     news: bool,
 }
 
@@ -61,7 +61,7 @@ impl GateTable {
             }
             self.known.push(Known {
                 member: *member,
-                row: None,
+                status: None,
                 read: now,
                 silence: Duration::ZERO,
                 silent_since: None,
@@ -70,24 +70,31 @@ impl GateTable {
         }
     }
 
-    pub(super) fn row(&mut self, now: Time, member: Member, row: Row) {
-        if row.nonce != member.nonce {
+    pub(super) fn status(&mut self, now: Time, member: Member, status: GateStatus) {
+        if status.nonce != member.nonce {
             return;
         }
         if let Some(known) = self.known.iter_mut().find(|known| known.member == member) {
-            // A row that is read again without a new heartbeat is no news, and its ages go on counting from before.
-            if known.row.as_ref().is_none_or(|old| old.beat != row.beat) {
-                known.lives |= known.row.is_some();
+            // A status that is read again without a new heartbeat is no news, and its ages go on counting from before.
+            if known
+                .status
+                .as_ref()
+                .is_none_or(|old| old.heartbeat != status.heartbeat)
+            {
+                known.lives |= known.status.is_some();
                 known.silence = Duration::ZERO;
                 known.silent_since = None;
                 known.read = now;
             }
-            self.news |= known.row.as_ref().is_none_or(|old| !old.says_the_same_as(&row));
-            known.row = Some(row);
+            self.news |= known
+                .status
+                .as_ref()
+                .is_none_or(|old| !old.says_the_same_as(&status));
+            known.status = Some(status);
         }
     }
 
-    /// True if a row has said something new since the last call.
+    /// True if a status has said something new since the last call.
     pub(super) fn take_news(&mut self) -> bool {
         std::mem::take(&mut self.news)
     }
@@ -140,11 +147,11 @@ impl GateTable {
         self.known
             .iter()
             .filter(|known| known.silent_since.is_none())
-            .map(|known| known.row.as_ref().map_or(0, |row| row.applied))
+            .map(|known| known.status.as_ref().map_or(0, |status| status.applied))
             .min()
     }
 
-    /// Use of every target that has any, or an arrival younger than `recent`. `tenant` says which target a row of that version means
+    /// Use of every target that has any, or an arrival younger than `recent`. `tenant` says which target a status of that version means
     /// by a slot.
     pub(super) fn usage<'a>(
         &self,
@@ -154,10 +161,10 @@ impl GateTable {
     ) -> BTreeMap<TargetId, Usage> {
         let mut out: BTreeMap<TargetId, Usage> = BTreeMap::new();
         for known in self.known.iter() {
-            let Some(row) = &known.row else { continue };
+            let Some(status) = &known.status else { continue };
             let since_read = hold::millis(now.saturating_sub(known.read));
-            for entry in &row.entries {
-                let Some(id) = tenant(entry.slot, row.applied) else {
+            for entry in &status.entries {
+                let Some(id) = tenant(entry.slot, status.applied) else {
                     continue;
                 };
                 let held = if known.silent_since.is_some() {
@@ -192,10 +199,10 @@ impl GateTable {
     ) -> Vec<Unreached> {
         let mut out: Vec<Unreached> = Vec::new();
         for known in self.known.iter().filter(|known| known.silent_since.is_none()) {
-            let Some(row) = &known.row else { continue };
+            let Some(status) = &known.status else { continue };
             let since_read = hold::millis(now.saturating_sub(known.read));
-            for unreached in &row.unreached {
-                let Some(target) = tenant(unreached.slot, row.applied) else {
+            for unreached in &status.unreached {
+                let Some(target) = tenant(unreached.slot, status.applied) else {
                     continue;
                 };
                 let for_ms = unreached.for_ms.saturating_add(since_read);
@@ -221,13 +228,15 @@ impl GateTable {
     pub(super) fn parts(&self, is_tenant: impl Fn(Slot, u64) -> bool) -> FixedMap<Slot, Vec<Part>> {
         let mut out: FixedMap<Slot, Vec<Part>> = FixedMap::default();
         for known in self.known.iter().filter(|known| known.silent_since.is_none()) {
-            let Some(row) = &known.row else { continue };
-            for entry in &row.entries {
-                if (entry.held > 0 || entry.proven.is_some()) && is_tenant(entry.slot, row.applied) {
+            let Some(status) = &known.status else { continue };
+            for entry in &status.entries {
+                if (entry.held > 0 || entry.confirmed_epoch.is_some())
+                    && is_tenant(entry.slot, status.applied)
+                {
                     out.entry(entry.slot).or_default().push(Part {
                         gate: known.member.id,
                         held: entry.held,
-                        proven: entry.proven,
+                        confirmed_epoch: entry.confirmed_epoch,
                         alive: known.is_fresh(self.interval),
                     });
                 }
@@ -242,7 +251,7 @@ impl GateTable {
             let silent = known.silent_since.is_some();
             gauges.gates += u64::from(!silent);
             gauges.gates_silent += u64::from(silent);
-            for entry in known.row.iter().flat_map(|row| &row.entries) {
+            for entry in known.status.iter().flat_map(|status| &status.entries) {
                 gauges.held += if silent { 0 } else { u64::from(entry.held) };
                 gauges.in_flight += u64::from(entry.in_flight);
             }

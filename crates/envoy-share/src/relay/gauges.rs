@@ -13,7 +13,7 @@ pub struct Gauges {
     pub targets_ready: u64,
     /// Targets that are held for because a later version says something of them that this one does not understand.
     pub targets_unknown: u64,
-    /// Gates that write their rows.
+    /// Gates that write their statuses.
     pub gates: u64,
     /// Gates that went silent and are not forgotten yet.
     pub gates_silent: u64,

@@ -1,7 +1,7 @@
 //! The relay: speaks for the whole Envoy. Publishes what the control plane says to the gates, and reports what the gates
 //! hold. One for each Envoy at a time; which root context runs it is [`crate::Candidate`]'s business.
 //!
-//! Never does I/O and never reads a clock. The shell reads rows whenever it has published, and only then asks for a
+//! Never does I/O and never reads a clock. The shell reads statuses whenever it has published, and only then asks for a
 //! report: so no gate that has registered meanwhile is missed.
 
 mod arrivals;
@@ -26,7 +26,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use hold::{Head, Member, Row, Slot, SlotRecord, Time};
+use hold::{GateStatus, Manifest, Member, Slot, SlotRecord, Time};
 use protocol::{Incarnation, Proxy, Report, Reporter, Revision, SyncRequest, SyncResponse, Target};
 
 pub use gauges::Gauges;
@@ -50,12 +50,12 @@ pub struct RelayStart {
     pub term: u64,
     /// From one heartbeat of a gate or the relay to the next.
     pub heartbeat_interval: Duration,
-    /// A gate whose row has had no new heartbeat for so long is taken for dead. Ten seconds: a worker thread that stands still for
+    /// A gate whose status has had no new heartbeat for so long is taken for dead. Ten seconds: a worker thread that stands still for
     /// so long while the relay's runs is not seen short of a dead VM, and until then the gate blocks drains, because it may pass
     /// requests.
     pub silent_after: Duration,
     /// As it stood in shared data, if it did.
-    pub head: Option<Head>,
+    pub manifest: Option<Manifest>,
     /// As they stood in shared data.
     pub slots: Vec<(Slot, SlotRecord)>,
 }
@@ -63,13 +63,13 @@ pub struct RelayStart {
 /// What the shell should do, in this order.
 #[derive(Debug, PartialEq)]
 pub enum Command {
-    /// Write these slots, then the head, each by compare-and-swap, then ring [`Relay::gates_to_ring`], then read the rows. If a write
+    /// Write these slots, then the manifest, each by compare-and-swap, then notify [`Relay::gates_to_notify`], then read the statuses. If a write
     /// fails, another relay has taken over: drop this one.
     Publish {
         /// First.
         slots: Vec<(Slot, SlotRecord)>,
         /// Then.
-        head: Head,
+        manifest: Manifest,
     },
     /// The sync that is on its way is given up: drop its answer, should there be one.
     ForgetSync,
@@ -108,10 +108,10 @@ impl Relay {
             incarnation: start.incarnation,
             term: start.term,
         };
-        let known = start.head.as_ref().is_some_and(|head| head.known);
-        let lost = start.head.as_ref().is_some_and(|head| head.lost);
+        let known = start.manifest.as_ref().is_some_and(|manifest| manifest.known);
+        let lost = start.manifest.as_ref().is_some_and(|manifest| manifest.lost);
         Self {
-            published: Published::new(start.term, start.head, start.slots),
+            published: Published::new(start.term, start.manifest, start.slots),
             proxy,
             gates: GateTable::new(now, start.heartbeat_interval, start.silent_after),
             arrivals: Arrivals::default(),
@@ -133,14 +133,14 @@ impl Relay {
         self.gates.members(now, members);
     }
 
-    /// Whom to ring after a publication.
-    pub fn gates_to_ring(&self) -> Vec<Member> {
+    /// Whom to notify after a publication.
+    pub fn gates_to_notify(&self) -> Vec<Member> {
         self.gates.fresh()
     }
 
-    /// A row that has changed.
-    pub fn row(&mut self, now: Time, member: Member, row: Row) {
-        self.gates.row(now, member, row);
+    /// A status that has changed.
+    pub fn status(&mut self, now: Time, member: Member, status: GateStatus) {
+        self.gates.status(now, member, status);
     }
 
     /// True if a gate has said something new since the last call.
@@ -239,8 +239,8 @@ impl Relay {
             .gates
             .parts(|slot, applied| self.published.tenant(slot, applied).is_some());
         self.published.follow(parts);
-        if let Some((slots, head)) = self.published.publish(self.proxy.term) {
-            return Some(Command::Publish { slots, head });
+        if let Some((slots, manifest)) = self.published.publish(self.proxy.term) {
+            return Some(Command::Publish { slots, manifest });
         }
         if let Some(command) = self.out.pop_front() {
             return Some(command);
@@ -256,7 +256,7 @@ impl Relay {
         Some(Command::Sync { request })
     }
 
-    /// The report that is due, if one is. Ask only when every row has been read since the last publication.
+    /// The report that is due, if one is. Ask only when every status has been read since the last publication.
     pub fn poll_report(&mut self, now: Time) -> Option<Report> {
         let applied = self.published.applied(self.gates.applied());
         let tenant = |slot, applied| self.published.tenant(slot, applied);

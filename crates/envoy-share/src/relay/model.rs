@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hold::testing::mk_target;
-use hold::{GateId, Head, Member, Row, RowEntry, Slot, SlotRecord, Time};
+use hold::{GateId, GateStatus, Manifest, Member, Slot, SlotRecord, TargetUsage, Time};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use protocol::{Incarnation, Revision, State, SyncResponse, TargetId};
@@ -28,8 +28,8 @@ pub(crate) enum Event {
     Fail { status: Option<u16> },
     /// The list of members changes.
     Members { live: u8 },
-    /// A gate writes its row.
-    Row {
+    /// A gate writes its status.
+    GateStatus {
         gate: u8,
         applied: u64,
         slot: u32,
@@ -75,7 +75,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         2 => prop::option::of(any::<u16>()).prop_map(|status| Event::Fail { status }),
         1 => any::<u8>().prop_map(|live| Event::Members { live }),
         4 => (0..4_u8, number, 0..8_u32, any::<u32>(), any::<Option<u64>>()).prop_map(
-            |(gate, applied, slot, held, idle_ms)| Event::Row { gate, applied, slot, held, idle_ms }
+            |(gate, applied, slot, held, idle_ms)| Event::GateStatus { gate, applied, slot, held, idle_ms }
         ),
         2 => any::<u8>().prop_map(|ticks| Event::Tick { ticks }),
         3 => (0..20_000_u32).prop_map(|ms| Event::Advance { ms }),
@@ -98,7 +98,7 @@ struct World {
     relay: Relay,
     now: Time,
     term: u64,
-    head: Head,
+    manifest: Manifest,
     slots: BTreeMap<Slot, SlotRecord>,
     members: Vec<Member>,
     beats: BTreeMap<GateId, u64>,
@@ -112,7 +112,7 @@ impl World {
             relay: mk_relay(1, None, Vec::new(), Time::ZERO),
             now: Time::ZERO,
             term: 1,
-            head: Head::default(),
+            manifest: Manifest::default(),
             slots: BTreeMap::new(),
             members: Vec::new(),
             beats: BTreeMap::new(),
@@ -165,13 +165,13 @@ impl World {
                 };
                 self.relay.members(self.now, &members);
             }
-            Event::Row {
+            Event::GateStatus {
                 gate,
                 applied,
                 slot,
                 held,
                 idle_ms,
-            } => self.row(*gate, *applied, *slot, *held, *idle_ms),
+            } => self.status(*gate, *applied, *slot, *held, *idle_ms),
             Event::Tick { ticks } => {
                 self.now += Duration::from_millis(100) * u32::from(*ticks);
                 self.relay.tick(self.now);
@@ -191,7 +191,7 @@ impl World {
             Event::TakeOver => {
                 self.term += 1;
                 let slots = self.slots.clone().into_iter().collect();
-                self.relay = mk_relay(self.term, Some(self.head.clone()), slots, self.now);
+                self.relay = mk_relay(self.term, Some(self.manifest.clone()), slots, self.now);
                 self.asked = false;
                 let members = Members {
                     live: self.members.clone(),
@@ -214,34 +214,34 @@ impl World {
         }
     }
 
-    fn row(&mut self, gate: u8, applied: u64, slot: u32, held: u32, idle_ms: Option<u64>) {
+    fn status(&mut self, gate: u8, applied: u64, slot: u32, held: u32, idle_ms: Option<u64>) {
         let Some(member) = self.members.get(usize::from(gate)).copied() else {
             return;
         };
-        let beat = self.beats.entry(member.id).or_default();
-        *beat += 1;
-        let entry = RowEntry {
+        let heartbeat = self.beats.entry(member.id).or_default();
+        *heartbeat += 1;
+        let entry = TargetUsage {
             slot: Slot(slot),
             held,
             in_flight: 0,
             idle_ms,
-            proven: None,
+            confirmed_epoch: None,
         };
-        let row = Row {
+        let status = GateStatus {
             nonce: member.nonce,
             applied,
-            beat: *beat,
+            heartbeat: *heartbeat,
             entries: vec![entry],
-            ..Row::default()
+            ..GateStatus::default()
         };
-        self.relay.row(self.now, member, row);
+        self.relay.status(self.now, member, status);
     }
 
     fn advance(&mut self, to: Time) {
         self.now = to;
         self.relay.handle_timeout(self.now);
         self.drain();
-        // What is due may be a report, which the shell asks for once it has read the rows.
+        // What is due may be a report, which the shell asks for once it has read the statuses.
         let _ = self.relay.poll_report(self.now);
         let next = self.relay.poll_timeout();
         assert!(
@@ -263,17 +263,27 @@ impl World {
 
     fn carry_out(&mut self, command: Command) {
         match command {
-            Command::Publish { slots, head } => {
-                assert!(head.version >= self.head.version, "a version must not go back");
-                assert_eq!(head.term, self.term, "must be its own term");
+            Command::Publish { slots, manifest } => {
+                assert!(
+                    manifest.version >= self.manifest.version,
+                    "a version must not go back"
+                );
+                assert_eq!(manifest.term, self.term, "must be its own term");
                 let named: BTreeSet<_> = slots.iter().map(|(slot, _)| *slot).collect();
                 assert_eq!(named.len(), slots.len(), "must write each slot once");
                 for (slot, record) in slots {
-                    assert!(slot.0 < head.slots, "must be in use: {slot:?} of {}", head.slots);
+                    assert!(
+                        slot.0 < manifest.slots,
+                        "must be in use: {slot:?} of {}",
+                        manifest.slots
+                    );
                     self.slots.insert(slot, record);
                 }
-                assert!(head.changes.len() <= Head::CHANGES, "changes must be bounded");
-                self.head = head;
+                assert!(
+                    manifest.changes.len() <= Manifest::CHANGES,
+                    "changes must be bounded"
+                );
+                self.manifest = manifest;
                 self.check_ids();
             }
             Command::Sync { .. } => {
@@ -300,12 +310,12 @@ impl World {
     }
 }
 
-fn mk_relay(term: u64, head: Option<Head>, slots: Vec<(Slot, SlotRecord)>, now: Time) -> Relay {
+fn mk_relay(term: u64, manifest: Option<Manifest>, slots: Vec<(Slot, SlotRecord)>, now: Time) -> Relay {
     let start = RelayStart {
         id: "envoy".to_owned(),
         incarnation: Incarnation::new("i"),
         term,
-        head,
+        manifest,
         slots,
         heartbeat_interval: Duration::from_millis(500),
         silent_after: Duration::from_secs(10),

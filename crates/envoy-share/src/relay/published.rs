@@ -5,7 +5,7 @@ mod view;
 
 use std::collections::VecDeque;
 
-use hold::{FixedMap, Head, Slot, SlotRecord};
+use hold::{FixedMap, Manifest, Slot, SlotRecord};
 use protocol::{Revision, State, SyncResponse, Target, TargetId};
 
 use view::View;
@@ -18,7 +18,7 @@ const PUBLISHED: usize = 4_096;
 
 #[derive(Debug, Default)]
 pub(super) struct Published {
-    head: Head,
+    manifest: Manifest,
     /// The control plane's instance whose revision was taken in last; unknown until the first.
     instance: Option<String>,
     /// By slot: they are dense.
@@ -27,7 +27,7 @@ pub(super) struct Published {
     free: Vec<Slot>,
     /// Written at the next publication; each once.
     dirty: Vec<Slot>,
-    head_dirty: bool,
+    manifest_dirty: bool,
     /// Places of targets that drain: counted as they change, because it is asked for at every callback.
     draining: usize,
     counts: TargetCounts,
@@ -47,19 +47,19 @@ struct Place {
 }
 
 impl Published {
-    pub(super) fn new(term: u64, head: Option<Head>, slots: Vec<(Slot, SlotRecord)>) -> Self {
+    pub(super) fn new(term: u64, manifest: Option<Manifest>, slots: Vec<(Slot, SlotRecord)>) -> Self {
         let mut this = Self {
-            head: head.unwrap_or_default(),
+            manifest: manifest.unwrap_or_default(),
             ..Self::default()
         };
         let newest = slots.iter().map(|(_, record)| record.version).max().unwrap_or(0);
-        this.head.version = this.head.version.max(newest);
-        this.head.term = term;
+        this.manifest.version = this.manifest.version.max(newest);
+        this.manifest.term = term;
         // The first poll must not wait: it asks for a full snapshot, and nothing counts as applied until that is there.
-        this.head.revision = None;
-        this.head_dirty = true;
+        this.manifest.revision = None;
+        this.manifest_dirty = true;
         for (slot, record) in slots {
-            this.head.slots = this.head.slots.max(slot.0 + 1);
+            this.manifest.slots = this.manifest.slots.max(slot.0 + 1);
             let mut draining = None;
             match &record.target {
                 Some(target) => {
@@ -79,7 +79,7 @@ impl Published {
     /// Takes in the answer to a sync that asked for what came after `asked`. A delta to a revision that no longer stands
     /// (it was dropped because the control plane was lost) is left alone: the next poll asks for a full snapshot.
     pub(super) fn take_in(&mut self, asked: Option<&Revision>, response: SyncResponse) {
-        if !response.full && (asked.is_none() || asked != self.head.revision.as_ref()) {
+        if !response.full && (asked.is_none() || asked != self.manifest.revision.as_ref()) {
             return;
         }
         let SyncResponse {
@@ -112,7 +112,7 @@ impl Published {
             .instance
             .replace(revision.instance.clone())
             .is_some_and(|former| former != revision.instance);
-        let view = match self.head.known {
+        let view = match self.manifest.known {
             false => View::First,
             true if successor => View::Successor,
             true => View::Next,
@@ -120,10 +120,10 @@ impl Published {
         for target in targets {
             self.upsert(target, revision.n, view);
         }
-        if self.head.revision.as_ref() != Some(&revision) || !self.head.known {
-            self.head.revision = Some(revision);
-            self.head.known = true;
-            self.head_dirty = true;
+        if self.manifest.revision.as_ref() != Some(&revision) || !self.manifest.known {
+            self.manifest.revision = Some(revision);
+            self.manifest.known = true;
+            self.manifest_dirty = true;
         }
     }
 
@@ -157,7 +157,7 @@ impl Published {
         let mut record = std::mem::take(&mut place.record);
         if renamed {
             // The same keys, but whether the same workload is behind them is not known.
-            (record.trusted, record.proven, record.prober) = (None, None, None);
+            (record.preconfirmed_epoch, record.confirmed_epoch, record.prober) = (None, None, None);
         }
         if resized || target.state != State::Ready {
             // Split anew, by the gates that still hold something.
@@ -172,10 +172,10 @@ impl Published {
             .is_some_and(|old| old.state == State::Ready && !renamed);
         let trusts = view.trusts(was_ready, &target);
         if trusts && target.state == State::Ready {
-            record.trusted = Some(target.epoch);
+            record.preconfirmed_epoch = Some(target.epoch);
         } else if !matches!(target.state, State::Ready | State::Draining) {
             // Epochs begin anew with the control plane: the same number may come again.
-            record.trusted = None;
+            record.preconfirmed_epoch = None;
         }
         record.target = Some(target);
         self.put(slot, record, draining);
@@ -183,9 +183,9 @@ impl Published {
     }
 
     fn move_in(&mut self, id: &TargetId) -> Slot {
-        let slot = self.free.pop().unwrap_or(Slot(self.head.slots));
-        self.head.slots = self.head.slots.max(slot.0 + 1);
-        let since = self.head.version + 1;
+        let slot = self.free.pop().unwrap_or(Slot(self.manifest.slots));
+        self.manifest.slots = self.manifest.slots.max(slot.0 + 1);
+        let since = self.manifest.version + 1;
         let record = SlotRecord {
             since,
             ..SlotRecord::default()
@@ -227,7 +227,7 @@ impl Published {
         }
     }
 
-    /// Takes from the rows how the release is split, who asks first, and whether anybody has had a yes.
+    /// Takes from the statuses how the release is split, who asks first, and whether anybody has had a yes.
     pub(super) fn follow(&mut self, parts: FixedMap<Slot, Vec<Part>>) {
         for (slot, parts) in parts {
             let Some(place) = self.slots.get_mut(slot.0 as usize) else {
@@ -240,34 +240,34 @@ impl Published {
     }
 
     /// What to write, if anything changed.
-    pub(super) fn publish(&mut self, term: u64) -> Option<(Vec<(Slot, SlotRecord)>, Head)> {
-        if self.dirty.is_empty() && !self.head_dirty {
+    pub(super) fn publish(&mut self, term: u64) -> Option<(Vec<(Slot, SlotRecord)>, Manifest)> {
+        if self.dirty.is_empty() && !self.manifest_dirty {
             return None;
         }
-        self.head_dirty = false;
-        self.head.term = term;
-        self.head.version += 1;
-        let version = self.head.version;
+        self.manifest_dirty = false;
+        self.manifest.term = term;
+        self.manifest.version += 1;
+        let version = self.manifest.version;
         let dirty = std::mem::take(&mut self.dirty);
         let mut out = Vec::with_capacity(dirty.len());
         for slot in dirty {
             if let Some(place) = self.slots.get_mut(slot.0 as usize) {
                 place.dirty = false;
                 place.record.version = version;
-                self.head.changes.push_back((version, slot));
+                self.manifest.changes.push_back((version, slot));
                 out.push((slot, place.record.clone()));
             }
         }
-        while self.head.changes.len() > Head::CHANGES {
+        while self.manifest.changes.len() > Manifest::CHANGES {
             // All of one version go together: a gate must not take a part of it for the whole.
-            if let Some((oldest, _)) = self.head.changes.pop_front() {
-                self.head.floor = oldest;
-                while self.head.changes.front().is_some_and(|next| next.0 == oldest) {
-                    self.head.changes.pop_front();
+            if let Some((oldest, _)) = self.manifest.changes.pop_front() {
+                self.manifest.floor = oldest;
+                while self.manifest.changes.front().is_some_and(|next| next.0 == oldest) {
+                    self.manifest.changes.pop_front();
                 }
             }
         }
-        if let Some(revision) = &self.head.revision {
+        if let Some(revision) = &self.manifest.revision {
             self.revisions.push_back((version, revision.clone()));
             // A gate that is so far behind has not moved for minutes; until it does, nothing counts as applied.
             if self.revisions.len() > PUBLISHED {
@@ -276,17 +276,17 @@ impl Published {
         } else {
             self.revisions.clear();
         }
-        Some((out, self.head.clone()))
+        Some((out, self.manifest.clone()))
     }
 
     /// The newest revision that every gate has applied, given the oldest version that one of them has.
     pub(super) fn applied(&mut self, version: Option<u64>) -> Option<Revision> {
-        if self.head_dirty || !self.dirty.is_empty() {
+        if self.manifest_dirty || !self.dirty.is_empty() {
             // Not yet written: nobody can have applied it.
             return None;
         }
         let Some(version) = version else {
-            return self.head.revision.clone();
+            return self.manifest.revision.clone();
         };
         while self.revisions.get(1).is_some_and(|(next, _)| *next <= version) {
             self.revisions.pop_front();
@@ -307,12 +307,12 @@ impl Published {
     /// passing, and nothing counts as applied until there is a new snapshot. A confirmed one holds: the control plane
     /// may be stopping the workload.
     pub(super) fn set_lost(&mut self, lost: bool) {
-        self.head.lost = lost;
-        self.head_dirty = true;
+        self.manifest.lost = lost;
+        self.manifest_dirty = true;
         if !lost {
             return;
         }
-        let instance = self.head.revision.as_ref().map(|revision| &revision.instance);
+        let instance = self.manifest.revision.as_ref().map(|revision| &revision.instance);
         let confirmed = self
             .reported
             .as_ref()
@@ -334,16 +334,16 @@ impl Published {
             }
         }
         if unconfirmed {
-            self.head.revision = None;
+            self.manifest.revision = None;
         }
     }
 
     pub(super) fn lost(&self) -> bool {
-        self.head.lost
+        self.manifest.lost
     }
 
     pub(super) fn revision(&self) -> Option<Revision> {
-        self.head.revision.clone()
+        self.manifest.revision.clone()
     }
 
     pub(super) fn has_draining(&self) -> bool {
@@ -359,7 +359,7 @@ impl Published {
         self.target(*slot)
     }
 
-    /// Whom a row of version `applied` means by `slot`.
+    /// Whom a status of version `applied` means by `slot`.
     pub(super) fn tenant(&self, slot: Slot, applied: u64) -> Option<&TargetId> {
         let record = &self.slots.get(slot.0 as usize)?.record;
         record

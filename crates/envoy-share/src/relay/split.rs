@@ -11,12 +11,12 @@ use protocol::{Confirm, State};
 pub(super) struct Part {
     pub(super) gate: GateId,
     pub(super) held: u32,
-    pub(super) proven: Option<u64>,
+    pub(super) confirmed_epoch: Option<u64>,
     /// It has beaten lately.
     pub(super) alive: bool,
 }
 
-/// Takes from the rows' parts what concerns this target. True if the record changed.
+/// Takes from the statuses' parts what concerns this target. True if the record changed.
 pub(super) fn follow_parts(record: &mut SlotRecord, parts: &[Part]) -> bool {
     let Some(target) = &record.target else {
         return false;
@@ -25,9 +25,12 @@ pub(super) fn follow_parts(record: &mut SlotRecord, parts: &[Part]) -> bool {
         return false;
     }
     let mut changed = false;
-    if record.proven != Some(target.epoch) {
-        if parts.iter().any(|part| part.proven == Some(target.epoch)) {
-            record.proven = Some(target.epoch);
+    if record.confirmed_epoch != Some(target.epoch) {
+        if parts
+            .iter()
+            .any(|part| part.confirmed_epoch == Some(target.epoch))
+        {
+            record.confirmed_epoch = Some(target.epoch);
             changed = true;
         } else if !matches!(target.confirm, Confirm::Off { .. }) {
             let waits = |gate: GateId| {
@@ -102,7 +105,7 @@ mod tests {
         SlotRecord {
             target: Some(target),
             shares: shares.to_vec(),
-            proven: Some(1),
+            confirmed_epoch: Some(1),
             ..SlotRecord::default()
         }
     }
@@ -111,7 +114,7 @@ mod tests {
         Part {
             gate,
             held,
-            proven: None,
+            confirmed_epoch: None,
             alive: true,
         }
     }
@@ -253,7 +256,7 @@ mod tests {
     fn the_one_with_the_most_asks_first_unless_somebody_has_had_a_yes_or_nobody_may_ask() {
         let parts = [part(A, 1), part(B, 2)];
         let mut record = mk_record(&[]);
-        record.proven = None;
+        record.confirmed_epoch = None;
         follow_parts(&mut record, &parts);
         assert_eq!(record.prober, Some(B));
         follow_parts(&mut record, &[part(A, 9), part(B, 1)]);
@@ -266,7 +269,7 @@ mod tests {
         assert_eq!(record.prober, None, "there has been a yes");
 
         let mut record = mk_record(&[]);
-        record.proven = None;
+        record.confirmed_epoch = None;
         if let Some(target) = &mut record.target {
             target.confirm = Confirm::Off { settle_ms: 0 };
         }

@@ -1,11 +1,11 @@
-//! The relay against rows and answers, as facts.
+//! The relay against statuses and answers, as facts.
 //!
 //! Long because one scenario serves many short tests.
 
 use std::time::Duration;
 
 use hold::testing::mk_target;
-use hold::{GateId, Head, Member, Row, RowEntry, RowUnreached, Slot, SlotRecord, Time};
+use hold::{GateId, GateStatus, Manifest, Member, Slot, SlotRecord, TargetUsage, Time, UnreachedCluster};
 use protocol::{Incarnation, Report, Revision, State, SyncRequest, SyncResponse, Target, TargetId};
 
 #[cfg(target_arch = "wasm32")]
@@ -30,14 +30,14 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 struct Scenario {
     relay: Relay,
     now: Time,
-    head: Head,
+    manifest: Manifest,
     slots: Vec<(Slot, SlotRecord)>,
     syncs: Vec<SyncRequest>,
     freed: Vec<Member>,
     forgotten: Vec<Member>,
     given_up: usize,
-    beat: u64,
-    unreached: Vec<RowUnreached>,
+    heartbeat: u64,
+    unreached: Vec<UnreachedCluster>,
 }
 
 impl Scenario {
@@ -46,7 +46,7 @@ impl Scenario {
             id: "envoy".to_owned(),
             incarnation: Incarnation::new("i"),
             term: 1,
-            head: None,
+            manifest: None,
             slots: Vec::new(),
             heartbeat_interval: Duration::from_millis(500),
             silent_after: Duration::from_secs(10),
@@ -58,13 +58,13 @@ impl Scenario {
         let mut this = Self {
             relay: Relay::new(start, now),
             now,
-            head: Head::default(),
+            manifest: Manifest::default(),
             slots: Vec::new(),
             syncs: Vec::new(),
             freed: Vec::new(),
             forgotten: Vec::new(),
             given_up: 0,
-            beat: 0,
+            heartbeat: 0,
             unreached: Vec::new(),
         };
         this.relay.members(now, &Members { live: vec![A, B] });
@@ -77,17 +77,17 @@ impl Scenario {
         self.relay.tick(self.now);
     }
 
-    /// Carries out every command. What is published is left in `head` and `slots`.
+    /// Carries out every command. What is published is left in `manifest` and `slots`.
     fn run(&mut self) {
         self.relay.handle_timeout(self.now);
         while let Some(command) = self.relay.poll_command(self.now) {
             match command {
-                Command::Publish { slots, head } => {
+                Command::Publish { slots, manifest } => {
                     for (slot, record) in slots {
                         self.slots.retain(|(other, _)| *other != slot);
                         self.slots.push((slot, record));
                     }
-                    self.head = head;
+                    self.manifest = manifest;
                 }
                 Command::ForgetSync => self.given_up += 1,
                 Command::Sync { request } => self.syncs.push(request),
@@ -117,15 +117,15 @@ impl Scenario {
         self.run();
     }
 
-    fn row(&mut self, member: Member, applied: u64, entries: Vec<RowEntry>) {
-        self.beat += 1;
-        self.relay.row(
+    fn status(&mut self, member: Member, applied: u64, entries: Vec<TargetUsage>) {
+        self.heartbeat += 1;
+        self.relay.status(
             self.now,
             member,
-            Row {
+            GateStatus {
                 nonce: member.nonce,
                 applied,
-                beat: self.beat,
+                heartbeat: self.heartbeat,
                 entries,
                 unreached: self.unreached.clone(),
             },
@@ -197,13 +197,13 @@ fn target(id: &str, state: State) -> Target {
     }
 }
 
-fn held(slot: u32, held: u32) -> RowEntry {
-    RowEntry {
+fn held(slot: u32, held: u32) -> TargetUsage {
+    TargetUsage {
         slot: Slot(slot),
         held,
         in_flight: 0,
         idle_ms: Some(0),
-        proven: None,
+        confirmed_epoch: None,
     }
 }
 
@@ -225,14 +225,14 @@ fn nothing_is_reported_before_the_first_sync() {
 fn applied_is_what_every_gate_has_applied() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Ready)]);
-    let version = s.head.version;
-    s.row(A, version, vec![]);
+    let version = s.manifest.version;
+    s.status(A, version, vec![]);
     assert_eq!(
         s.report().unwrap().applied,
         None,
         "must not speak for a gate that has not applied it"
     );
-    s.row(B, version, vec![]);
+    s.status(B, version, vec![]);
     s.later();
     assert_eq!(s.report().unwrap().applied, Some(revision(1)));
 }
@@ -241,13 +241,13 @@ fn applied_is_what_every_gate_has_applied() {
 fn a_confirmed_drain_is_reported_at_once() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Ready)]);
-    s.row(A, s.head.version, vec![]);
-    s.row(B, s.head.version, vec![]);
+    s.status(A, s.manifest.version, vec![]);
+    s.status(B, s.manifest.version, vec![]);
     assert!(s.report().is_some());
     s.snapshot(2, vec![target("a", State::Draining)]);
-    s.row(A, s.head.version, vec![]);
+    s.status(A, s.manifest.version, vec![]);
     assert_eq!(s.report(), None, "one gate has not yet applied the drain");
-    s.row(B, s.head.version, vec![]);
+    s.status(B, s.manifest.version, vec![]);
     assert_eq!(
         s.report().expect("must be reported at once").applied,
         Some(revision(2))
@@ -258,14 +258,14 @@ fn a_confirmed_drain_is_reported_at_once() {
 fn demand_is_reported_at_once_and_once() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Asleep)]);
-    s.row(A, s.head.version, vec![]);
-    s.row(B, s.head.version, vec![]);
+    s.status(A, s.manifest.version, vec![]);
+    s.status(B, s.manifest.version, vec![]);
     assert!(s.report().is_some());
-    s.row(A, s.head.version, vec![held(0, 1)]);
+    s.status(A, s.manifest.version, vec![held(0, 1)]);
     let report = s.report().expect("demand must be reported at once");
     assert_eq!(report.targets[&TargetId::new("a")].held, 1);
     for more in 2..100 {
-        s.row(A, s.head.version, vec![held(0, more)]);
+        s.status(A, s.manifest.version, vec![held(0, more)]);
         assert_eq!(s.report(), None, "more of the same is no news");
     }
 }
@@ -274,7 +274,7 @@ fn demand_is_reported_at_once_and_once() {
 fn a_lost_report_is_repeated() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Asleep)]);
-    s.row(A, s.head.version, vec![held(0, 1)]);
+    s.status(A, s.manifest.version, vec![held(0, 1)]);
     assert!(s.relay.poll_report(s.now).is_some());
     assert_eq!(s.relay.poll_report(s.now), None, "only one may be on its way");
     s.relay.report_answered(s.now, false);
@@ -287,39 +287,39 @@ fn a_lost_report_is_repeated() {
 fn the_release_is_split_by_what_the_gates_hold() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Waking)]);
-    s.row(A, s.head.version, vec![held(0, 30)]);
-    s.row(B, s.head.version, vec![held(0, 10)]);
+    s.status(A, s.manifest.version, vec![held(0, 30)]);
+    s.status(B, s.manifest.version, vec![held(0, 10)]);
     s.snapshot(2, vec![target("a", State::Ready)]);
     let record = s.record("a");
     assert_eq!(record.shares, [(A.id, 75), (B.id, 25)]);
     assert_eq!(record.prober, Some(A.id), "one of them must ask first");
-    assert_eq!(record.proven, None);
+    assert_eq!(record.confirmed_epoch, None);
 }
 
 #[test]
 fn a_yes_lets_every_gate_ask() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Ready)]);
-    s.row(A, s.head.version, vec![held(0, 1)]);
-    s.row(
+    s.status(A, s.manifest.version, vec![held(0, 1)]);
+    s.status(
         B,
-        s.head.version,
-        vec![RowEntry {
-            proven: Some(1),
+        s.manifest.version,
+        vec![TargetUsage {
+            confirmed_epoch: Some(1),
             ..held(0, 0)
         }],
     );
-    assert_eq!(s.record("a").proven, Some(1));
+    assert_eq!(s.record("a").confirmed_epoch, Some(1));
 }
 
 #[test]
 fn the_prober_is_replaced_when_it_holds_nothing_more() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Ready)]);
-    s.row(A, s.head.version, vec![held(0, 1)]);
+    s.status(A, s.manifest.version, vec![held(0, 1)]);
     assert_eq!(s.record("a").prober, Some(A.id));
-    s.row(A, s.head.version, vec![]);
-    s.row(B, s.head.version, vec![held(0, 1)]);
+    s.status(A, s.manifest.version, vec![]);
+    s.status(B, s.manifest.version, vec![held(0, 1)]);
     assert_eq!(s.record("a").prober, Some(B.id));
 }
 
@@ -327,12 +327,12 @@ fn the_prober_is_replaced_when_it_holds_nothing_more() {
 fn the_prober_is_replaced_when_its_vm_has_died() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Waking)]);
-    s.row(A, s.head.version, vec![held(0, 30)]);
-    s.row(B, s.head.version, vec![held(0, 1)]);
+    s.status(A, s.manifest.version, vec![held(0, 30)]);
+    s.status(B, s.manifest.version, vec![held(0, 1)]);
     for _ in 0..=10 {
         s.tick();
     }
-    s.row(B, s.head.version, vec![held(0, 1)]);
+    s.status(B, s.manifest.version, vec![held(0, 1)]);
     s.snapshot(2, vec![target("a", State::Ready)]);
     assert_eq!(
         s.record("a").prober,
@@ -342,17 +342,17 @@ fn the_prober_is_replaced_when_its_vm_has_died() {
 }
 
 #[test]
-fn a_gate_is_rung_until_it_has_missed_two_heartbeats() {
+fn a_gate_is_notified_until_it_has_missed_two_heartbeats() {
     for entries in [vec![held(0, 1)], vec![]] {
         let mut s = Scenario::new();
         s.snapshot(1, vec![target("a", State::Asleep)]);
-        s.row(A, s.head.version, vec![]);
-        s.row(A, s.head.version, entries);
+        s.status(A, s.manifest.version, vec![]);
+        s.status(A, s.manifest.version, entries);
         for tick in 0..=10 {
-            assert_eq!(s.relay.gates_to_ring(), [A], "after {tick} ticks");
+            assert_eq!(s.relay.gates_to_notify(), [A], "after {tick} ticks");
             s.tick();
         }
-        assert_eq!(s.relay.gates_to_ring(), [], "a dead VM must not be rung");
+        assert_eq!(s.relay.gates_to_notify(), [], "a dead VM must not be notified");
     }
 }
 
@@ -360,33 +360,33 @@ fn a_gate_is_rung_until_it_has_missed_two_heartbeats() {
 fn a_process_that_was_stopped_finds_no_gate_dead() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Asleep)]);
-    s.row(A, s.head.version, vec![held(0, 1)]);
+    s.status(A, s.manifest.version, vec![held(0, 1)]);
     for _ in 0..3 {
         s.now += Duration::from_secs(3600);
         s.relay.tick(s.now);
         s.run();
     }
-    assert_eq!(s.freed, [], "its row has had no time to be written");
+    assert_eq!(s.freed, [], "its status has had no time to be written");
 }
 
 #[test]
 fn only_what_a_row_says_anew_is_news() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Asleep)]);
-    let version = s.head.version;
-    s.row(A, version, vec![held(0, 1)]);
+    let version = s.manifest.version;
+    s.status(A, version, vec![held(0, 1)]);
     assert!(s.relay.take_news());
-    let older = RowEntry {
+    let older = TargetUsage {
         idle_ms: Some(7000),
         ..held(0, 1)
     };
-    s.row(A, version, vec![older]);
-    assert!(!s.relay.take_news(), "a beat is no news, nor is an age");
-    s.row(A, version, vec![held(0, 2)]);
+    s.status(A, version, vec![older]);
+    assert!(!s.relay.take_news(), "a heartbeat is no news, nor is an age");
+    s.status(A, version, vec![held(0, 2)]);
     assert!(s.relay.take_news());
-    s.row(A, version, vec![]);
+    s.status(A, version, vec![]);
     assert!(s.relay.take_news());
-    s.row(A, version + 1, vec![]);
+    s.status(A, version + 1, vec![]);
     assert!(s.relay.take_news());
     assert!(!s.relay.take_news());
 }
@@ -395,18 +395,21 @@ fn only_what_a_row_says_anew_is_news() {
 fn a_drain_that_cannot_have_been_seen_confirmed_is_taken_back_when_the_control_plane_is_lost() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Ready)]);
-    s.row(A, s.head.version, vec![]);
-    s.row(B, s.head.version, vec![]);
+    s.status(A, s.manifest.version, vec![]);
+    s.status(B, s.manifest.version, vec![]);
     s.report();
     s.snapshot(2, vec![target("a", State::Draining)]);
-    s.row(A, s.head.version, vec![]);
+    s.status(A, s.manifest.version, vec![]);
     s.now += HEARTBEAT * 3;
     s.relay.sync_answered(s.now, Err(SyncFailure::Unreachable));
     s.run();
-    assert!(s.head.lost, "three heartbeats without a word must count as loss");
+    assert!(
+        s.manifest.lost,
+        "three heartbeats without a word must count as loss"
+    );
     assert_eq!(s.record("a").target.as_ref().unwrap().state, State::Ready);
-    s.row(A, s.head.version, vec![]);
-    s.row(B, s.head.version, vec![]);
+    s.status(A, s.manifest.version, vec![]);
+    s.status(B, s.manifest.version, vec![]);
     s.later();
     assert_eq!(
         s.report().and_then(|report| report.applied),
@@ -422,13 +425,13 @@ fn a_drain_that_cannot_have_been_seen_confirmed_is_taken_back_when_the_control_p
 fn a_confirmed_drain_holds_while_the_control_plane_is_lost() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Draining)]);
-    s.row(A, s.head.version, vec![]);
-    s.row(B, s.head.version, vec![]);
+    s.status(A, s.manifest.version, vec![]);
+    s.status(B, s.manifest.version, vec![]);
     assert_eq!(s.relay.poll_report(s.now).unwrap().applied, Some(revision(1)));
     s.now += HEARTBEAT * 3;
     s.relay.report_answered(s.now, false);
     s.run();
-    assert!(s.head.lost);
+    assert!(s.manifest.lost);
     assert_eq!(
         s.record("a").target.as_ref().unwrap().state,
         State::Draining,
@@ -440,20 +443,20 @@ fn a_confirmed_drain_holds_while_the_control_plane_is_lost() {
 fn a_silent_gate_is_freed_at_once_and_blocks_by_what_it_had_in_flight() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Ready)]);
-    let version = s.head.version;
-    s.row(
+    let version = s.manifest.version;
+    s.status(
         A,
         version,
-        vec![RowEntry {
+        vec![TargetUsage {
             in_flight: 2,
             ..held(0, 3)
         }],
     );
-    s.row(B, version, vec![]);
+    s.status(B, version, vec![]);
     for _ in 0..100 {
         s.tick();
         s.relay.sync_answered(s.now, Err(SyncFailure::Status(503)));
-        s.row(B, version, vec![]);
+        s.status(B, version, vec![]);
     }
     s.run();
     assert_eq!(s.freed, [A]);
@@ -473,7 +476,7 @@ fn a_new_relay_writes_every_slot_again() {
         id: "envoy".to_owned(),
         incarnation: Incarnation::new("i"),
         term: 2,
-        head: Some(s.head.clone()),
+        manifest: Some(s.manifest.clone()),
         slots: s.slots.clone(),
         heartbeat_interval: Duration::from_millis(500),
         silent_after: Duration::from_secs(10),
@@ -485,9 +488,9 @@ fn a_new_relay_writes_every_slot_again() {
         2,
         "so that whatever the former relay still writes fails"
     );
-    assert!(heir.head.version > s.head.version && heir.head.term == 2);
-    assert!(heir.head.known, "gates must not fall back to knowing nothing");
-    heir.row(A, heir.head.version, vec![held(1, 1)]);
+    assert!(heir.manifest.version > s.manifest.version && heir.manifest.term == 2);
+    assert!(heir.manifest.known, "gates must not fall back to knowing nothing");
+    heir.status(A, heir.manifest.version, vec![held(1, 1)]);
     assert!(
         heir.report().is_some(),
         "must report at once: its first poll may stay open for long"
@@ -498,14 +501,14 @@ fn a_new_relay_writes_every_slot_again() {
 fn slots_are_used_again_and_old_rows_do_not_speak_for_the_new_tenant() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Ready)]);
-    let old = s.head.version;
+    let old = s.manifest.version;
     s.snapshot(2, vec![target("b", State::Asleep)]);
-    assert_eq!(s.head.slots, 1, "the freed slot must be used again");
-    s.row(A, old, vec![held(0, 5)]);
+    assert_eq!(s.manifest.slots, 1, "the freed slot must be used again");
+    s.status(A, old, vec![held(0, 5)]);
     s.later();
     assert!(
         s.report().unwrap().targets.is_empty(),
-        "the row speaks of the former tenant"
+        "the status speaks of the former tenant"
     );
 }
 
@@ -518,9 +521,9 @@ fn a_long_list_of_changes_is_cut_between_versions() {
             .map(|n| target(&format!("t{n}"), State::Asleep))
             .collect(),
     );
-    assert!(s.head.changes.len() <= Head::CHANGES);
+    assert!(s.manifest.changes.len() <= Manifest::CHANGES);
     assert_eq!(
-        s.head.floor, s.head.version,
+        s.manifest.floor, s.manifest.version,
         "a gate that knows nothing must read everything"
     );
 }
@@ -529,8 +532,8 @@ fn a_long_list_of_changes_is_cut_between_versions() {
 fn an_answer_to_a_poll_from_before_the_loss_confirms_nothing() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Ready), target("b", State::Asleep)]);
-    s.row(A, s.head.version, vec![]);
-    s.row(B, s.head.version, vec![]);
+    s.status(A, s.manifest.version, vec![]);
+    s.status(B, s.manifest.version, vec![]);
     s.snapshot(2, vec![target("a", State::Draining), target("b", State::Asleep)]);
     s.now += HEARTBEAT * 3;
     s.run();
@@ -549,8 +552,8 @@ fn an_answer_to_a_poll_from_before_the_loss_confirms_nothing() {
     };
     s.relay.sync_answered(s.now, Ok(delta));
     s.run();
-    s.row(A, s.head.version, vec![]);
-    s.row(B, s.head.version, vec![]);
+    s.status(A, s.manifest.version, vec![]);
+    s.status(B, s.manifest.version, vec![]);
     s.later();
     assert_eq!(
         s.report().unwrap().applied,
@@ -591,15 +594,19 @@ fn what_was_ready_needs_no_confirm_when_another_control_plane_takes_over() {
             "the drain may have been carried out and it may have come up since",
         ),
     ];
-    for (before, as_found, trusted, why) in cases {
+    for (before, as_found, preconfirmed_epoch, why) in cases {
         let mut s = Scenario::new();
         s.snapshot(1, vec![]);
         s.snapshot(2, vec![epoch(7, before)]);
         s.snapshot_of("successor", 1, vec![found(as_found, 1)]);
-        assert_eq!(s.record("a").trusted, trusted.then_some(1), "{why}");
+        assert_eq!(
+            s.record("a").preconfirmed_epoch,
+            preconfirmed_epoch.then_some(1),
+            "{why}"
+        );
         s.snapshot_of("successor", 2, vec![found(false, 2)]);
         assert_ne!(
-            s.record("a").trusted,
+            s.record("a").preconfirmed_epoch,
             Some(2),
             "must be confirmed when it comes up again"
         );
@@ -611,14 +618,18 @@ fn what_goes_on_under_another_name_keeps_its_place_and_is_confirmed_anew() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Ready), target("b", State::Asleep)]);
     let slot = s.slot("a");
-    assert_eq!(s.record("a").trusted, Some(1), "must be trusted at first");
+    assert_eq!(
+        s.record("a").preconfirmed_epoch,
+        Some(1),
+        "must be preconfirmed_epoch at first"
+    );
     let renamed = Target {
         clusters: vec!["a".to_owned()],
         ..target("z", State::Ready)
     };
     s.snapshot(2, vec![renamed, target("b", State::Asleep)]);
     assert_eq!(s.slot("z"), slot, "must keep its place: its requests are in it");
-    assert_eq!(s.record("z").trusted, None, "must be confirmed anew");
+    assert_eq!(s.record("z").preconfirmed_epoch, None, "must be confirmed anew");
     s.snapshot(3, vec![target("y", State::Asleep), target("b", State::Asleep)]);
     let of_z = s.slots.iter().filter(|(_, record)| {
         record
@@ -639,24 +650,24 @@ fn an_heir_keeps_a_drain_that_may_have_been_confirmed() {
         term: 2,
         heartbeat_interval: Duration::from_millis(500),
         silent_after: Duration::from_secs(10),
-        head: Some(s.head.clone()),
+        manifest: Some(s.manifest.clone()),
         slots: s.slots.clone(),
     };
     let mut heir = Scenario::with(start, Duration::from_secs(9));
     heir.run();
     heir.now += HEARTBEAT * 3;
     heir.run();
-    assert!(heir.head.lost);
+    assert!(heir.manifest.lost);
     assert_eq!(heir.record("a").target.as_ref().unwrap().state, State::Draining);
 }
 
 #[test]
 fn an_heir_rings_only_gates_that_it_has_seen_to_beat() {
     let mut s = Scenario::new();
-    s.row(A, 0, vec![]);
-    assert_eq!(s.relay.gates_to_ring(), [], "the row may be a dead gate's");
-    s.row(A, 0, vec![]);
-    assert_eq!(s.relay.gates_to_ring(), [A]);
+    s.status(A, 0, vec![]);
+    assert_eq!(s.relay.gates_to_notify(), [], "the status may be a dead gate's");
+    s.status(A, 0, vec![]);
+    assert_eq!(s.relay.gates_to_notify(), [A]);
 }
 
 #[test]
@@ -696,15 +707,15 @@ fn a_successor_is_told_of_arrivals_from_long_before_and_once() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Ready), target("b", State::Ready)]);
     for _ in 0..2 {
-        s.row(A, s.head.version, vec![held(0, 0)]);
-        s.row(B, s.head.version, vec![held(1, 0)]);
+        s.status(A, s.manifest.version, vec![held(0, 0)]);
+        s.status(B, s.manifest.version, vec![held(1, 0)]);
     }
     s.taken("cp");
     s.taken("cp");
     let asked = s.now - HEARTBEAT * 2;
     s.now += Duration::from_secs(300);
-    s.row(A, s.head.version, vec![]);
-    s.row(B, s.head.version, vec![]);
+    s.status(A, s.manifest.version, vec![]);
+    s.status(B, s.manifest.version, vec![]);
     assert!(
         s.taken("cp").targets.is_empty(),
         "must be no news to one who knows"
@@ -768,14 +779,14 @@ fn shares_stay_until_endpoints_or_pace_change_or_the_target_is_not_ready() {
     for (next, expected, why) in cases {
         let mut s = Scenario::new();
         s.snapshot(1, vec![ready()]);
-        s.row(A, s.head.version, vec![held(0, 30)]);
+        s.status(A, s.manifest.version, vec![held(0, 30)]);
         s.snapshot(2, vec![target("a", State::Waking)]);
-        s.row(B, s.head.version, vec![held(0, 10)]);
+        s.status(B, s.manifest.version, vec![held(0, 10)]);
         s.snapshot(3, vec![ready()]);
         assert_eq!(s.record("a").shares, shares(150, 50));
         // So that another split would be another.
-        s.row(A, s.head.version, vec![held(0, 45)]);
-        s.row(B, s.head.version, vec![held(0, 5)]);
+        s.status(A, s.manifest.version, vec![held(0, 45)]);
+        s.status(B, s.manifest.version, vec![held(0, 5)]);
         assert_eq!(
             s.record("a").shares,
             shares(150, 50),
@@ -790,13 +801,13 @@ fn shares_stay_until_endpoints_or_pace_change_or_the_target_is_not_ready() {
 fn an_arrival_is_told_until_the_control_plane_has_surely_heard_of_it() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Ready)]);
-    let arrived = |age: Duration| RowEntry {
+    let arrived = |age: Duration| TargetUsage {
         idle_ms: Some(age.as_millis() as u64),
         ..held(0, 0)
     };
-    s.row(A, s.head.version, vec![]);
-    s.row(A, s.head.version, vec![arrived(Duration::ZERO)]);
-    // No report gets through for half a minute, in which the row stays as it is.
+    s.status(A, s.manifest.version, vec![]);
+    s.status(A, s.manifest.version, vec![arrived(Duration::ZERO)]);
+    // No report gets through for half a minute, in which the status stays as it is.
     let half_a_minute = Duration::from_secs(30);
     let since = s.now;
     while s.now < since + half_a_minute {
@@ -822,20 +833,20 @@ fn an_arrival_is_told_until_the_control_plane_has_surely_heard_of_it() {
 fn an_arrival_in_the_row_of_a_gate_that_has_not_beaten_is_no_news() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Ready)]);
-    let arrived = RowEntry {
+    let arrived = TargetUsage {
         idle_ms: Some(100),
         ..held(0, 0)
     };
-    s.row(A, s.head.version, vec![arrived]);
-    s.row(B, s.head.version, vec![]);
+    s.status(A, s.manifest.version, vec![arrived]);
+    s.status(B, s.manifest.version, vec![]);
     s.later();
     let targets = |s: &mut Scenario| s.report().map(|report| report.targets.len());
     assert_eq!(
         targets(&mut s),
         Some(0),
-        "the row may be years old: its gate may be dead"
+        "the status may be years old: its gate may be dead"
     );
-    s.row(A, s.head.version, vec![arrived]);
+    s.status(A, s.manifest.version, vec![arrived]);
     s.later();
     assert_eq!(targets(&mut s), Some(1), "it lives");
 }
@@ -945,7 +956,7 @@ fn a_poll_that_ends_in_its_own_time_is_repeated_at_once() {
 fn clusters_that_are_not_reached_are_reported_the_oldest_first_and_each_once() {
     let mut scenario = Scenario::new();
     scenario.snapshot(1, vec![mk_target("web")]);
-    let unreached = |cluster: String, for_ms| RowUnreached {
+    let unreached = |cluster: String, for_ms| UnreachedCluster {
         slot: Slot(0),
         cluster,
         saw: "refused".to_owned(),
@@ -953,8 +964,8 @@ fn clusters_that_are_not_reached_are_reported_the_oldest_first_and_each_once() {
     };
     for (member, age) in [(A, 1_000), (B, 2_000)] {
         scenario.unreached = (0..100).map(|n| unreached(format!("c{n}"), age + n)).collect();
-        let version = scenario.head.version;
-        scenario.row(member, version, vec![held(0, 1)]);
+        let version = scenario.manifest.version;
+        scenario.status(member, version, vec![held(0, 1)]);
     }
     scenario.now += Duration::from_millis(50);
     let report = scenario.report().expect("must report what is held");

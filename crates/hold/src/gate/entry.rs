@@ -12,7 +12,7 @@ use crate::gate::status::Listing;
 use crate::gate::usage::Usage;
 use crate::gate::window::Window;
 use crate::reply::Refusal;
-use crate::{GateId, RowEntry, Slot, SlotRecord, StreamId, Time, units};
+use crate::{GateId, Slot, SlotRecord, StreamId, TargetUsage, Time, units};
 
 /// One target.
 #[derive(Debug)]
@@ -319,12 +319,12 @@ impl Entry {
     /// What it contributes to the gate's status.
     pub(super) fn listing(&mut self, now: Time) -> Listing {
         let idle = self.usage.idle(now);
-        let entry = RowEntry {
+        let entry = TargetUsage {
             slot: self.slot,
             held: self.queues.held(),
             in_flight: self.usage.in_flight(),
             idle_ms: idle.map(units::millis),
-            proven: self.confirm.confirmed_here(),
+            confirmed_epoch: self.confirm.confirmed_here(),
         };
         Listing {
             keep: !self.is_unused() || idle.is_some(),

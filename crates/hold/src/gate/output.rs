@@ -1,7 +1,7 @@
 //! What a gate tells its shell to do, as one enum, and in which order.
 
 use crate::gate::{ConfirmCall, Counts, Gate, LogLevel, ReturnedPermits, TargetPermits};
-use crate::{Reply, Row, StreamId, Time};
+use crate::{GateStatus, Reply, StreamId, Time};
 
 /// What to do next. A shell is a loop over [`Gate::poll_output`] that carries out each at once, after every input.
 ///
@@ -31,7 +31,7 @@ pub enum Output {
     /// Answer the request.
     Refuse(StreamId, Reply),
     /// Write this as the gate's row in shared data.
-    PublishStatus(Row),
+    PublishStatus(GateStatus),
     /// The status that was just written says something that the relay has to know at once.
     NotifyRelay,
     /// Give these permits back.
@@ -112,13 +112,13 @@ impl Gate {
         (!permits.is_empty()).then_some(permits)
     }
 
-    fn write_status(&mut self, now: Time) -> Row {
+    fn write_status(&mut self, now: Time) -> GateStatus {
         let me = self.me;
         let holding = self.targets.holding().filter_map(|ix| self.targets.get(ix));
         let unreached = holding
             .filter(|entry| !entry.is_retired())
             .filter_map(|entry| entry.unreached(now, me.id))
-            .take(Row::UNREACHED)
+            .take(GateStatus::UNREACHED)
             .collect();
         let targets = &mut self.targets;
         let applied = self.version.unwrap_or(0);

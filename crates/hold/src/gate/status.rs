@@ -2,7 +2,7 @@
 //! target, only their places.
 
 use crate::gate::TargetIx;
-use crate::{Row, RowEntry, RowUnreached};
+use crate::{GateStatus, TargetUsage, UnreachedCluster};
 
 /// What one target contributes to a status.
 #[derive(Debug)]
@@ -10,7 +10,7 @@ pub(super) struct Listing {
     /// It is in use, or was lately: the next status lists it as well.
     pub(super) keep: bool,
     /// `None` for a target that was removed: only the gate itself still counts its requests.
-    pub(super) entry: Option<RowEntry>,
+    pub(super) entry: Option<TargetUsage>,
 }
 
 /// The state of the gate's row in shared data.
@@ -23,7 +23,7 @@ pub(super) struct Status {
     /// The shell has asked for a status.
     wanted: bool,
     /// Counts the statuses that were written.
-    beat: u64,
+    heartbeat: u64,
     /// Targets that the status lists, in the order in which they came into use.
     listed: Vec<TargetIx>,
     /// By place: whether a target is in `listed`.
@@ -37,7 +37,7 @@ impl Status {
             changed: true,
             urgent: false,
             wanted: false,
-            beat: 0,
+            heartbeat: 0,
             listed: Vec::new(),
             is_listed: Vec::new(),
         }
@@ -110,11 +110,11 @@ impl Status {
         &mut self,
         nonce: u64,
         applied: u64,
-        unreached: Vec<RowUnreached>,
+        unreached: Vec<UnreachedCluster>,
         mut listing: impl FnMut(TargetIx) -> Option<Listing>,
-    ) -> Row {
+    ) -> GateStatus {
         (self.changed, self.urgent, self.wanted) = (false, false, false);
-        self.beat += 1;
+        self.heartbeat += 1;
         let mut entries = Vec::with_capacity(self.listed.len());
         let is_listed = &mut self.is_listed;
         self.listed.retain(|ix| {
@@ -126,10 +126,10 @@ impl Status {
             }
             keep
         });
-        Row {
+        GateStatus {
             nonce,
             applied,
-            beat: self.beat,
+            heartbeat: self.heartbeat,
             entries,
             unreached,
         }

@@ -6,7 +6,7 @@ use crate::gate::{
     ArrivalDecision, ClusterLookup, ConfirmCall, Counts, Gate, LogLevel, Output, PermitRequest, Request,
     TargetIx, Ticket, Update,
 };
-use crate::{Config, GateId, Head, Member, Row, Slot, SlotRecord, StreamId, Time};
+use crate::{Config, GateId, GateStatus, Manifest, Member, Slot, SlotRecord, StreamId, Time};
 
 pub(crate) use crate::testing::mk_target;
 
@@ -38,7 +38,7 @@ pub(crate) fn mk_record(target: Target) -> SlotRecord {
 /// The same, and nothing has to be confirmed in its epoch.
 pub(crate) fn mk_trusted(target: Target) -> SlotRecord {
     SlotRecord {
-        trusted: Some(target.epoch),
+        preconfirmed_epoch: Some(target.epoch),
         ..mk_record(target)
     }
 }
@@ -49,15 +49,15 @@ pub(crate) fn apply(gate: &mut Gate, lost: bool, slots: Vec<(Slot, SlotRecord)>)
 }
 
 fn apply_at(gate: &mut Gate, now: Time, lost: bool, slots: Vec<(Slot, SlotRecord)>) {
-    let head = Head {
+    let manifest = Manifest {
         version: gate.version.unwrap_or(0) + 1,
         known: true,
         lost,
         slots: 10,
-        ..Head::default()
+        ..Manifest::default()
     };
     let update = Update {
-        head,
+        manifest,
         full: false,
         slots,
     };
@@ -112,7 +112,7 @@ pub(crate) struct Done {
     pub(crate) questions: Vec<ConfirmCall>,
     /// Resumed and refused streams, and permits to take.
     pub(crate) decisions: Vec<Output>,
-    pub(crate) status: Option<Row>,
+    pub(crate) status: Option<GateStatus>,
     pub(crate) notified: bool,
     pub(crate) warnings: Vec<String>,
     pub(crate) notes: Vec<String>,
@@ -148,7 +148,7 @@ pub(crate) fn run(gate: &mut Gate, now: Time) -> Done {
 }
 
 /// The gate's status as of now.
-pub(crate) fn status(gate: &mut Gate, now: Time) -> Row {
+pub(crate) fn status(gate: &mut Gate, now: Time) -> GateStatus {
     gate.publish_status(now);
     settle(gate).status.unwrap()
 }

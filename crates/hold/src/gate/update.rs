@@ -2,24 +2,24 @@
 
 use crate::gate::Gate;
 use crate::gate::targets::Surroundings;
-use crate::{Head, Slot, SlotRecord, Time};
+use crate::{Manifest, Slot, SlotRecord, Time};
 
-/// What a gate must read to follow a head.
+/// What a gate must read to follow a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SlotsToRead {
     /// Nothing: it has followed it.
     Nothing,
-    /// Every slot below `Head::slots`.
+    /// Every slot below `Manifest::slots`.
     All,
     /// These.
     Slots(Vec<Slot>),
 }
 
-/// A head and the slots that were read for it.
+/// A manifest and the slots that were read for it.
 #[derive(Debug)]
 pub struct Update {
     /// As it was read, before the slots.
-    pub head: Head,
+    pub manifest: Manifest,
     /// True if every slot was read.
     pub full: bool,
     /// What stood in the slots that were read; if they are all, in order.
@@ -27,15 +27,15 @@ pub struct Update {
 }
 
 impl Gate {
-    /// What must be read to follow `head`. Returned and not an output, because the shell reads it before it can give anything to
+    /// What must be read to follow `manifest`. Returned and not an output, because the shell reads it before it can give anything to
     /// [`Gate::apply`].
-    pub fn slots_to_read(&self, head: &Head) -> SlotsToRead {
+    pub fn slots_to_read(&self, manifest: &Manifest) -> SlotsToRead {
         match self.version {
-            Some(version) if head.version <= version => SlotsToRead::Nothing,
-            Some(version) if version >= head.floor => {
+            Some(version) if manifest.version <= version => SlotsToRead::Nothing,
+            Some(version) if version >= manifest.floor => {
                 let mut slots = Vec::new();
-                // At most `Head::CHANGES` of them.
-                for (_, slot) in head.changes.iter().filter(|(change, _)| *change > version) {
+                // At most `Manifest::CHANGES` of them.
+                for (_, slot) in manifest.changes.iter().filter(|(change, _)| *change > version) {
                     if !slots.contains(slot) {
                         slots.push(*slot);
                     }
@@ -48,13 +48,17 @@ impl Gate {
 
     /// Takes in an update. One that is older than what has been applied changes nothing.
     pub fn apply(&mut self, now: Time, update: Update) {
-        let Update { head, full, slots } = update;
-        if self.version.is_some_and(|version| head.version <= version) {
+        let Update {
+            manifest,
+            full,
+            slots,
+        } = update;
+        if self.version.is_some_and(|version| manifest.version <= version) {
             return;
         }
         self.advance(now);
-        let lost_changed = self.lost != head.lost;
-        self.lost = head.lost;
+        let lost_changed = self.lost != manifest.lost;
+        self.lost = manifest.lost;
         let around = Surroundings {
             now,
             me: self.me.id,
@@ -86,10 +90,10 @@ impl Gate {
         // The warm path must not allocate when it notes that a target is in use.
         self.status.reserve(self.targets.places());
         self.claim_strays(&rekeyed);
-        if head.known && !self.early.is_over() {
+        if manifest.known && !self.early.is_over() {
             self.begin_known();
         }
-        self.version = Some(head.version);
+        self.version = Some(manifest.version);
         self.status.change();
     }
 
@@ -130,7 +134,7 @@ mod tests {
         assert_eq!(
             passed,
             WarmDecision::Pass(Ticket::Passed(ix)),
-            "must pass: it is trusted"
+            "must pass: it is preconfirmed_epoch"
         );
         name(&mut gate, mk_named("a", State::Asleep));
         hold(&mut gate, Time::ZERO, 1, "web");
@@ -185,7 +189,7 @@ mod tests {
         let ix = find(&gate, "web");
         assert!(
             matches!(gate.pass(ix, b"web"), WarmDecision::Pass(_)),
-            "must pass: it is trusted"
+            "must pass: it is preconfirmed_epoch"
         );
         publish(&mut gate, 0, mk_record(mk_named("b", State::Ready)));
         assert_eq!(
@@ -204,10 +208,10 @@ mod tests {
         }
     }
 
-    /// It is trusted if it is ready.
+    /// It is preconfirmed_epoch if it is ready.
     fn name(gate: &mut Gate, target: Target) {
         let record = SlotRecord {
-            trusted: (target.state == State::Ready).then_some(1),
+            preconfirmed_epoch: (target.state == State::Ready).then_some(1),
             ..mk_record(target)
         };
         publish(gate, 0, record);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::{Row, Time};
+use crate::{GateStatus, Time};
 
 /// An arrival within this time of another is no news: the relay reports the first at once, the others in its own time.
 const ARRIVAL_NEWS: Duration = Duration::from_secs(1);
@@ -53,6 +53,6 @@ impl Usage {
         }
         self.last_arrival
             .map(|at| now.saturating_sub(at))
-            .filter(|idle| *idle < Row::RECENT)
+            .filter(|idle| *idle < GateStatus::RECENT)
     }
 }

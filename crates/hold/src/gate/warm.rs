@@ -146,10 +146,10 @@ mod tests {
             State::Failed,
             State::Draining,
         ] {
-            for (trusted, lost) in [(true, false), (false, false), (true, true)] {
+            for (preconfirmed_epoch, lost) in [(true, false), (false, false), (true, true)] {
                 for ignore in [&[][..], &["path"], &["agent"], &["path", "agent"]] {
                     for request in [PROBE, KUBELET, VISITOR] {
-                        check(&mk_ignoring(state, ignore), trusted, lost, request);
+                        check(&mk_ignoring(state, ignore), preconfirmed_epoch, lost, request);
                     }
                 }
             }
@@ -187,10 +187,10 @@ mod tests {
     }
 
     /// What the warm path lets through the cold path would have, and it leaves for it nothing but what has to be looked at.
-    fn check(target: &Target, trusted: bool, lost: bool, request: (&str, &str)) {
-        let (mut gate, ix) = mk(target, trusted, lost);
+    fn check(target: &Target, preconfirmed_epoch: bool, lost: bool, request: (&str, &str)) {
+        let (mut gate, ix) = mk(target, preconfirmed_epoch, lost);
         let passed = warm(&mut gate, ix, request);
-        let (mut cold, ix) = mk(target, trusted, lost);
+        let (mut cold, ix) = mk(target, preconfirmed_epoch, lost);
         let (path, user_agent) = request;
         let verdict = cold.arrive(
             Time::ZERO,
@@ -206,7 +206,10 @@ mod tests {
             ArrivalDecision::Pass(ticket) => Some(ticket),
             ArrivalDecision::Refuse(_) | ArrivalDecision::Hold(_) => None,
         };
-        let case = format!("{:?}, trusted {trusted}, lost {lost}, {request:?}", target.state);
+        let case = format!(
+            "{:?}, preconfirmed_epoch {preconfirmed_epoch}, lost {lost}, {request:?}",
+            target.state
+        );
         assert_eq!(passed, expected, "must end as by the cold path: {case}");
         let used = |gate: &mut Gate| status(gate, Time::ZERO).entries;
         if passed.is_some() {
@@ -253,10 +256,10 @@ mod tests {
         target
     }
 
-    fn mk(target: &Target, trusted: bool, lost: bool) -> (Gate, super::TargetIx) {
+    fn mk(target: &Target, preconfirmed_epoch: bool, lost: bool) -> (Gate, super::TargetIx) {
         let mut gate = mk_gate();
         let record = SlotRecord {
-            trusted: trusted.then_some(1),
+            preconfirmed_epoch: preconfirmed_epoch.then_some(1),
             ..mk_record(target.clone())
         };
         apply(&mut gate, lost, vec![(Slot(0), record)]);

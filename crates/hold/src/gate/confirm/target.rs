@@ -63,8 +63,8 @@ pub(in crate::gate) struct TargetConfirm {
 impl TargetConfirm {
     /// Takes in what the relay publishes of it.
     pub(in crate::gate) fn update(&mut self, record: &SlotRecord, me: GateId) {
-        self.preconfirmed_epoch = record.trusted.or(self.preconfirmed_epoch);
-        self.confirmed_epoch = record.proven;
+        self.preconfirmed_epoch = record.preconfirmed_epoch.or(self.preconfirmed_epoch);
+        self.confirmed_epoch = record.confirmed_epoch;
         self.prober = record.prober;
         self.turn = Turn::new(record, me);
     }

@@ -5,7 +5,7 @@ use super::Entry;
 use crate::gate::admission::Admission;
 use crate::gate::confirm::{Conclusion, ConfirmCall, ConfirmOutcome, ConfirmToken, Confirmed, Terms};
 use crate::gate::queues::Queue;
-use crate::{GateId, RowUnreached, Time, units};
+use crate::{GateId, Time, UnreachedCluster, units};
 
 impl Entry {
     pub(super) fn terms(&self, me: GateId) -> Option<Terms> {
@@ -114,7 +114,7 @@ impl Entry {
     }
 
     /// The cluster that has kept requests held for the longest although the target is ready; `None` if none does.
-    pub(in crate::gate) fn unreached(&self, now: Time, me: GateId) -> Option<RowUnreached> {
+    pub(in crate::gate) fn unreached(&self, now: Time, me: GateId) -> Option<UnreachedCluster> {
         let terms = self.terms(me)?;
         if self.admission != Admission::Serve || self.confirm.is_waived(&self.target) {
             return None;
@@ -125,7 +125,7 @@ impl Entry {
             .moving()
             .filter_map(|queue| Some((queue, seen(queue)?)));
         let (queue, (saw, since)) = seen.min_by_key(|(_, (_, since))| *since)?;
-        Some(RowUnreached {
+        Some(UnreachedCluster {
             slot: self.slot,
             cluster: String::from_utf8_lossy(queue.cluster()).into_owned(),
             saw: saw.text(terms.timeout).into_owned(),

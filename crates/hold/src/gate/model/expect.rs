@@ -55,7 +55,7 @@ impl World {
         let late: Vec<_> = self
             .deadlines
             .iter()
-            .filter(|(stream, deadline)| self.head.known && **deadline <= self.now && held(stream))
+            .filter(|(stream, deadline)| self.manifest.known && **deadline <= self.now && held(stream))
             .collect();
         assert!(
             late.is_empty(),
@@ -86,7 +86,7 @@ impl World {
                 claimant.hold.on_control_plane_loss == LossPolicy::Pass && claimant.state != State::Draining;
             assert!(
                 matches!(claimant.state, State::Ready | State::Suspended)
-                    || (self.head.lost && passes_when_lost),
+                    || (self.manifest.lost && passes_when_lost),
                 "must hold until every claimant is ready: {:?} is {:?}",
                 claimant.id,
                 claimant.state

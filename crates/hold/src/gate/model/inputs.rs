@@ -40,14 +40,14 @@ impl World {
                 shares: vec![(ME.id, share)],
                 prober: told.then_some(ME.id),
                 // Another gate has had its yes.
-                proven: (share == 3).then_some(made.epoch),
+                confirmed_epoch: (share == 3).then_some(made.epoch),
                 target: Some(made),
                 ..SlotRecord::default()
             }
         });
         self.put(target, &record);
-        let is_first = !self.head.known;
-        self.head.known = true;
+        let is_first = !self.manifest.known;
+        self.manifest.known = true;
         self.apply(vec![(Slot(u32::from(target)), record)]);
         if is_first {
             self.check_early();
@@ -74,13 +74,13 @@ impl World {
 
     /// All that was published before is published again but for one target, and the gate has missed what lies between.
     pub(super) fn reread(&mut self, without: u8) {
-        if !self.head.known {
+        if !self.manifest.known {
             return;
         }
         if self.records.contains_key(&without) {
             self.put(without, &SlotRecord::default());
         }
-        self.head.floor = self.version + 1;
+        self.manifest.floor = self.version + 1;
         let there = |(target, record): (&u8, &SlotRecord)| {
             record
                 .target
@@ -98,31 +98,31 @@ impl World {
     fn apply_all(&mut self, slots: Vec<(Slot, SlotRecord)>, full: bool) {
         let follows = self.version > 0 && !full;
         self.version += 1;
-        self.head.version = self.version;
+        self.manifest.version = self.version;
         for (slot, _) in &slots {
-            self.head.changes.push_back((self.version, *slot));
+            self.manifest.changes.push_back((self.version, *slot));
         }
-        self.last = Some((self.head.clone(), slots.clone()));
+        self.last = Some((self.manifest.clone(), slots.clone()));
         let wanted = if follows {
             SlotsToRead::Slots(slots.iter().map(|(slot, _)| *slot).collect())
         } else {
             SlotsToRead::All
         };
         assert_eq!(
-            self.gate.slots_to_read(&self.head),
+            self.gate.slots_to_read(&self.manifest),
             wanted,
             "must want what is new"
         );
         self.gate.apply(
             self.now,
             Update {
-                head: self.head.clone(),
+                manifest: self.manifest.clone(),
                 full,
                 slots,
             },
         );
         assert_eq!(
-            self.gate.slots_to_read(&self.head),
+            self.gate.slots_to_read(&self.manifest),
             SlotsToRead::Nothing,
             "must want nothing twice"
         );
@@ -130,7 +130,7 @@ impl World {
 
     /// An older revision changes nothing.
     pub(super) fn apply_stale(&mut self) {
-        let Some((head, slots)) = self.last.clone() else {
+        let Some((manifest, slots)) = self.last.clone() else {
             return;
         };
         let before = format!("{:?}", self.gate);
@@ -141,7 +141,7 @@ impl World {
         self.gate.apply(
             self.now,
             Update {
-                head,
+                manifest,
                 full: true,
                 slots,
             },
@@ -228,7 +228,7 @@ impl World {
                     );
                 }
                 assert!(
-                    self.head.known || self.startup_is(StartupThen::Pass),
+                    self.manifest.known || self.startup_is(StartupThen::Pass),
                     "must wait for the first snapshot"
                 );
                 self.note(stream, ticket, Fate::Passed);
@@ -274,7 +274,7 @@ impl World {
     fn startup_is(&self, then: StartupThen) -> bool {
         let startup = &self.config.startup;
         let is_over = self.now >= startup.wait;
-        !self.head.known
+        !self.manifest.known
             && match then {
                 StartupThen::Hold => !is_over || startup.then == then,
                 _ => is_over && startup.then == then,

@@ -11,7 +11,7 @@ use crate::gate::streams::Stream;
 use crate::gate::testing::ME;
 use crate::gate::{Answered, ClusterLookup, ConfirmOutcome, Counts, Tally, TargetIx, Ticket};
 use crate::reply::{Refusal, Reply};
-use crate::{Bound, Row, RowEntry, Slot, StartupThen, StreamId, Time};
+use crate::{Bound, GateStatus, Slot, StartupThen, StreamId, TargetUsage, Time};
 
 /// What the model has seen that the gate must tell.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(super) struct Told {
     answers: BTreeMap<StreamId, Answered>,
     /// When the last request came for each target, where the model knows it.
     arrivals: BTreeMap<u8, Time>,
-    row: Row,
+    row: GateStatus,
 }
 
 #[derive(Debug)]
@@ -172,7 +172,7 @@ impl World {
         let Some(target) = record else {
             return Admission::Pass;
         };
-        let lost = |policy| self.head.lost && target.hold.on_control_plane_loss == policy;
+        let lost = |policy| self.manifest.lost && target.hold.on_control_plane_loss == policy;
         match target.state {
             State::Suspended => Admission::Pass,
             State::Ready => Admission::Serve,
@@ -208,7 +208,7 @@ impl World {
     /// What waited for the first snapshot fares as if it had come with it; without one, as the configuration has it.
     pub(super) fn check_settled(&self, stream: StreamId, settled: Settled) {
         let came = &self.told.came[&stream];
-        if !self.head.known {
+        if !self.manifest.known {
             let startup = &self.config.startup;
             let expected = match startup.then {
                 StartupThen::Pass => Settled::LetGo,
@@ -272,7 +272,7 @@ impl World {
             let Some(target) = target else {
                 let startup = &self.config.startup;
                 assert!(
-                    !self.head.known && (startup.then == StartupThen::Hold || self.now < startup.wait),
+                    !self.manifest.known && (startup.then == StartupThen::Hold || self.now < startup.wait),
                     "{stream:?} must not wait on"
                 );
                 continue;
@@ -347,7 +347,7 @@ impl World {
             let is_due = due <= self.now || due == Time::MAX;
             assert!(
                 is_due
-                    || self.head.known && matches!(fate, Fate::Held { target: None, .. })
+                    || self.manifest.known && matches!(fate, Fate::Held { target: None, .. })
                     || next.is_some_and(|next| next <= due),
                 "must come back for {stream:?} by {due:?}: {next:?}"
             );
@@ -357,19 +357,19 @@ impl World {
 
     /// The row says what the gate holds and has in flight, and of whom lately something came.
     /// `changed`: the gate knew that this is not what it told last.
-    pub(super) fn check_row(&mut self, changed: bool, row: Row) {
+    pub(super) fn check_row(&mut self, changed: bool, row: GateStatus) {
         assert!(
             !self.gate.status.has_changed() && !self.gate.status.is_urgent(),
             "must be told once"
         );
         assert_eq!((row.nonce, row.applied), (ME.nonce, self.version));
-        assert!(row.beat > self.told.row.beat, "must show that it lives");
-        let in_use = |row: &Row| -> Vec<RowEntry> {
+        assert!(row.heartbeat > self.told.row.heartbeat, "must show that it lives");
+        let in_use = |row: &GateStatus| -> Vec<TargetUsage> {
             let used = row
                 .entries
                 .iter()
                 .filter(|entry| entry.held > 0 || entry.in_flight > 0);
-            used.map(|entry| RowEntry {
+            used.map(|entry| TargetUsage {
                 idle_ms: None,
                 ..*entry
             })
@@ -384,7 +384,7 @@ impl World {
         self.told.row = row;
     }
 
-    fn check_entries(&self, row: &Row) {
+    fn check_entries(&self, row: &GateStatus) {
         let used = self.used();
         for (ix, entry) in self.gate.targets.iter() {
             let (held, in_flight) = used.get(&ix).copied().unwrap_or_default();
@@ -406,7 +406,7 @@ impl World {
             let target = u8::try_from(entry.slot().0).unwrap();
             if let Some(at) = self.told.arrivals.get(&target) {
                 let age = self.now - *at;
-                let recent = (age < Row::RECENT).then(|| crate::millis(age));
+                let recent = (age < GateStatus::RECENT).then(|| crate::millis(age));
                 let idle = told.and_then(|told| told.idle_ms);
                 assert_eq!(idle, recent, "must say since when nothing came: {entry:?}");
                 let listed = held > 0 || in_flight > 0 || recent.is_some();

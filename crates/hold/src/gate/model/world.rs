@@ -8,7 +8,7 @@ use super::told::Told;
 use crate::gate::testing::{ME, mk_config};
 use crate::gate::{ConfirmToken, Gate, Ticket};
 use crate::testing::Quota;
-use crate::{Bound, Config, Head, REQUEST_CHARGE, Slot, SlotRecord, StreamId, Time};
+use crate::{Bound, Config, Manifest, REQUEST_CHARGE, Slot, SlotRecord, StreamId, Time};
 
 pub(super) const TARGETS: u8 = 3;
 pub(super) const CLUSTERS: u8 = 2;
@@ -50,9 +50,9 @@ pub(super) struct World {
     pub(super) config: Config,
     pub(super) now: Time,
     pub(super) version: u64,
-    pub(super) head: Head,
+    pub(super) manifest: Manifest,
     pub(super) records: BTreeMap<u8, SlotRecord>,
-    pub(super) last: Option<(Head, Vec<(Slot, SlotRecord)>)>,
+    pub(super) last: Option<(Manifest, Vec<(Slot, SlotRecord)>)>,
     pub(super) quota: Quota,
     pub(super) fates: BTreeMap<StreamId, Fate>,
     pub(super) tickets: BTreeMap<StreamId, Ticket>,
@@ -92,9 +92,9 @@ impl World {
             config,
             now: Time::ZERO,
             version: 0,
-            head: Head {
+            manifest: Manifest {
                 slots: u32::from(TARGETS),
-                ..Head::default()
+                ..Manifest::default()
             },
             records: BTreeMap::new(),
             last: None,
@@ -129,7 +129,7 @@ impl World {
             }
             Op::Remove { target } => self.publish(*target, None),
             Op::Lose { lost } => {
-                self.head.lost = *lost;
+                self.manifest.lost = *lost;
                 self.apply(Vec::new());
             }
             Op::Reread { without } => self.reread(*without),

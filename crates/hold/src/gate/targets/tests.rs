@@ -178,13 +178,13 @@ impl World {
     }
 }
 
-fn record(n: u32, state: State, epoch: u64, trusted: bool) -> (Slot, SlotRecord) {
+fn record(n: u32, state: State, epoch: u64, preconfirmed_epoch: bool) -> (Slot, SlotRecord) {
     let mut target = mk_target(&format!("t{n}"));
     target.clusters.push("shared".to_owned());
     target.state = state;
     target.epoch = epoch;
     let record = SlotRecord {
-        trusted: trusted.then_some(epoch),
+        preconfirmed_epoch: preconfirmed_epoch.then_some(epoch),
         shares: vec![(GateId(1), 10)],
         prober: Some(GateId(1)),
         ..mk_record(target)

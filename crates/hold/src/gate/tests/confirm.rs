@@ -73,7 +73,7 @@ fn requests_by_a_cluster_that_is_gone_come_again_at_once() {
 #[test]
 fn one_request_at_a_time_takes_the_part_of_a_question_however_many_may_be_released() {
     let mut gate = mk_with(SlotRecord {
-        proven: Some(1),
+        confirmed_epoch: Some(1),
         ..mk_asked(State::Ready)
     });
     let ticket = hold(&mut gate, Time::ZERO, 1, "web");
@@ -99,10 +99,10 @@ fn the_others_hear_of_the_first_yes_at_once_and_of_no_other() {
     hold(&mut gate, Time::ZERO, 1, "web");
     hold(&mut gate, Time::ZERO, 2, "other");
     let calls: Vec<_> = gate.ask_all(Time::ZERO);
-    assert_eq!(gate.row(Time::ZERO).entries[0].proven, None);
+    assert_eq!(gate.row(Time::ZERO).entries[0].confirmed_epoch, None);
     gate.confirmed(Time::ZERO, calls[0].token, YES);
     assert!(gate.is_urgent(), "they wait for it");
-    assert_eq!(gate.row(Time::ZERO).entries[0].proven, Some(1));
+    assert_eq!(gate.row(Time::ZERO).entries[0].confirmed_epoch, Some(1));
     gate.confirmed(Time::ZERO, calls[1].token, YES);
     assert!(gate.status_changed() && !gate.is_urgent(), "they know");
     gate.row(Time::ZERO);
@@ -111,7 +111,7 @@ fn the_others_hear_of_the_first_yes_at_once_and_of_no_other() {
     assert!(!gate.is_urgent(), "they know");
 
     let mut gate = mk_with(SlotRecord {
-        proven: Some(1),
+        confirmed_epoch: Some(1),
         ..mk_asked(State::Ready)
     });
     hold(&mut gate, Time::ZERO, 1, "web");
@@ -139,10 +139,10 @@ fn what_was_let_go_before_a_belief_does_not_vouch_for_it() {
     gate.row(SECOND * 6);
     gate.answer(1);
     assert!(!gate.is_urgent(), "it is of an older window");
-    assert_eq!(gate.row(SECOND * 6).entries[0].proven, None);
+    assert_eq!(gate.row(SECOND * 6).entries[0].confirmed_epoch, None);
     gate.answer(2);
     assert!(gate.is_urgent(), "must be told");
-    assert_eq!(gate.row(SECOND * 6).entries[0].proven, Some(1));
+    assert_eq!(gate.row(SECOND * 6).entries[0].confirmed_epoch, Some(1));
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn where_nothing_is_asked_nobody_hears_of_a_yes() {
     gate.row(Time::ZERO);
     gate.answer(1);
     assert!(!gate.is_urgent());
-    assert_eq!(gate.row(Time::ZERO).entries[0].proven, None);
+    assert_eq!(gate.row(Time::ZERO).entries[0].confirmed_epoch, None);
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn a_question_is_repeated_at_its_time_and_not_before() {
         ),
     ] {
         let mut gate = mk_with(SlotRecord {
-            proven: Some(1),
+            confirmed_epoch: Some(1),
             prober,
             shares: sharers,
             ..mk_record(mk_web(State::Ready))

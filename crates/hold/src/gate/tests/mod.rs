@@ -15,7 +15,7 @@ use protocol::{State, Target};
 
 use crate::gate::testing::{ME, mk_config, mk_target, publish, settle};
 use crate::gate::{ConfirmCall, ConfirmOutcome, Gate, Output};
-use crate::{Row, SlotRecord, StreamId, Time};
+use crate::{GateStatus, SlotRecord, StreamId, Time};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -58,7 +58,7 @@ impl Shell {
         self.settle();
     }
 
-    fn settle(&mut self) -> Option<Row> {
+    fn settle(&mut self) -> Option<GateStatus> {
         let done = settle(&mut self.gate);
         self.questions.extend(done.questions);
         self.decisions.extend(done.decisions);
@@ -100,7 +100,7 @@ impl Shell {
         self.gate.answered(now, StreamId(stream)).expect("was held");
     }
 
-    fn row(&mut self, now: Time) -> Row {
+    fn row(&mut self, now: Time) -> GateStatus {
         self.gate.publish_status(now);
         self.settle().expect("must be published")
     }

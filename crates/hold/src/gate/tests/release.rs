@@ -18,7 +18,7 @@ fn a_gate_releases_its_own_share() {
         &mut gate,
         0,
         SlotRecord {
-            trusted: Some(1),
+            preconfirmed_epoch: Some(1),
             shares: vec![(GateId(2), 4), (ME.id, 2), (GateId(3), 3)],
             ..mk_record(mk_web(State::Ready))
         },
@@ -53,7 +53,7 @@ fn a_callback_decides_as_much_as_it_may_and_no_more() {
         &mut gate,
         0,
         SlotRecord {
-            trusted: Some(1),
+            preconfirmed_epoch: Some(1),
             shares: vec![(ME.id, 1_000)],
             ..mk_record(mk_web(State::Ready))
         },

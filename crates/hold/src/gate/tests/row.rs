@@ -6,18 +6,18 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 use super::*;
 use crate::gate::testing::{find, hold, mk_gate, mk_record, mk_request, mk_trusted, settle};
 use crate::gate::{ArrivalDecision, SlotsToRead, Tally, WarmDecision};
-use crate::{GateId, Head, Member, Refusal, Row};
+use crate::{GateId, GateStatus, Manifest, Member, Refusal};
 
 #[test]
 fn under_another_name_everything_is_told_and_read_anew() {
     let mut gate = mk_with(mk_trusted(mk_web(State::Ready)));
     gate.row(Time::ZERO);
-    let head = Head {
+    let manifest = Manifest {
         version: 1,
-        ..Head::default()
+        ..Manifest::default()
     };
     assert_eq!(
-        gate.slots_to_read(&head),
+        gate.slots_to_read(&manifest),
         SlotsToRead::Nothing,
         "must have read it"
     );
@@ -30,7 +30,7 @@ fn under_another_name_everything_is_told_and_read_anew() {
     assert_eq!(gate.me, renamed);
     assert!(gate.status_changed(), "must be told");
     assert_eq!(
-        gate.slots_to_read(&head),
+        gate.slots_to_read(&manifest),
         SlotsToRead::All,
         "shares and turns are another's"
     );
@@ -55,9 +55,9 @@ fn an_arrival_is_listed_for_a_minute() {
     };
     gate.row(Time::ZERO);
     gate.ended(Time::ZERO, StreamId(1), ticket);
-    let just_before = Row::RECENT - Duration::from_millis(1);
+    let just_before = GateStatus::RECENT - Duration::from_millis(1);
     assert_eq!(gate.row(just_before).entries[0].idle_ms, Some(59_999));
-    assert_eq!(gate.row(Row::RECENT).entries, [], "must be of the past");
+    assert_eq!(gate.row(GateStatus::RECENT).entries, [], "must be of the past");
 }
 
 #[test]

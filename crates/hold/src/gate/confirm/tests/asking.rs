@@ -39,7 +39,7 @@ fn an_answer_finds_its_cluster_however_late_it_comes() {
         let call = ask(&mut gate, Time::ZERO).expect("must ask");
         gate.ended(Time::ZERO, StreamId(1), ticket);
         // Long enough for the row to name the target no more.
-        let late = crate::Row::RECENT * 2;
+        let late = crate::GateStatus::RECENT * 2;
         assert!(status(&mut gate, late).entries.is_empty(), "must be at rest");
         gate.confirmed(late, call.token, outcome);
         if outcome == YES {
@@ -188,14 +188,14 @@ fn of_a_belief_the_others_hear_once_somebody_was_answered() {
     let given_up = Duration::from_secs(5);
     assert_eq!(decide(&mut gate, given_up), [Output::Resume(StreamId(1))]);
     assert_eq!(
-        status(&mut gate, given_up).entries[0].proven,
+        status(&mut gate, given_up).entries[0].confirmed_epoch,
         None,
         "what they ask may be answered as badly"
     );
     gate.answered(given_up, StreamId(1));
     let done = settle(&mut gate);
     assert!(done.notified, "must be told at once");
-    assert_eq!(done.status.unwrap().entries[0].proven, Some(1));
+    assert_eq!(done.status.unwrap().entries[0].confirmed_epoch, Some(1));
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn mk_of(
     change(&mut target);
     let record = SlotRecord {
         prober,
-        proven: confirmed_epoch,
+        confirmed_epoch,
         ..mk_record(target)
     };
     publish(&mut gate, 0, record);

@@ -4,27 +4,27 @@ use crate::Slot;
 
 /// What one gate tells the relay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Row {
+pub struct GateStatus {
     /// Of the gate that wrote it.
     pub nonce: u64,
-    /// Newest head that the gate has applied.
+    /// Newest manifest that the gate has applied.
     pub applied: u64,
     /// Raised at least once each heartbeat interval while the VM lives.
-    pub beat: u64,
-    /// Targets with something held, in flight, or an arrival within [`Row::RECENT`].
-    pub entries: Vec<RowEntry>,
-    /// Clusters of ready targets that keep requests held because they are not reached. At most [`Row::UNREACHED`].
-    pub unreached: Vec<RowUnreached>,
+    pub heartbeat: u64,
+    /// Targets with something held, in flight, or an arrival within [`GateStatus::RECENT`].
+    pub entries: Vec<TargetUsage>,
+    /// Clusters of ready targets that keep requests held because they are not reached. At most [`GateStatus::UNREACHED`].
+    pub unreached: Vec<UnreachedCluster>,
 }
 
-impl Row {
+impl GateStatus {
     /// How long an arrival is listed: longer than the relay needs to have it acknowledged by the control plane.
     pub const RECENT: std::time::Duration = std::time::Duration::from_secs(60);
 
-    /// Longest list of [`Row::unreached`]: 64 of an Envoy are reported.
+    /// Longest list of [`GateStatus::unreached`]: 64 of an Envoy are reported.
     pub const UNREACHED: usize = 16;
 
-    /// True if the two rows say the same, whenever they were written.
+    /// True if the two statuses say the same, whenever they were written.
     pub fn says_the_same_as(&self, other: &Self) -> bool {
         let mut both = self.entries.iter().zip(&other.entries);
         self.applied == other.applied
@@ -36,33 +36,33 @@ impl Row {
 
 /// A cluster that keeps requests held although its target is ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RowUnreached {
+pub struct UnreachedCluster {
     /// Whose cluster it is.
     pub slot: Slot,
     /// Envoy's name of the cluster.
     pub cluster: String,
     /// What was seen last, for people.
     pub saw: String,
-    /// Since the first such answer in this epoch, in ms, when the row was written.
+    /// Since the first such answer in this epoch, in ms, when the status was written.
     pub for_ms: u64,
 }
 
 /// Use of one target as one gate sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RowEntry {
+pub struct TargetUsage {
     /// Which target.
     pub slot: Slot,
     /// Requests held now.
     pub held: u32,
     /// Requests passed or resumed and not yet ended.
     pub in_flight: u32,
-    /// Age of the last arrival, in ms, when the row was written.
+    /// Age of the last arrival, in ms, when the status was written.
     pub idle_ms: Option<u64>,
     /// The epoch in which this gate has had a yes.
-    pub proven: Option<u64>,
+    pub confirmed_epoch: Option<u64>,
 }
 
-impl RowEntry {
+impl TargetUsage {
     fn without_age(&self) -> Self {
         Self {
             idle_ms: None,
