@@ -283,3 +283,6 @@ impl Session {
 fn backoff(failures: u32) -> Duration {
     RETRY_MIN.saturating_mul(1 << failures.min(8)).min(RETRY_MAX)
 }
+
+#[cfg(test)]
+mod tests;

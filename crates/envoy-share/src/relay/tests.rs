@@ -982,3 +982,84 @@ fn clusters_that_are_not_reached_are_reported_the_oldest_first_and_each_once() {
     );
     assert_eq!(told[1], ("c98", 2_148), "each cluster once");
 }
+
+#[test]
+fn one_cluster_that_several_gates_do_not_reach_is_reported_once_and_of_each_target() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Ready), target("b", State::Ready)]);
+    let mk = |slot, for_ms| RowUnreached {
+        slot,
+        cluster: "shared".to_owned(),
+        saw: "refused".to_owned(),
+        for_ms,
+    };
+    let (a, b) = (s.slot("a"), s.slot("b"));
+    s.unreached = vec![mk(a, 5), mk(b, 6)];
+    s.row(A, s.head.version, vec![]);
+    s.unreached = vec![mk(a, 7)];
+    s.row(B, s.head.version, vec![]);
+    s.later();
+    let unreached = s.report().expect("must report").unreached;
+    let told: Vec<_> = unreached
+        .iter()
+        .map(|one| (one.target.as_str(), one.for_ms))
+        .collect();
+    assert_eq!(told, [("a", 1_007), ("b", 1_006)]);
+}
+
+#[test]
+fn gauges_show_what_there_is_now() {
+    let mut s = Scenario::new();
+    let unknown = Target {
+        state: State::Unknown,
+        ..target("c", State::Asleep)
+    };
+    s.snapshot(
+        1,
+        vec![target("a", State::Ready), target("b", State::Asleep), unknown],
+    );
+    let busy = RowEntry {
+        in_flight: 3,
+        ..held(s.slot("b").0, 2)
+    };
+    s.row(A, s.head.version, vec![busy]);
+    s.row(B, s.head.version, vec![busy]);
+    let shown = |s: &Scenario| {
+        let gauges = s.relay.gauges(s.now);
+        (
+            (gauges.targets, gauges.targets_ready, gauges.targets_unknown),
+            (gauges.held, gauges.in_flight),
+            (gauges.gates, gauges.gates_silent),
+            gauges.control_plane_up,
+        )
+    };
+    assert_eq!(shown(&s), ((3, 1, 1), (4, 6), (2, 0), 1));
+    // B goes silent, and the control plane away.
+    for _ in 0..101 {
+        s.tick();
+        s.row(A, s.head.version, vec![busy]);
+    }
+    assert_eq!(shown(&s), ((3, 1, 1), (2, 6), (1, 1), 0));
+    assert_eq!(s.relay.gauges(s.now).sync_age_ms, 10_100);
+    s.snapshot(2, vec![target("a", State::Ready), target("b", State::Ready)]);
+    assert_eq!(shown(&s).0, (2, 2, 0));
+    s.snapshot(3, vec![target("a", State::Draining)]);
+    assert_eq!(shown(&s).0, (1, 0, 0));
+    assert_eq!(s.relay.term(), 1);
+}
+
+#[test]
+fn the_loss_and_the_return_of_the_control_plane_are_told() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Ready)]);
+    assert_eq!(s.relay.poll_warning(), None);
+    s.now += HEARTBEAT * 3;
+    s.run();
+    assert!(s.head.lost);
+    let told = s.relay.poll_warning().expect("must be told");
+    assert!(told.contains("is lost"), "{told}");
+    s.snapshot(2, vec![target("a", State::Ready)]);
+    assert!(!s.head.lost);
+    let told = s.relay.poll_warning().expect("must be told");
+    assert!(told.contains("is back"), "{told}");
+}
