@@ -2,6 +2,7 @@
 
 mod beginning;
 mod contention;
+mod edges;
 mod others;
 mod sleeping;
 mod stopping;
