@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::envoy::validate;
 use super::kubectl::said;
-use super::tree::{self, find, named};
+use super::tree::{self, Object, find, named, of_kind};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_patches_add_files_and_leave_the_rest() {
@@ -92,6 +92,70 @@ fn the_variables_are_options_and_name_mounted_files() {
             "{name} must be mounted"
         );
     }
+}
+
+#[test]
+fn envoy_gateway_and_istio_are_told_the_same_names_and_secrets_as_the_plain_envoy() {
+    let parse = |file: &str| serde_norway::from_str::<Value>(&tree::read(file)).unwrap();
+    let secret = |file: &str| {
+        let volumes = parse(file)["spec"]["template"]["spec"]["volumes"].clone();
+        volumes[0]["secret"]["secretName"].clone()
+    };
+    let socket = parse("tls/transport-socket.yaml")["transport_socket"].clone();
+    let name = &socket["typed_config"]["sni"];
+
+    let policy = Object(parse("tls/envoy-gateway.yaml"));
+    let [target] = policy.list("/spec/targetRefs") else {
+        panic!("must have one target")
+    };
+    let service = target["name"].as_str().unwrap();
+    find(&tree::render(tree::BASE), "Service", policy.namespace(), service);
+    let validation = &policy.0["spec"]["validation"];
+    assert_eq!(validation["hostname"], *name);
+    assert_eq!(
+        validation["caCertificateRefs"][0]["name"],
+        secret("tls/control-plane.yaml"),
+        "the authority must be in the Secret beside the Service"
+    );
+    let proxy = parse("tls/envoyproxy.yaml");
+    assert_eq!(
+        proxy["spec"]["backendTLS"]["clientCertificateRef"]["name"],
+        secret("tls/gateway.yaml")
+    );
+
+    let objects = tree::documents("tls/istio.yaml");
+    let rule = of_kind(&objects, "DestinationRule")[0];
+    let gateway = tree::render("overlays/istio");
+    let home = find(&gateway, "Gateway", rule.namespace(), "holdfast");
+    assert_eq!(
+        rule.list("/spec/exportTo"),
+        [Value::from(".")],
+        "must concern no other namespace"
+    );
+    assert_eq!(rule.0["spec"]["host"], *name);
+    let tls = &rule.0["spec"]["trafficPolicy"]["tls"];
+    assert_eq!(tls["mode"], "MUTUAL");
+    assert_eq!(tls["credentialName"], secret("tls/gateway.yaml"));
+    assert_eq!(tls["sni"], *name);
+    let binding = of_kind(&objects, "RoleBinding")[0];
+    let [subject] = binding.list("/subjects") else {
+        panic!("must be bound to one account")
+    };
+    assert_eq!(
+        subject["name"],
+        format!("{}-{}", home.name(), home.text("/spec/gatewayClassName")),
+        "must be the account that Istio makes for the Gateway"
+    );
+    for object in &objects {
+        assert_eq!(object.namespace(), home.namespace(), "{}", object.title());
+    }
+    let last = objects.last().map(Object::kind);
+    assert_eq!(
+        last,
+        Some("DestinationRule"),
+        "must come after the right to what it names"
+    );
+    assert_eq!(tls["subjectAltNames"], serde_json::json!([name]));
 }
 
 #[test]

@@ -89,7 +89,8 @@ struct Generator {
     files: Vec<String>,
 }
 
-fn documents(path: &str) -> Vec<Object> {
+/// The objects of a file of `kubernetes/`, in order.
+pub(crate) fn documents(path: &str) -> Vec<Object> {
     let text = read(path);
     let documents = serde_norway::Deserializer::from_str(&text).map(|document| {
         Object(Value::deserialize(document).unwrap_or_else(|error| panic!("kubernetes/{path}: {error}")))
