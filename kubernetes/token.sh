@@ -13,21 +13,25 @@ home=holdfast-system
 secret=holdfast-token
 
 random() { head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n'; }
+encode() { base64 | tr -d '\n'; }
 stored() { kubectl --namespace "$home" get secret "$secret" --output "jsonpath={.data.$1}"; }
-
-if ! kubectl --namespace "$home" get secret "$secret" >/dev/null 2>&1; then
-  # By standard input: an argument would show in the process list.
-  random | kubectl --namespace "$home" create secret generic "$secret" --from-file=token=/dev/stdin
-fi
-if [ -z "$(stored operator-token)" ]; then
-  kubectl apply --filename - <<MANIFEST
+# By standard input: an argument would show in the process list.
+of_home() {
+  cat <<MANIFEST
 apiVersion: v1
 kind: Secret
 metadata: {name: $secret, namespace: $home}
-data: {token: $(stored token), operator-token: $(random | base64 | tr -d '\n')}
+data: {token: $1, operator-token: $(random | encode)}
 MANIFEST
+}
+
+if ! kubectl --namespace "$home" get secret "$secret" >/dev/null 2>&1; then
+  of_home "$(random | encode)" | kubectl create --filename -
+elif [ -z "$(stored operator-token)" ]; then
+  # From a version that had one token.
+  of_home "$(stored token)" | kubectl replace --filename -
 fi
-encoded=$(stored token | base64 -d | tail -n 1 | tr -d '\n' | base64 | tr -d '\n')
+encoded=$(stored token | base64 -d | tail -n 1 | tr -d '\n' | encode)
 
 for namespace in $(kubectl get namespaces --selector holdfast.dev/gateways=true --output 'jsonpath={.items[*].metadata.name}') "$@"; do
   kubectl apply --filename - <<MANIFEST

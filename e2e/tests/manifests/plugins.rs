@@ -79,6 +79,28 @@ fn envoy_gateways_policy_names_the_cluster_of_a_route_that_is_there_for_it() {
 }
 
 #[test]
+fn envoy_gateway_gives_up_a_connection_that_kube_proxy_lost_as_soon_as_the_plain_envoy_does() {
+    let objects = tree::installation("overlays/envoy-gateway");
+    let policy = find(&objects, "BackendTrafficPolicy", HOME, "holdfast");
+    let [target] = policy.list("/spec/targetRefs") else {
+        panic!("must have one target")
+    };
+    assert_eq!(target["kind"], "Gateway", "must concern every route");
+    let filter = find(&objects, "EnvoyExtensionPolicy", HOME, "holdfast");
+    assert_eq!(
+        target["name"],
+        filter.list("/spec/targetRefs")[0]["name"],
+        "must belong to the Gateway that has the filter"
+    );
+    let plain: Value = serde_norway::from_str(&tree::read("overlays/envoy/envoy.yaml")).unwrap();
+    let cluster = named(&plain["static_resources"]["clusters"], "web").unwrap();
+    assert_eq!(
+        policy.text("/spec/timeout/tcp/connectTimeout"),
+        cluster["connect_timeout"]
+    );
+}
+
+#[test]
 fn envoy_gateways_patch_names_what_envoy_gateway_will_generate() {
     let objects = tree::installation("overlays/envoy-gateway");
     let patch = find(&objects, "EnvoyPatchPolicy", HOME, "holdfast");

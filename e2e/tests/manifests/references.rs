@@ -74,7 +74,7 @@ fn what_asks_for_the_token_asks_for_what_the_script_makes() {
         script.contains("\nhome=holdfast-system\nsecret=holdfast-token\n"),
         "must make this Secret"
     );
-    for key in ["--from-file=token=", "operator-token: "] {
+    for key in ["data: {token: $1, operator-token: ", "data: {token: $encoded}"] {
         assert!(script.contains(key), "must have this key: {key}");
     }
     for overlay in OVERLAYS {
@@ -202,7 +202,7 @@ fn policies_and_filters_name_their_gateway() {
             }
         }
     }
-    assert_eq!(policies, 4, "two of Istio's, two of Envoy Gateway's");
+    assert_eq!(policies, 5, "two of Istio's, three of Envoy Gateway's");
 }
 
 /// Name and key of every Secret that an installation's Pods ask for.
