@@ -1,6 +1,8 @@
 #!/bin/sh
 # Sends one request to the demo's `web` and says how it went: status, seconds, how long it was held, first line of the answer.
 #
+# Fails if the answer is not 2xx.
+#
 #   kubernetes/demo/call.sh [PATH]        ADDRESS=HOST:PORT if you reach the gateway without `kubectl port-forward`
 set -eu
 
@@ -24,3 +26,10 @@ took=$(curl --silent --show-error --max-time 90 --header "Host: $host" --dump-he
   --write-out '%{http_code} in %{time_total} s' "http://$ADDRESS$path")
 held=$(tr -d '\r' <"$out/head" | sed -n 's/^server-timing: hold;dur=\(.*\)$/held \1 ms/p')
 echo "$took, ${held:-not held}: $(head -n 1 "$out/body")"
+case $took in
+  2*) ;;
+  *)
+    echo 'kubernetes/README.md, "When it does not work", says where to look' >&2
+    exit 1
+    ;;
+esac
