@@ -169,6 +169,33 @@ fn an_answer_that_is_late_and_then_cut_counts_from_when_it_was_late() {
 }
 
 #[test]
+fn a_question_that_is_late_after_refusals_and_cut_by_a_change_is_believed_in_time() {
+    let mut gate = mk_of(Some(GateId(1)), None, |target| {
+        target.confirm = Confirm::Http {
+            path: "/".to_owned(),
+            authority: None,
+            timeout_ms: 1_000,
+            give_up_ms: 45_000,
+        };
+    });
+    hold(&mut gate, Time::ZERO, 1, "web");
+    let at = Duration::from_millis;
+    for ms in [2_000, 2_050, 2_300] {
+        let call = ask(&mut gate, at(ms)).expect("must ask");
+        gate.confirmed(at(ms), call.token, ConfirmOutcome::Failed);
+    }
+    let call = ask(&mut gate, at(3_300)).expect("must ask");
+    gate.confirmed(at(22_000), call.token, ConfirmOutcome::Cut);
+    ask(&mut gate, at(26_000)).expect("must ask");
+    assert_eq!(decide(&mut gate, at(49_299)), [], "must wait for give-up");
+    assert_eq!(
+        decide(&mut gate, at(49_300)),
+        [Output::Resume(StreamId(1))],
+        "must count from when the first answer was late"
+    );
+}
+
+#[test]
 fn a_question_that_was_late_and_then_refused_is_no_doubt() {
     let mut gate = mk_confirmed(None);
     hold(&mut gate, Time::ZERO, 1, "web");
