@@ -78,48 +78,48 @@ mod tests {
 
     use super::*;
 
-    fn mk_row(change: impl FnOnce(&mut Row)) -> Row {
-        let entry = RowEntry {
+    fn mk_status(change: impl FnOnce(&mut GateStatus)) -> GateStatus {
+        let entry = TargetUsage {
             slot: Slot(1),
             held: 1,
             in_flight: 2,
             idle_ms: Some(3),
-            proven: None,
+            confirmed_epoch: None,
         };
-        let unreached = RowUnreached {
+        let unreached = UnreachedCluster {
             slot: Slot(1),
             cluster: "web".to_owned(),
             saw: "refused".to_owned(),
             for_ms: 5,
         };
-        let mut row = Row {
+        let mut status = GateStatus {
             nonce: 1,
             applied: 2,
-            beat: 3,
+            heartbeat: 3,
             entries: vec![entry],
             unreached: vec![unreached],
         };
-        change(&mut row);
-        row
+        change(&mut status);
+        status
     }
 
     #[test]
-    fn rows_that_differ_in_ages_alone_say_the_same() {
-        let row = mk_row(|_| {});
-        let older = mk_row(|row| {
-            row.beat = 4;
-            row.entries[0].idle_ms = Some(1_000);
-            row.unreached[0].for_ms = 1_000;
+    fn statuses_that_differ_in_ages_alone_say_the_same() {
+        let status = mk_status(|_| {});
+        let older = mk_status(|status| {
+            status.heartbeat = 4;
+            status.entries[0].idle_ms = Some(1_000);
+            status.unreached[0].for_ms = 1_000;
         });
-        assert!(row.says_the_same_as(&older));
-        let others: [fn(&mut Row); 4] = [
-            |row| row.applied = 3,
-            |row| row.entries.clear(),
-            |row| row.entries[0].held = 2,
-            |row| row.unreached.clear(),
+        assert!(status.says_the_same_as(&older));
+        let others: [fn(&mut GateStatus); 4] = [
+            |status| status.applied = 3,
+            |status| status.entries.clear(),
+            |status| status.entries[0].held = 2,
+            |status| status.unreached.clear(),
         ];
         for change in others {
-            assert!(!row.says_the_same_as(&mk_row(change)));
+            assert!(!status.says_the_same_as(&mk_status(change)));
         }
     }
 }

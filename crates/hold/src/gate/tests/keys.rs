@@ -78,7 +78,7 @@ fn who_waits_for_a_twin_that_goes_waits_no_more() {
 fn a_queue_that_moves_again_is_confirmed_anew_whatever_was_known_before() {
     for is_trusted in [false, true] {
         let record = |state| SlotRecord {
-            trusted: is_trusted.then_some(1),
+            preconfirmed_epoch: is_trusted.then_some(1),
             shares: Vec::new(),
             ..mk_asked(state)
         };
