@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
+use crate::culprit_grpc::{self, NoCall};
 use crate::culprit_h2::{self, Health};
+use crate::culprit_tls::Tls;
 use crate::{Target, free_port};
 
 /// What a culprit does with each request.
@@ -33,6 +35,8 @@ pub enum Fault {
     Host(&'static str),
     /// HTTP/2: what it makes of `grpc.health.v1.Health/Check`, and of any other call.
     Health(Health),
+    /// HTTP/2: answers each gRPC call with an empty message and OK, and does this to anything else.
+    OnlyGrpc(NoCall),
 }
 
 /// A server on a port of its own. It ends when it is dropped.
@@ -47,11 +51,24 @@ pub struct Culprit {
 impl Culprit {
     /// Starts it.
     pub async fn start(fault: Fault) -> Self {
+        Self::listen(fault, None).await
+    }
+
+    /// Starts it behind TLS. Not for [`Fault::Health`], which reads plain text only.
+    pub async fn start_with_tls(fault: Fault, tls: &Tls) -> Self {
+        Self::listen(fault, Some(tls.clone())).await
+    }
+
+    async fn listen(fault: Fault, tls: Option<Tls>) -> Self {
         let port = free_port();
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
         let served = Arc::new(AtomicUsize::new(0));
-        let task = tokio::spawn(serve(listener, fault, Arc::clone(&asked), Arc::clone(&served)));
+        let count = Count {
+            asked: Arc::clone(&asked),
+            served: Arc::clone(&served),
+        };
+        let task = tokio::spawn(serve(listener, fault, tls, count));
         Self {
             port,
             asked,
@@ -65,7 +82,7 @@ impl Culprit {
         self.port
     }
 
-    /// Questions of Holdfast that have reached it. Over HTTP/2, where `user-agent` stands in Huffman's code, all calls.
+    /// Questions of Holdfast that have reached it. With [`Fault::Health`], which does not read headers, all calls.
     pub fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
@@ -88,28 +105,44 @@ impl Drop for Culprit {
     }
 }
 
-async fn serve(listener: TcpListener, fault: Fault, asked: Arc<AtomicUsize>, served: Arc<AtomicUsize>) {
+async fn serve(listener: TcpListener, fault: Fault, tls: Option<Tls>, count: Count) {
     let turn = Arc::new(tokio::sync::Mutex::new(()));
     // Ends with this task.
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((socket, _)) = listener.accept().await {
-        let count = Count {
-            asked: Arc::clone(&asked),
-            served: Arc::clone(&served),
-        };
-        let (fault, turn) = (fault.clone(), Arc::clone(&turn));
+        let (fault, tls) = (fault.clone(), tls.clone());
+        let (turn, count) = (Arc::clone(&turn), count.clone());
         connections.spawn(async move {
             // A peer that goes away in the middle is what most of these are for.
-            let _ = match fault {
-                Fault::Health(health) => culprit_h2::serve(socket, health, &count).await,
-                fault => http1(socket, &fault, &turn, &count).await,
+            let _ = match (fault, tls) {
+                (Fault::Health(health), _) => culprit_h2::serve(socket, health, &count).await,
+                (fault, None) => speak(socket, &fault, &turn, &count).await,
+                (fault, Some(tls)) => match tls.accept(socket).await {
+                    Ok(socket) => speak(socket, &fault, &turn, &count).await,
+                    Err(error) => Err(error),
+                },
             };
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
+async fn speak(
+    socket: impl AsyncRead + AsyncWrite + Unpin,
+    fault: &Fault,
+    turn: &tokio::sync::Mutex<()>,
+    count: &Count,
+) -> std::io::Result<()> {
+    match fault {
+        Fault::OnlyGrpc(otherwise) => culprit_grpc::serve(socket, *otherwise, count)
+            .await
+            .map_err(std::io::Error::other),
+        fault => http1(socket, fault, turn, count).await,
+    }
+}
+
 /// Who asked how often.
+#[derive(Clone)]
 pub(crate) struct Count {
     asked: Arc<AtomicUsize>,
     served: Arc<AtomicUsize>,
@@ -117,7 +150,7 @@ pub(crate) struct Count {
 
 impl Count {
     /// One more request, with these bytes of headers. True if it is a question.
-    fn request(&self, headers: &[u8]) -> bool {
+    pub(crate) fn request(&self, headers: &[u8]) -> bool {
         let is_question = headers.windows(AGENT.len()).any(|window| window == AGENT);
         if is_question {
             self.question();
@@ -135,7 +168,7 @@ impl Count {
 const AGENT: &[u8] = b"holdfast-confirm/";
 
 async fn http1(
-    mut socket: TcpStream,
+    mut socket: impl AsyncRead + AsyncWrite + Unpin,
     fault: &Fault,
     turn: &tokio::sync::Mutex<()>,
     count: &Count,
@@ -186,7 +219,9 @@ async fn http1(
                 tokio::time::sleep(*each).await;
                 socket.write_all(EMPTY_200).await?;
             }
-            Fault::Health(_) | Fault::Questions(_) => unreachable!("speaks HTTP/2, or is looked into above"),
+            Fault::Health(_) | Fault::OnlyGrpc(_) | Fault::Questions(_) => {
+                unreachable!("speaks HTTP/2, or is looked into above")
+            }
         }
     }
 }

@@ -16,8 +16,6 @@ pub enum Health {
     Says(u8),
     /// Answers with this grpc-status and no message: 12 UNIMPLEMENTED.
     Fails(u8),
-    /// Answers a POST as [`Health::Says`] SERVING and resets anything else: a server that speaks nothing but gRPC.
-    OnlyPosts,
 }
 
 const PREFACE: usize = 24;
@@ -29,8 +27,6 @@ const PING: u8 = 6;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
-/// `:method POST`, by HPACK's static table; no other byte of the headers that Envoy sends here has this value.
-const POST: u8 = 0x83;
 const INTERNAL_ERROR: [u8; 4] = [0, 0, 0, 2];
 
 pub(crate) async fn serve(mut socket: TcpStream, health: Health, count: &Count) -> std::io::Result<()> {
@@ -49,11 +45,7 @@ pub(crate) async fn serve(mut socket: TcpStream, health: Health, count: &Count) 
             PING if flags & ACK == 0 => frame(PING, ACK, 0, &payload),
             HEADERS => {
                 count.question();
-                match (health, payload.contains(&POST)) {
-                    (Health::OnlyPosts, true) => answer(stream, Health::Says(1)),
-                    (Health::OnlyPosts, false) => frame(RST_STREAM, 0, stream, &INTERNAL_ERROR),
-                    (health, _) => answer(stream, health),
-                }
+                answer(stream, health)
             }
             _ => continue,
         };
@@ -66,7 +58,7 @@ fn answer(stream: u32, health: Health) -> Vec<u8> {
     let mut out = headers;
     match health {
         Health::ResetAfterHeaders => out.extend(frame(RST_STREAM, 0, stream, &INTERNAL_ERROR)),
-        Health::OnlyHeaders | Health::OnlyPosts => {}
+        Health::OnlyHeaders => {}
         Health::Says(status) => {
             // One gRPC message: not compressed, two bytes long, field 1 as a varint.
             let message = [0, 0, 0, 0, 2, 0x08, status];

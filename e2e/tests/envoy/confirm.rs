@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use e2e::grpc::raw_unary;
-use e2e::{Culprit, Fault, Health, Pending, Reply, Stack, Target, eventually};
+use e2e::{
+    Culprit, EnvoyBuilder, Fault, Health, NoCall, OtherName, Pending, Reply, Stack, Target, Tls, eventually,
+};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -79,19 +81,38 @@ async fn headers_are_enough() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_speaks_nothing_but_grpc_is_believed() {
-    let culprit = Culprit::start(Fault::Health(Health::OnlyPosts)).await;
-    let echo = Target::grpc("echo").spec("confirm.grpc", false);
-    let stack = start(&culprit, echo, 2).await;
+    for (no_call, at_once) in [
+        // What servers in Go say to another content type, and those in C or of older versions do.
+        (NoCall::Says(415), true),
+        (NoCall::Resets, false),
+        (NoCall::Closes, false),
+    ] {
+        let culprit = Culprit::start(Fault::OnlyGrpc(no_call)).await;
+        let echo = Target::grpc("echo")
+            .spec("confirm.grpc", false)
+            .spec("confirm.giveUp", "2s")
+            .spec("hold.timeout", "10s");
+        let stack = start(&culprit, echo, 2).await;
 
-    let reply = raw_unary(&stack.client("echo").http2().await, "hello")
-        .send()
-        .await;
+        let reply = raw_unary(&stack.client("echo").http2().await, "hello")
+            .send()
+            .await;
 
-    assert_eq!(
-        (reply.status, reply.grpc_status()),
-        (200, Some(0)),
-        "must be released: {reply:?}"
-    );
+        assert_eq!(
+            (reply.status, reply.grpc_status()),
+            (200, Some(0)),
+            "{no_call:?}: must be released: {reply:?}"
+        );
+        assert_eq!(culprit.served(), 1, "{no_call:?}: must be called once");
+        if at_once {
+            assert_eq!(culprit.asked(), 1, "{no_call:?}: any answer is a yes");
+        } else {
+            assert!(
+                reply.held() >= Some(SECOND * 2),
+                "{no_call:?}: only after confirm.giveUp: {reply:?}"
+            );
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,11 +211,7 @@ async fn the_question_says_the_host_that_the_route_says() {
         if let Some(authority) = authority {
             web = web.spec("confirm.authority", authority);
         }
-        let rewrite = |envoy: e2e::EnvoyBuilder| {
-            let route = json!({"cluster": "web", "timeout": "0s", "host_rewrite_literal": "inner.test"});
-            envoy.hcm("route_config.virtual_hosts.0.routes.0.route", route)
-        };
-        let stack = Stack::builder().target(web).envoy(rewrite).start().await;
+        let stack = Stack::builder().target(web).envoy(rewrite_to_inner).start().await;
         let before = culprit.asked();
 
         let reply = stack.client("web").get("/hello").send().await;
@@ -205,6 +222,63 @@ async fn the_question_says_the_host_that_the_route_says() {
             asks_much,
             "{authority:?}: only the right host is a yes at once"
         );
+    }
+}
+
+/// What Envoy asks a server for by SNI, and whose certificate it wants to see, is the host of the request, and that of the question.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_question_asks_by_tls_for_the_name_that_it_says() {
+    for other in [OtherName::Refused, OtherName::Shown] {
+        let tls = Tls::of("inner.test", other);
+        let culprit = Culprit::start_with_tls(Fault::Host("inner.test"), &tls).await;
+        let web = tls.expected_by(culprit.behind(Target::http("web")));
+        let web = web.spec("confirm.authority", "inner.test");
+        let stack = behind_another_name(web, false).await;
+
+        let reply = stack.client("web").get("/hello").send().await;
+
+        assert_eq!(reply.status, 200, "{other:?}: must be released: {reply:?}");
+        assert_eq!(culprit.asked(), 1, "{other:?}: must be a yes at once");
+        let fails = stack.envoy.stat("cluster.web.upstream_cx_connect_fail").await;
+        assert_eq!(fails, 0, "{other:?}: no handshake must have failed");
+    }
+}
+
+/// Since 1.38.1 Envoy keeps to itself that it was TLS that failed, unless it is told otherwise: then nobody took the connection, as far
+/// as can be seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_in_another_name_is_believed_if_envoy_says_that_it_was_one() {
+    for other in [OtherName::Refused, OtherName::Shown] {
+        let tls = Tls::of("inner.test", other);
+        let culprit = Culprit::start_with_tls(Fault::Host("inner.test"), &tls).await;
+        let web = tls
+            .expected_by(culprit.behind(Target::http("web")))
+            .spec("confirm.giveUp", "2s")
+            .spec("hold.timeout", "8s");
+
+        let stack = behind_another_name(web.clone(), true).await;
+        let reply = stack.client("web").get("/hello").send().await;
+        assert_eq!(reply.status, 200, "{other:?}: must be released: {reply:?}");
+        assert!(
+            reply.held() >= Some(SECOND * 2),
+            "{other:?}: only after confirm.giveUp: {reply:?}"
+        );
+        drop(stack);
+
+        let stack = behind_another_name(web, false).await;
+        let call = stack.client("web").get("/hello").spawn();
+        let told = eventually("the control plane is told", SECOND * 8, || async {
+            unreached(&stack.control.target("web").await)
+        })
+        .await;
+        assert_eq!(told["saw"].as_str(), Some("refused"), "{other:?}: {told}");
+        let reply = call.reply().await;
+        assert_eq!(reply.status, 504, "{other:?}: {reply:?}");
+        assert_eq!(
+            reply.problem().title,
+            "The workload is ready, but this proxy does not reach it"
+        );
+        assert_eq!(culprit.asked(), 0, "{other:?}: no question must get through");
     }
 }
 
@@ -244,6 +318,20 @@ async fn four_workers_get_no_host_ejected_by_asking_who_is_not_there_yet() {
     for reply in join_all(calls.into_iter().map(Pending::reply)).await {
         assert_eq!(reply.status, 200, "must be released once it is there: {reply:?}");
     }
+}
+
+/// The route says another host than the client.
+fn rewrite_to_inner(envoy: EnvoyBuilder) -> EnvoyBuilder {
+    let route = json!({"cluster": "web", "timeout": "0s", "host_rewrite_literal": "inner.test"});
+    envoy.hcm("route_config.virtual_hosts.0.routes.0.route", route)
+}
+
+/// The route says another host than the client, and Envoy says why TLS has failed, or does not.
+async fn behind_another_name(web: Target, says_why: bool) -> Stack {
+    let guard = "envoy.reloadable_features.hide_transport_failure_reason_in_response_body";
+    let layer = json!({"name": "guards", "static_layer": {guard: !says_why}});
+    let change = move |envoy| rewrite_to_inner(envoy).patch("/layered_runtime", json!({"layers": [layer]}));
+    Stack::builder().target(web).envoy(change).start().await
 }
 
 async fn start(culprit: &Culprit, target: Target, workers: u32) -> Stack {

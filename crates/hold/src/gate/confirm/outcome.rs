@@ -42,7 +42,7 @@ impl ConfirmOutcome {
         } else if says(b"no healthy upstream") {
             Self::NoEndpoint
         } else if says(b"TLS_error") {
-            // Somebody took the connection, and they did not agree.
+            // Somebody took the connection, and they did not agree. Envoy says so before 1.38.1, or if its runtime has it say so.
             Self::Cut
         } else if says(b"connection failure") || says(b"connection timeout") {
             Self::Refused
