@@ -124,8 +124,8 @@ fn what_is_not_ready_in_time_fails_and_is_killed() {
     let failed = plane.line("failed");
     assert_eq!(
         failed["reason"],
-        format!("not ready within 100ms (tcp 127.0.0.1:{port})"),
-        "must say what it waited for"
+        format!("not ready within 100ms (tcp 127.0.0.1:{port}: refused)"),
+        "must say what it waited for, and what it saw"
     );
     assert_eq!(
         failed["reason_class"], "start_timeout",

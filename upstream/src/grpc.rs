@@ -55,6 +55,12 @@ pub(crate) async fn with_health(app: App) -> Result<(Router, Health), Error> {
 }
 
 impl Health {
+    /// From now on every service says SERVING.
+    pub(crate) async fn serve(&self) {
+        self.0.set_service_status("", ServingStatus::Serving).await;
+        self.0.set_serving::<EchoServer<EchoService>>().await;
+    }
+
     /// From now on every service says NOT_SERVING.
     pub(crate) async fn fail(&self) {
         self.0.set_service_status("", ServingStatus::NotServing).await;

@@ -48,6 +48,10 @@ pub struct Options {
     #[arg(long, env = "UPSTREAM_CRASH_WHILE_EXISTS", value_name = "FILE")]
     pub crash_while_exists: Option<PathBuf>,
 
+    /// Say NOT_SERVING in `grpc.health.v1` from the start for as long as this file exists
+    #[arg(long, env = "UPSTREAM_NOT_SERVING_WHILE_EXISTS", value_name = "FILE")]
+    pub not_serving_while_exists: Option<PathBuf>,
+
     /// Exit code of the crash
     #[arg(long, env = "UPSTREAM_CRASH_CODE", value_name = "CODE", default_value_t = 3)]
     pub crash_code: u8,

@@ -39,6 +39,7 @@ pub async fn run(options: Options) -> anyhow::Result<u8> {
         ready_listen,
         crash,
         crash_while_exists,
+        not_serving_while_exists,
         crash_code,
         crash_message,
         drain,
@@ -71,6 +72,7 @@ pub async fn run(options: Options) -> anyhow::Result<u8> {
             code: crash_code,
             message: crash_message,
         },
+        not_serving_while_exists,
         start_delay,
         drain,
         grace,
@@ -89,6 +91,7 @@ struct Life {
     stop: Stop,
     ports: Ports,
     crash: Crash,
+    not_serving_while_exists: Option<PathBuf>,
     start_delay: Span,
     drain: Span,
     grace: Span,
@@ -134,6 +137,10 @@ impl Life {
         let (http, http_address) = bind(self.ports.http, "--http").await?;
         let (grpc, grpc_address) = bind(self.ports.grpc, "--grpc").await?;
         let (grpc_router, health) = grpc::with_health(self.app.clone()).await?;
+        if let Some(file) = self.not_serving_while_exists.take() {
+            health.fail().await;
+            tokio::spawn(serve_once_gone(file, health.clone(), Arc::clone(&journal)));
+        }
         let closing = self.app.closing.clone();
         let http = tokio::spawn(serve(http, router(self.app.clone()), closing.clone()));
         let grpc = tokio::spawn(serve(grpc, grpc_router, closing.clone()));
@@ -179,6 +186,17 @@ impl Life {
         tokio::spawn(serve(listener, router, CancellationToken::new()));
         journal.note(Event::SaidReady { address });
         Ok(())
+    }
+}
+
+/// Nobody says when a file goes, so it is looked for: this is no part of the product.
+async fn serve_once_gone(file: PathBuf, health: grpc::Health, journal: Arc<Journal>) {
+    let mut looks = time::interval(time::Duration::from_millis(20));
+    while file.exists() {
+        looks.tick().await;
+    }
+    if !journal.is_terminating() {
+        health.serve().await;
     }
 }
 

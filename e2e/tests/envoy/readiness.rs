@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use e2e::grpc::say;
-use e2e::{Pending, Stack, Target, both_relays, eventually, free_port};
+use e2e::grpc::{raw_unary, say};
+use e2e::{Pending, Stack, Target, both_relays, eventually, free_port, holds_for};
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio::net::TcpStream;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -42,6 +43,78 @@ both_relays! {
 
         assert!(ejections(&stack).await > 0, "must have been ejected, or the test shows nothing");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_says_not_serving_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("not-serving");
+    for service in ["", "holdfast.echo.v1.Echo"] {
+        std::fs::write(&file, "").unwrap();
+        let stack = Stack::builder()
+            .target(by_health(service).upstream(["--not-serving-while-exists", file.to_str().unwrap()]))
+            .start()
+            .await;
+        let call = raw_unary(&stack.client("echo").http2().await, "hello").spawn();
+        eventually("its port listens", SECOND * 10, || async {
+            TcpStream::connect(("127.0.0.1", stack.target("echo").port))
+                .await
+                .is_ok()
+        })
+        .await;
+        holds_for("it is waking", SECOND, || async {
+            stack.control.state("echo").await == "waking" && !call.is_finished()
+        })
+        .await;
+
+        std::fs::remove_file(&file).unwrap();
+
+        let reply = call.reply().await;
+        assert_eq!(
+            (reply.status, reply.grpc_status()),
+            (200, Some(0)),
+            "{service:?}: must be answered once it serves: {reply:?}"
+        );
+        stack.control.wait_for("echo", "ready").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_health_service_that_does_not_know_the_name_is_never_ready_and_that_is_said() {
+    let echo = by_health("holdfast.echo.v1.Ecco").spec("workload.process.startTimeout", "2s");
+    let stack = Stack::builder()
+        .target(echo)
+        .control(|control| control.args(["--retry-initial", "30s", "--retry-max", "30s"]))
+        .start()
+        .await;
+
+    let reply = raw_unary(&stack.client("echo").http2().await, "hello")
+        .send()
+        .await;
+
+    assert_eq!(reply.grpc_status(), Some(14), "must be refused: {reply:?}");
+    let port = stack.target("echo").port;
+    let why = format!(
+        "not ready within 2s (grpc 127.0.0.1:{port} holdfast.echo.v1.Ecco: no such service: NOT_FOUND)"
+    );
+    let told = stack.control.target("echo").await;
+    assert_eq!(told["state"], "failed", "{told}");
+    assert!(told.to_string().contains(&why), "must say {why}: {told}");
+    assert!(
+        stack
+            .journal("echo")
+            .requests()
+            .iter()
+            .all(|request| !request.path.ends_with("/Unary")),
+        "must be sent nothing"
+    );
+}
+
+/// Ready is what `grpc.health.v1` says of this service.
+fn by_health(service: &str) -> Target {
+    let echo = Target::grpc("echo");
+    let ready = json!({"grpc": {"port": echo.port, "service": service}});
+    echo.spec("workload.process.ready", ready)
 }
 
 /// A workload that says that it is ready as soon as it starts, and listens only after `delay`.

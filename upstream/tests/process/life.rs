@@ -90,6 +90,26 @@ async fn crashes_only_while_the_file_exists() {
 }
 
 #[tokio::test]
+async fn does_not_serve_while_the_file_exists() {
+    let (_folder, file) = mk_file();
+    let process = Process::start(&["--not-serving-while-exists", file.to_str().unwrap()]).await;
+    let mut health = HealthClient::new(process.channel().await);
+    for service in ["", "holdfast.echo.v1.Echo"] {
+        let service = service.to_owned();
+        let answer = health.check(HealthCheckRequest { service }).await.unwrap();
+        assert_eq!(answer.into_inner().status(), ServingStatus::NotServing);
+    }
+    fs::remove_file(&file).unwrap();
+    let service = String::new();
+    let mut changes = health
+        .watch(HealthCheckRequest { service })
+        .await
+        .unwrap()
+        .into_inner();
+    while changes.message().await.unwrap().unwrap().status() != ServingStatus::Serving {}
+}
+
+#[tokio::test]
 async fn takes_options_from_the_environment() {
     let output = output(
         command()

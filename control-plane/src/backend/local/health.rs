@@ -1,41 +1,43 @@
 //! One call of `grpc.health.v1.Health/Check`, by hand: its two messages have one field each.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
+
+use super::probe::{self, No};
 
 /// Longest answer read, in bytes: that of a health service has seven.
 const MAX_ANSWER: usize = 64 << 10;
-/// A message of one field `status` with the value SERVING.
-const SERVING: [u8; 2] = [0x08, 0x01];
+/// What is not gRPC, or not of a health service.
+const NO_GRPC: No = Cow::Borrowed("no answer in gRPC");
 
-/// `Some` if the health service there says that `service` is serving.
-pub(super) async fn is_serving(address: SocketAddr, service: &str) -> Option<()> {
-    let stream = TcpStream::connect(address).await.ok()?;
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .ok()?;
+/// The health service there says that `service` is serving.
+pub(super) async fn is_serving(address: SocketAddr, service: &str) -> Result<(), No> {
+    let stream = TokioIo::new(probe::connect(address).await?);
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
+        .await
+        .map_err(|_| NO_GRPC)?;
     let request = Request::post(format!("http://{address}/grpc.health.v1.Health/Check"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        .header("user-agent", super::probe::USER_AGENT)
+        .header("user-agent", probe::USER_AGENT)
         .body(Full::new(question(service)))
-        .ok()?;
+        .map_err(|e| e.to_string())?;
     let answer = async move {
-        let (head, body) = sender.send_request(request).await.ok()?.into_parts();
-        if !head.status.is_success() || !is_well(&head.headers, true) {
-            return None;
+        let answer = sender.send_request(request).await.map_err(|_| NO_GRPC)?;
+        let (head, body) = answer.into_parts();
+        if !head.status.is_success() {
+            return Err(format!("status {}", head.status.as_u16()).into());
         }
-        let body = Limited::new(body, MAX_ANSWER).collect().await.ok()?;
-        if !is_well(body.trailers()?, false) {
-            return None;
-        }
-        says_serving(&body.to_bytes()).then_some(())
+        check_status(&head.headers, Ok(()))?;
+        let body = Limited::new(body, MAX_ANSWER);
+        let body = body.collect().await.map_err(|_| NO_GRPC)?;
+        check_status(body.trailers().ok_or(NO_GRPC)?, Err(NO_GRPC))?;
+        check_answer(&body.to_bytes())
     };
     tokio::pin!(answer);
     tokio::select! {
@@ -66,16 +68,32 @@ fn question(service: &str) -> Bytes {
     framed.freeze()
 }
 
-/// The status of the call, if these headers have it. `default`: what to think if they have not.
-fn is_well(headers: &HeaderMap, default: bool) -> bool {
-    headers
-        .get("grpc-status")
-        .map_or(default, |status| status.as_bytes() == b"0")
+/// By the status of the call, if these headers have it. `default`: what to think if they have not.
+fn check_status(headers: &HeaderMap, default: Result<(), No>) -> Result<(), No> {
+    let Some(status) = headers.get("grpc-status") else {
+        return default;
+    };
+    match status.as_bytes() {
+        b"0" => Ok(()),
+        // What the protocol of health checks says of a name that the server does not know.
+        b"5" => Err("no such service: NOT_FOUND".into()),
+        b"12" => Err("no health service: UNIMPLEMENTED".into()),
+        other => Err(format!("grpc-status {}", other.escape_ascii()).into()),
+    }
 }
 
-/// Fields are written in the order of their numbers, and `status` is the first.
-fn says_serving(answer: &[u8]) -> bool {
-    matches!(answer, [0, _, _, _, _, message @ ..] if message.starts_with(&SERVING))
+/// By the message of one field `status`: fields are written in the order of their numbers, and it is the first.
+fn check_answer(answer: &[u8]) -> Result<(), No> {
+    let [0, _, _, _, _, message @ ..] = answer else {
+        return Err(NO_GRPC);
+    };
+    match message {
+        [0x08, 1, ..] => Ok(()),
+        [] | [0x08, 0, ..] => Err("UNKNOWN".into()),
+        [0x08, 2, ..] => Err("NOT_SERVING".into()),
+        [0x08, 3, ..] => Err("SERVICE_UNKNOWN".into()),
+        _ => Err(NO_GRPC),
+    }
 }
 
 #[cfg(test)]
@@ -97,12 +115,13 @@ mod tests {
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(server);
         let long = "shop.Web/".repeat(28);
-        assert_eq!(is_serving(address, "").await, Some(()), "the server serves");
-        assert_eq!(is_serving(address, &long).await, None, "nobody knows it");
+        assert_eq!(is_serving(address, "").await, Ok(()), "the server serves");
+        let unknown = Err("no such service: NOT_FOUND".into());
+        assert_eq!(is_serving(address, &long).await, unknown, "nobody knows it");
         for (status, expected) in [
-            (ServingStatus::NotServing, None),
-            (ServingStatus::Serving, Some(())),
-            (ServingStatus::Unknown, None),
+            (ServingStatus::NotServing, Err("NOT_SERVING".into())),
+            (ServingStatus::Serving, Ok(())),
+            (ServingStatus::Unknown, Err("UNKNOWN".into())),
         ] {
             reporter.set_service_status(&long, status).await;
             assert_eq!(
@@ -124,6 +143,6 @@ mod tests {
             }
         });
         let asked = tokio::time::timeout(Duration::from_secs(20), is_serving(address, "")).await;
-        assert_eq!(asked, Ok(None), "must come to an end with a no");
+        assert_eq!(asked, Ok(Err(NO_GRPC)), "must come to an end with a no");
     }
 }

@@ -1,7 +1,9 @@
 //! Asks a local process whether it is ready: by a TCP connection, an HTTP request, or a gRPC health check.
 
+use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,10 +25,28 @@ pub(super) const USER_AGENT: &str = concat!("holdfast-probe/", env!("CARGO_PKG_V
 /// Of one attempt.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Waits until the probe says ready.
-pub(super) async fn until_ready(probe: &Probe) {
+/// Why an attempt has not said ready, for people: a few words.
+pub(super) type No = Cow<'static, str>;
+
+/// The last no of a probe that is under way; none before the first.
+#[derive(Debug, Default)]
+pub(super) struct LastNo(Mutex<Option<No>>);
+
+impl LastNo {
+    fn set(&self, no: No) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(no);
+    }
+
+    pub(super) fn get(&self) -> Option<No> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Waits until the probe says ready; every no until then is noted.
+pub(super) async fn until_ready(probe: &Probe, last: &LastNo) {
     let start = Instant::now();
-    while !says_ready(probe).await {
+    while let Err(no) = ask(probe).await {
+        last.set(no);
         tokio::time::sleep(wait_after(start.elapsed())).await;
     }
 }
@@ -50,31 +70,41 @@ pub(super) async fn is_refused(address: SocketAddr) -> bool {
     }
 }
 
-async fn says_ready(probe: &Probe) -> bool {
-    match probe {
-        Probe::Tcp(address) => is_taken(*address).await,
-        Probe::Http(address, path) => {
-            matches!(timeout(PATIENCE, answers(*address, path)).await, Ok(Some(())))
+async fn ask(probe: &Probe) -> Result<(), No> {
+    let answer = async {
+        match probe {
+            Probe::Tcp(address) => connect(*address).await.map(drop),
+            Probe::Http(address, path) => answers(*address, path).await,
+            Probe::Grpc(address, service) => health::is_serving(*address, service).await,
         }
-        Probe::Grpc(address, service) => {
-            let asked = timeout(PATIENCE, health::is_serving(*address, service)).await;
-            matches!(asked, Ok(Some(())))
-        }
+    };
+    match timeout(PATIENCE, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(format!("no answer in {PATIENCE:?}").into()),
     }
 }
 
-/// `Some` if a GET is answered with 2xx or 3xx.
-async fn answers(address: SocketAddr, path: &str) -> Option<()> {
-    let stream = TcpStream::connect(address).await.ok()?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+/// A connection to whoever listens there.
+pub(super) async fn connect(address: SocketAddr) -> Result<TcpStream, No> {
+    TcpStream::connect(address).await.map_err(|e| match e.kind() {
+        ErrorKind::ConnectionRefused => Cow::Borrowed("refused"),
+        _ => e.to_string().into(),
+    })
+}
+
+/// A GET is answered with 2xx or 3xx.
+async fn answers(address: SocketAddr, path: &str) -> Result<(), No> {
+    const NO_HTTP: No = Cow::Borrowed("no answer in HTTP");
+    let stream = TokioIo::new(connect(address).await?);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream)
         .await
-        .ok()?;
+        .map_err(|_| NO_HTTP)?;
     let request = Request::get(path)
         .header("host", address.to_string())
         .header("user-agent", USER_AGENT)
         .header("connection", "close")
         .body(Empty::<Bytes>::new())
-        .ok()?;
+        .map_err(|e| e.to_string())?;
     let answer = sender.send_request(request);
     tokio::pin!(answer);
     let answer = tokio::select! {
@@ -82,8 +112,12 @@ async fn answers(address: SocketAddr, path: &str) -> Option<()> {
         // A server that closes after its answer ends the connection with the answer still to be taken.
         _ = connection => answer.await,
     };
-    let status = answer.ok()?.status();
-    (status.is_success() || status.is_redirection()).then_some(())
+    let status = answer.map_err(|_| NO_HTTP)?.status();
+    if status.is_success() || status.is_redirection() {
+        Ok(())
+    } else {
+        Err(format!("status {}", status.as_u16()).into())
+    }
 }
 
 #[cfg(test)]

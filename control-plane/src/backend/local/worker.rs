@@ -188,7 +188,8 @@ impl Worker {
     /// Until nothing of it is left.
     async fn watch(&mut self, child: &mut Supervised, process: &Process) -> End {
         let ready_delay = self.tools.delays.ready;
-        let ready = becomes_ready(process, ready_delay);
+        let last_no = probe::LastNo::default();
+        let ready = becomes_ready(process, ready_delay, &last_no);
         tokio::pin!(ready);
         let too_late = sleep(process.start_timeout);
         tokio::pin!(too_late);
@@ -236,7 +237,7 @@ impl Worker {
                     self.tell(self.seen(1, 1, 1)).await;
                 }
                 () = &mut too_late, if !is_ready => {
-                    let failure = self.give_up(child, process).await;
+                    let failure = self.give_up(child, process, last_no.get()).await;
                     self.end(child, process).await;
                     return End::Failed(failure);
                 }
@@ -247,7 +248,7 @@ impl Worker {
                 if self.tools.listeners.is_nobody_at(process.ready.address()).await {
                     info!(event = "unready", target = %self.id, unix_ms = unix_ms(), "nobody listens at {} any more", process.ready);
                     is_ready = false;
-                    ready.set(becomes_ready(process, ready_delay));
+                    ready.set(becomes_ready(process, ready_delay, &last_no));
                     too_late.as_mut().reset(Instant::now() + process.start_timeout);
                     self.tell(self.seen(1, 0, 1)).await;
                 }
@@ -256,8 +257,12 @@ impl Worker {
     }
 
     /// It was not ready in time: requests that wait should be told at once, not when the process has died.
-    async fn give_up(&mut self, child: &mut Supervised, process: &Process) -> Failure {
-        let reason = format!("not ready within {:?} ({})", process.start_timeout, process.ready);
+    async fn give_up(&mut self, child: &mut Supervised, process: &Process, no: Option<probe::No>) -> Failure {
+        let no = no.map(|no| format!(": {no}")).unwrap_or_default();
+        let reason = format!(
+            "not ready within {:?} ({}{no})",
+            process.start_timeout, process.ready
+        );
         let last = self.last_words(child).await;
         let failure = Failure::new(
             FailureClass::StartTimeout,
@@ -375,8 +380,8 @@ impl Worker {
     }
 }
 
-async fn becomes_ready(process: &Process, delay: Duration) {
-    probe::until_ready(&process.ready).await;
+async fn becomes_ready(process: &Process, delay: Duration, last_no: &probe::LastNo) {
+    probe::until_ready(&process.ready, last_no).await;
     sleep(delay).await;
 }
 
