@@ -1,5 +1,6 @@
 //! Stands between Envoy and the control plane, and spoils its answers while it is told to.
 
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -8,10 +9,11 @@ use tokio::sync::watch;
 
 use crate::free_port;
 
-/// Passes everything on but the calls to one path, which get an answer that ends in its middle, or none.
+/// Passes everything on but the calls to one path, which get an answer that ends in its middle, or none; or nothing at all.
 #[derive(Debug)]
 pub struct Cutter {
     port: u16,
+    control_port: Arc<AtomicU16>,
     rule: watch::Sender<Rule>,
     spoilt: Arc<Mutex<usize>>,
     task: tokio::task::JoinHandle<()>,
@@ -23,6 +25,7 @@ enum Rule {
     Pass,
     Cut(&'static str),
     Keep(&'static str),
+    Drop,
 }
 
 impl Cutter {
@@ -33,19 +36,22 @@ impl Cutter {
         let (rule, rules) = watch::channel(Rule::Pass);
         let spoilt = Arc::new(Mutex::new(0));
         let count = Arc::clone(&spoilt);
+        let control_port = Arc::new(AtomicU16::new(control_port));
+        let there = Arc::clone(&control_port);
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((socket, _)) = listener.accept().await {
-                let (rules, count) = (rules.clone(), Arc::clone(&count));
+                let (rules, count, there) = (rules.clone(), Arc::clone(&count), Arc::clone(&there));
                 connections.spawn(async move {
                     // Whoever goes away ends both.
-                    let _ = pass_on(socket, control_port, rules, &count).await;
+                    let _ = pass_on(socket, &there, rules, &count).await;
                 });
                 while connections.try_join_next().is_some() {}
             }
         });
         Self {
             port,
+            control_port,
             rule,
             spoilt,
             task,
@@ -68,7 +74,17 @@ impl Cutter {
         self.rule.send_replace(Rule::Keep(path));
     }
 
-    /// Passes everything on again.
+    /// From now on nothing gets through, in either direction, and nobody is told: connections stay open, and new ones are taken.
+    pub fn drop_everything(&self) {
+        self.rule.send_replace(Rule::Drop);
+    }
+
+    /// Connections that begin from now on lead to the control plane on this port.
+    pub fn lead_to(&self, control_port: u16) {
+        self.control_port.store(control_port, Ordering::SeqCst);
+    }
+
+    /// Passes everything on again. What was open while everything was dropped is closed.
     pub fn pass(&self) {
         self.rule.send_replace(Rule::Pass);
     }
@@ -87,13 +103,16 @@ impl Drop for Cutter {
 
 async fn pass_on(
     mut envoy: TcpStream,
-    control_port: u16,
+    control_port: &AtomicU16,
     mut rules: watch::Receiver<Rule>,
     spoilt: &Mutex<usize>,
 ) -> std::io::Result<()> {
-    let mut control = TcpStream::connect(("127.0.0.1", control_port)).await?;
+    if *rules.borrow_and_update() == Rule::Drop {
+        return until_passing(rules).await;
+    }
+    let there = control_port.load(Ordering::SeqCst);
+    let mut control = TcpStream::connect(("127.0.0.1", there)).await?;
     let (mut asked, mut answered) = (vec![0; 65_536], vec![0; 65_536]);
-    rules.mark_unchanged();
     loop {
         tokio::select! {
             read = envoy.read(&mut asked) => match read? {
@@ -125,12 +144,22 @@ async fn pass_on(
                 n => envoy.write_all(&answered[..n]).await?,
             },
             _ = rules.changed() => {
-                if *rules.borrow() != Rule::Pass {
-                    return Ok(());
+                let rule = *rules.borrow();
+                match rule {
+                    Rule::Pass => {}
+                    Rule::Drop => return until_passing(rules).await,
+                    Rule::Cut(_) | Rule::Keep(_) => return Ok(()),
                 }
             }
         }
     }
+}
+
+/// The connection ends with it.
+async fn until_passing(mut rules: watch::Receiver<Rule>) -> std::io::Result<()> {
+    // Its sender goes with everything else.
+    let _ = rules.wait_for(|rule| *rule != Rule::Drop).await;
+    Ok(())
 }
 
 const HALF_AN_ANSWER: &[u8] =

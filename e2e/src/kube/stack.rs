@@ -181,9 +181,7 @@ impl KubeStackBuilder {
         }
         let ports: Vec<u16> = controls.iter().map(Control::port).collect();
         let ready = ReadyReplicas::watch(cluster.dir(), ports);
-        let in_envoy = |workload: &Workload| workload.in_envoy(&eds.path(&workload.follow().cluster));
-        let targets: Vec<Target> = self.workloads.iter().map(in_envoy).collect();
-        let builder = EnvoyBuilder::new(0, &targets).control_eds(ready.path());
+        let builder = EnvoyBuilder::new(0, &in_envoy(&self.workloads, &eds)).control_eds(ready.path());
         let builder = self
             .envoy
             .into_iter()
@@ -251,6 +249,16 @@ impl KubeStack {
     pub fn workload(&self, name: &str) -> &Workload {
         let found = self.workloads.iter().find(|workload| workload.name == name);
         found.unwrap_or_else(|| panic!("no workload {name}"))
+    }
+
+    /// Another Envoy of the same mesh. It reaches the control plane on this port of 127.0.0.1 alone. Give it another node id.
+    pub async fn another_envoy(
+        &self,
+        control_port: u16,
+        change: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder,
+    ) -> Envoy {
+        let builder = EnvoyBuilder::new(control_port, &in_envoy(&self.workloads, &self.eds));
+        change(builder).start(self.cluster.dir()).await
     }
 
     /// A client of the workload through Envoy. HTTP/1.1; [`Client::http2`] makes it one HTTP/2 connection.
@@ -334,6 +342,12 @@ impl KubeStack {
     fn deployments(&self, name: &str) -> Api<Deployment> {
         Api::namespaced(self.cluster.admin(), &self.workload(name).namespace)
     }
+}
+
+/// Clusters and virtual hosts of an Envoy that follows the mesh.
+fn in_envoy(workloads: &[Workload], eds: &Eds) -> Vec<Target> {
+    let in_envoy = |workload: &Workload| workload.in_envoy(&eds.path(&workload.follow().cluster));
+    workloads.iter().map(in_envoy).collect()
 }
 
 /// The service account of a replica, see [`KubeStackBuilder::own_accounts`].

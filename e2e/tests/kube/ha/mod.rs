@@ -3,6 +3,7 @@
 //! early.
 
 mod calls;
+mod cut_off;
 mod kept;
 mod replicas;
 
