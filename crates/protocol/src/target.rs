@@ -55,10 +55,14 @@ pub struct Target {
 }
 
 impl Target {
+    /// True if it is found by any host or cluster.
+    pub fn has_keys(&self) -> bool {
+        !self.hosts.is_empty() || !self.clusters.is_empty()
+    }
+
     /// True if it is found by the same hosts and clusters as `other`, and by any at all.
     pub fn has_same_keys(&self, other: &Self) -> bool {
-        let any = !self.hosts.is_empty() || !self.clusters.is_empty();
-        any && self.hosts == other.hosts && self.clusters == other.clusters
+        self.has_keys() && self.hosts == other.hosts && self.clusters == other.clusters
     }
 }
 

@@ -9,6 +9,7 @@ mod hpa;
 mod lease;
 mod leaving;
 mod many;
+mod rename;
 mod reroute;
 mod rights;
 mod scale;

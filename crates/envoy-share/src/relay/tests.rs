@@ -641,6 +641,38 @@ fn what_goes_on_under_another_name_keeps_its_place_and_is_confirmed_anew() {
 }
 
 #[test]
+fn one_that_has_waited_without_keys_takes_the_place_of_whoever_had_them() {
+    let mut s = Scenario::new();
+    let beside = |clusters: &[&str]| Target {
+        clusters: clusters.iter().map(|key| (*key).to_owned()).collect(),
+        ..target("z", State::Asleep)
+    };
+    s.snapshot(1, vec![target("a", State::Waking), beside(&[])]);
+    let slot = s.slot("a");
+    let own = s.slot("z");
+    s.snapshot(2, vec![beside(&["a"])]);
+    assert_eq!(s.slot("z"), slot, "must have its place: its requests are in it");
+    let left = s
+        .slots
+        .iter()
+        .find(|(at, _)| *at == own)
+        .map(|(_, record)| record);
+    assert!(
+        left.is_some_and(|record| record.target.is_none()),
+        "must have left its own: {left:?}"
+    );
+
+    let other = target("b", State::Asleep);
+    s.snapshot(3, vec![beside(&["a"]), other]);
+    s.snapshot(4, vec![beside(&["b"])]);
+    assert_eq!(
+        s.slot("z"),
+        slot,
+        "one with requests of its own must stay where they are"
+    );
+}
+
+#[test]
 fn an_heir_keeps_a_drain_that_may_have_been_confirmed() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Draining)]);

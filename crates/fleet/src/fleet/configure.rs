@@ -31,18 +31,19 @@ impl Fleet {
         let mut removed = Vec::new();
         for one in configured {
             let id = one.spec.id.clone();
+            if let Some(from) = renames.of(&id) {
+                keys_moved = true;
+                found.extend(self.rename(from, one, now));
+                removed.push(from.clone());
+                events.push((id, Event::Restore));
+                continue;
+            }
             if let Some(entry) = self.targets.get(&id) {
                 keys_moved |= entry.keys != one.spec.keys;
                 events.extend(self.change(&id, one, now).map(|event| (id, event)));
                 continue;
             }
             keys_moved = true;
-            if let Some(from) = renames.of(&id) {
-                found.extend(self.rename(from, one, now));
-                removed.push(from.clone());
-                events.push((id, Event::Restore));
-                continue;
-            }
             let event = if autostart(&one.spec) {
                 Event::Wake
             } else {

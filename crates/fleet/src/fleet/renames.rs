@@ -71,7 +71,8 @@ pub(super) struct Renames {
 }
 
 impl Renames {
-    /// Each new target takes over one of the missing at most, one with the same keys first.
+    /// Each new target takes over one of the missing at most, one with the same keys first. So does one that is known and has had no
+    /// keys, because the missing one had them: the API can say a new name only beside the old one, or after it.
     pub(super) fn find(
         targets: &BTreeMap<TargetId, Entry>,
         missing: &[TargetId],
@@ -85,10 +86,14 @@ impl Renames {
         if free.is_empty() {
             return Self { from };
         }
-        let new = configured.iter().map(|one| &one.spec);
-        let new: Vec<_> = new.filter(|spec| !targets.contains_key(&spec.id)).collect();
-        for same_keys in [true, false] {
-            for spec in &new {
+        let known = |spec: &ScaleTarget| targets.get(&spec.id);
+        let specs = || configured.iter().map(|one| &one.spec);
+        let new: Vec<_> = specs().filter(|spec| known(spec).is_none()).collect();
+        let waits = |spec: &&ScaleTarget| known(spec).is_some_and(|entry| entry.keys.is_empty());
+        let waiting = specs().filter(|spec| !spec.keys.is_empty()).filter(waits);
+        let with_same_keys: Vec<_> = new.iter().copied().chain(waiting).collect();
+        for (same_keys, specs) in [(true, &with_same_keys), (false, &new)] {
+            for spec in specs {
                 let Some(entries) = free
                     .get_mut(&identity(spec))
                     .filter(|_| !from.contains_key(&spec.id))
@@ -127,6 +132,13 @@ impl Fleet {
         let mut entry = self.targets.remove(from)?;
         self.unmark(from, std::mem::take(&mut entry.marks));
         let id = spec.id.clone();
+        // What has stood beside it under the new name had no keys: there is nothing to go on with.
+        if let Some(beside) = self.targets.remove(&id) {
+            self.unmark(&id, beside.marks);
+            self.proxies.drop_target(&id);
+            self.effects
+                .push(Effect::Backend(Command::Release { id: id.clone() }));
+        }
         if entry.keys != spec.keys {
             entry.keys_changed = Some(now);
             entry.matched = false;

@@ -62,6 +62,10 @@ impl Entry {
         &self.queues
     }
 
+    pub(super) fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
     pub(super) fn usage_mut(&mut self) -> &mut Usage {
         &mut self.usage
     }
@@ -316,18 +320,19 @@ impl Entry {
 
     // The status.
 
-    /// What it contributes to the gate's status.
-    pub(super) fn listing(&mut self, now: Time) -> Listing {
+    /// What it contributes to the gate's status. `inherited`: streams of removed targets that are in flight for it, if any such
+    /// target is left.
+    pub(super) fn listing(&mut self, now: Time, inherited: Option<u32>) -> Listing {
         let idle = self.usage.idle(now);
         let entry = TargetUsage {
             slot: self.slot,
             held: self.queues.held(),
-            in_flight: self.usage.in_flight(),
+            in_flight: self.usage.in_flight().saturating_add(inherited.unwrap_or(0)),
             idle_ms: idle.map(units::millis),
             confirmed_epoch: self.confirm.confirmed_here(),
         };
         Listing {
-            keep: !self.is_unused() || idle.is_some(),
+            keep: !self.is_unused() || idle.is_some() || inherited.is_some(),
             entry: (!self.retired).then_some(entry),
         }
     }

@@ -123,7 +123,8 @@ impl Gate {
         let targets = &mut self.targets;
         let applied = self.version.unwrap_or(0);
         self.status.write(me.nonce, applied, unreached, |ix| {
-            targets.get_mut(ix).map(|entry| entry.listing(now))
+            let inherited = targets.inherited(ix);
+            targets.get_mut(ix).map(|entry| entry.listing(now, inherited))
         })
     }
 }

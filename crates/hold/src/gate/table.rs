@@ -97,6 +97,16 @@ impl KeyTable {
             .map_or(&[], |(_, claims)| claims)
     }
 
+    /// Whoever has one of the keys of this target, each once; of a host also whoever has a wildcard above it.
+    pub(super) fn claimants_of(&self, target: &protocol::Target) -> Vec<TargetIx> {
+        let clusters = target.clusters.iter().map(|key| self.cluster(key.as_bytes()));
+        let hosts = target.hosts.iter().map(|key| self.host(key.as_bytes()));
+        let mut found: Vec<TargetIx> = clusters.chain(hosts).flatten().copied().collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
     /// True if any key has more than one claimant.
     pub(super) fn has_shared(&self) -> bool {
         self.shared > 0

@@ -1,6 +1,7 @@
 //! The targets that are published, and those that were removed while streams of theirs are left: by place, by slot and by
 //! match key, and which of them hold requests. Decides nothing about a single request.
 
+mod heirs;
 mod keys;
 
 use std::collections::VecDeque;
@@ -52,6 +53,8 @@ pub(super) struct Targets {
     keys: KeyTable,
     /// Removed targets whose last stream has not ended.
     retired: Vec<TargetIx>,
+    /// Removed targets with held requests or streams, and the targets that had one of their keys at the last update.
+    heirs: Vec<(TargetIx, Vec<TargetIx>)>,
     /// Targets that hold requests: their timers are looked at.
     holding: Ordered,
     /// Targets of which a held request may be released or refused.

@@ -90,6 +90,9 @@ impl Gate {
         // The warm path must not allocate when it notes that a target is in use.
         self.status.reserve(self.targets.places());
         self.claim_strays(&rekeyed);
+        for heir in self.targets.find_heirs() {
+            self.status.list(heir);
+        }
         if manifest.known && !self.early.is_over() {
             self.begin_known();
         }

@@ -3,7 +3,7 @@ use protocol::State;
 use super::super::world::{World, id, mk_report, mk_spec, start, stop};
 use super::super::*;
 use crate::command::Command;
-use crate::config::{ScaleTarget, Workload};
+use crate::config::{MatchKeys, ScaleTarget, Workload};
 use crate::life::Cause;
 
 #[test]
@@ -131,6 +131,49 @@ fn what_is_removed_beside_its_successor_is_not_woken() {
         "must be let go at once"
     );
     assert!(world.published("web").is_none());
+}
+
+#[test]
+fn what_has_waited_beside_the_former_name_goes_on_with_all_that_is_its() {
+    let beside = ScaleTarget {
+        keys: MatchKeys::default(),
+        ..mk_spec("shop", "web.example.com", "")
+    };
+    let mut world = World::new(&["web"]);
+    world.report("a", 3, &[("web", 1, 0, Some(0))]);
+    let web = mk_spec("web", "web.example.com", "");
+    let both = vec![web.into(), beside.into()];
+    world.fleet.configure(both, world.now);
+    world.settle();
+    let before = status(&world, "web");
+    assert_eq!((before.held, world.state("shop")), (1, State::Asleep));
+    let n = world.view.revision().n;
+
+    let release = Command::Release { id: id("shop") };
+    assert_eq!(
+        rename(&mut world),
+        [release, renamed()],
+        "must be the one that was there"
+    );
+    let told = world.view.since(Some(&protocol::Revision {
+        instance: "me".to_owned(),
+        n,
+    }));
+    let told = told.unwrap();
+    assert_eq!(world.view.revision().n, n + 1, "must be one revision");
+    assert_eq!(told.removed, [id("web")], "must end the former name");
+    let (name, state) = (&told.changed[0].id, told.changed[0].state);
+    assert_eq!(
+        (name, state),
+        (&id("shop"), State::Waking),
+        "must go on as it was"
+    );
+    let after = status(&world, "shop");
+    assert_eq!(
+        (after.epoch, after.held, after.since_ms),
+        (before.epoch, 1, before.since_ms),
+        "must know what it knew"
+    );
 }
 
 #[test]

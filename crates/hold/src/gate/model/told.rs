@@ -7,6 +7,7 @@ use protocol::{LossPolicy, State};
 
 use super::world::{Fate, SHARED, World};
 use crate::gate::admission::Admission;
+use crate::gate::entry::Entry;
 use crate::gate::streams::Stream;
 use crate::gate::testing::ME;
 use crate::gate::{Answered, ClusterLookup, ConfirmOutcome, Counts, Tally, TargetIx, Ticket};
@@ -384,6 +385,15 @@ impl World {
         self.told.row = row;
     }
 
+    /// Streams of removed targets that had a cluster which is this one's now; `None` if no such target is left.
+    fn inherited(&self, entry: &Entry) -> Option<u32> {
+        let has = |cluster: &String| entry.target().clusters.contains(cluster);
+        let all = self.gate.targets.iter().filter_map(|(_, other)| other);
+        all.filter(|other| other.is_retired() && other.target().clusters.iter().any(has))
+            .map(Entry::in_flight)
+            .reduce(|one, other| one + other)
+    }
+
     fn check_entries(&self, row: &GateStatus) {
         let used = self.used();
         for (ix, entry) in self.gate.targets.iter() {
@@ -400,6 +410,8 @@ impl World {
             if entry.is_retired() {
                 continue;
             }
+            let inherited = self.inherited(entry);
+            let in_flight = in_flight + inherited.unwrap_or(0);
             let told = row.entries.iter().find(|told| told.slot == entry.slot());
             let in_use = told.map_or((0, 0), |told| (told.held, told.in_flight));
             assert_eq!(in_use, (held, in_flight), "must be in the row: {entry:?}");
@@ -409,7 +421,7 @@ impl World {
                 let recent = (age < GateStatus::RECENT).then(|| crate::millis(age));
                 let idle = told.and_then(|told| told.idle_ms);
                 assert_eq!(idle, recent, "must say since when nothing came: {entry:?}");
-                let listed = held > 0 || in_flight > 0 || recent.is_some();
+                let listed = held > 0 || in_flight > 0 || recent.is_some() || inherited.is_some();
                 assert_eq!(
                     told.is_some(),
                     listed,
