@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{Stage, answer, random, signalled};
+use super::{Stage, answer, signalled};
 use crate::args::ClusterArgs;
 use cluster::client::{identity, lease_namespace};
 use cluster::configuration::derive;
@@ -57,7 +57,7 @@ pub(super) async fn run(
     tasks.spawn(derive(index.clone(), discovery, clock, told));
 
     let resign = CancellationToken::new();
-    let identity = identity(args.identity, random());
+    let identity = identity(args.identity, fastrand::u64(..));
     let (roles, role) = watch::channel(Role::Standby { holder: None });
     let place = (lease_namespace(args.lease_namespace), args.lease_name);
     let election = Election::new(

@@ -6,7 +6,6 @@ mod files;
 mod secrets;
 mod state;
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -102,9 +101,9 @@ impl Blueprint {
     /// Settings of a fleet that starts now, with a name of its own.
     pub(crate) fn fleet_settings(&self) -> Settings {
         Settings {
-            instance: format!("{:016x}", random()),
+            instance: format!("{:016x}", fastrand::u64(..)),
             started: self.clock.now(),
-            seed: random(),
+            seed: fastrand::u64(..),
             ..self.settings.clone()
         }
     }
@@ -284,11 +283,6 @@ async fn bind(listen: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
         }
         _ => anyhow!("{listen} cannot be listened on: {e} ({option})"),
     })
-}
-
-/// Seeded by the operating system. For names and spreads, not for secrets.
-pub(crate) fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }
 
 /// One line on stdout.

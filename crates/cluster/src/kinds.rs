@@ -14,14 +14,13 @@ use super::names::Kind;
 use super::resource::{self, Found};
 use super::watches::{Scope, follow};
 use crate::metrics::Metrics;
+use fleet::backoff::Backoff;
 
 /// Most kinds at once: each is a watch of all its objects. Who scales more than a few kinds of workloads?
 const MAX_KINDS: usize = 32;
-/// Before a kind that was not found or cannot be scaled is looked for again, doubled after each time: an API server that
-/// is only starting does not know its custom kinds yet.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// Longest of these waits.
-const LOOK_AGAIN_MAX: Duration = Duration::from_secs(30);
+/// Before a kind that was not found or cannot be scaled is looked for again: an API server that is only starting does not
+/// know its custom kinds yet.
+const LOOK_AGAIN: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// As often the API server may not answer before the kind counts as unusable, so that one that is broken does not keep
 /// all others waiting.
 const MISSES: u32 = 3;
@@ -60,7 +59,7 @@ pub async fn watch(client: Client, index: Index, metrics: Metrics) {
 
 async fn watch_kind(client: Client, index: Index, kind: Kind) {
     let mut said = None;
-    let (mut wait, mut misses) = (LOOK_AGAIN, 0);
+    let (mut looks, mut misses) = (0_u32, 0);
     loop {
         let failure = match resource::find(&client, &kind.api_version, &kind.kind).await {
             Found::Scalable(scalable) => {
@@ -73,7 +72,7 @@ async fn watch_kind(client: Client, index: Index, kind: Kind) {
             Found::Unknown(failure) => {
                 misses += 1;
                 if misses < MISSES {
-                    tokio::time::sleep(LOOK_AGAIN).await;
+                    tokio::time::sleep(LOOK_AGAIN.wait(0)).await;
                     continue;
                 }
                 failure
@@ -83,8 +82,8 @@ async fn watch_kind(client: Client, index: Index, kind: Kind) {
             warn!(event = "kind_unusable", %kind, "{kind}: {}", failure.reason);
             index.unusable(&kind, failure);
         }
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(LOOK_AGAIN_MAX);
+        tokio::time::sleep(LOOK_AGAIN.wait(looks)).await;
+        looks = looks.saturating_add(1);
     }
 }
 

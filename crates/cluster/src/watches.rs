@@ -14,15 +14,16 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tracing::{debug, info, warn};
 
+use fleet::backoff::Backoff;
+
 /// Longest life of one watch call, in seconds.
 const RENEW_S: u32 = 60;
-/// Before the first attempt after an error, doubled after each.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-/// The wait before an attempt from which on a no is taken for one: an API server that is only starting says no as well,
-/// until it has read the roles.
+/// Once the back-off has reached this, a 4xx is believed. A starting API server answers 403 until it has read its roles.
 const NO_AFTER: Duration = Duration::from_millis(800);
 /// Longest wait between two attempts: an API server that is back is found within it.
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Waits between attempts after errors.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(100), RETRY_MAX);
 /// As often a kind that was there may be answered with 404 before it counts as gone, three seconds: a proxy, or one of
 /// several API servers that does not serve it yet, may say so in passing.
 const MISSES: u32 = 5;
@@ -64,15 +65,14 @@ where
     // It resumes from where it was, whatever the API server answers: after some answers it must be made anew.
     let anew = || watcher(api.clone(), config.clone()).boxed();
     let mut events = anew();
-    let mut wait = RETRY_FIRST;
     let mut trouble = None;
-    let (mut listed, mut misses) = (false, 0);
+    let (mut listed, mut misses, mut failures) = (false, 0, 0_u32);
     while let Some(event) = events.next().await {
         let error = match event {
             Ok(event) => {
                 // A listing that only begins may still fail.
                 if !matches!(event, Event::Init) {
-                    (wait, misses) = (RETRY_FIRST, 0);
+                    (failures, misses) = (0, 0);
                     listed |= matches!(event, Event::InitDone);
                     if trouble.take().is_some() {
                         info!(event = "watching", what, "{what}: the watch is back");
@@ -83,8 +83,8 @@ where
             }
             Err(error) => error,
         };
-        let again = wait;
-        wait = (wait * 2).min(RETRY_MAX);
+        let again = RETRY.wait(failures);
+        failures = failures.saturating_add(1);
         let pause = match status(&error).map(|status| status.code) {
             Some(404) if listed && misses < MISSES => {
                 misses += 1;

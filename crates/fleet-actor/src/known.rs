@@ -8,12 +8,13 @@ use tracing::{info, warn};
 
 use super::{FleetHandle, Gone, Metrics};
 use fleet::Known;
+use fleet::backoff::Backoff;
 
 /// Writes are at least this far apart: who starts a thousand Envoys at once changes the set a thousand times.
 const APART: Duration = Duration::from_secs(1);
 
-/// Longest wait after a write that failed; the first is [`APART`], doubled each time.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Waits after writes that failed.
+const RETRY: Backoff = Backoff::new(APART, Duration::from_secs(60));
 
 /// Longest time that the last write may take when the control plane ends.
 const LAST_WRITE: Duration = Duration::from_secs(1);
@@ -148,7 +149,6 @@ impl<S: Store> Writer<S> {
     }
 
     fn wait(&self) -> Duration {
-        let doublings = self.failures.saturating_sub(1).min(16);
-        APART.saturating_mul(1 << doublings).min(LONGEST_WAIT)
+        RETRY.wait(self.failures.saturating_sub(1))
     }
 }

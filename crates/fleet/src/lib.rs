@@ -4,6 +4,8 @@
 //! users write. Nothing here reads a clock, opens a file or a socket, or starts a task: inputs are methods that take the time,
 //! outputs are drained. [`Command`](command::Command) and [`Sighting`](command::Sighting) are the seam to what runs workloads.
 
+pub mod backoff;
+pub mod bucket;
 pub mod command;
 pub mod config;
 mod fleet;
@@ -11,6 +13,7 @@ mod fleet;
 pub mod fuzz;
 pub mod hosts;
 pub mod life;
+pub mod line;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;

@@ -4,7 +4,7 @@ use std::ops::Add;
 use std::time::Duration;
 
 /// A moment, as the time since the control plane's clock was made. Comparable only within one clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(Duration);
 
 impl Time {

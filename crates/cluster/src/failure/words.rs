@@ -1,20 +1,13 @@
 /// Longest reason, in bytes: a few lines of a terminal, and far below what the wire protocol takes.
 const LONGEST: usize = 300;
 
-/// `text` in one line of at most [`LONGEST`] bytes, without control characters, and without what URLs in it log in with.
+/// `text` in one line of at most [`LONGEST`] bytes, without what URLs in it log in with.
 pub(super) fn one_line(text: &str) -> String {
-    let clean: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+    let words: Vec<_> = text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .map(without_login)
         .collect();
-    let words: Vec<_> = clean.split_whitespace().map(without_login).collect();
-    let mut line = words.join(" ");
-    if line.len() > LONGEST {
-        const MORE: &str = "...";
-        line.truncate(line.floor_char_boundary(LONGEST - MORE.len()));
-        line.push_str(MORE);
-    }
-    line
+    fleet::line::one_line(&words.join(" "), LONGEST)
 }
 
 /// `scheme://user:password@host` without `user:password@`.

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use fleet::backoff::Backoff;
 use fleet::time::Time;
 
 /// One request at a time.
@@ -264,9 +265,9 @@ impl Election {
             Outcome::Conflict => self.stale = true,
             Outcome::Failed => {
                 self.stale = true;
-                // From a twenty-fourth of the lease, doubled up to a third.
-                self.not_before = now + self.lease / 24 * (1 << self.failures.min(3));
-                self.failures += 1;
+                let retry = Backoff::new(self.lease / 24, self.lease / 3);
+                self.not_before = now + retry.wait(self.failures);
+                self.failures = self.failures.saturating_add(1);
             }
         }
     }

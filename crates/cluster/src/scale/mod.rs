@@ -6,7 +6,7 @@
 //! about to go. What is written next is decided by a pure function
 //! (`decide`); what goes wrong is judged by another (`trouble`).
 
-mod backoff;
+mod attempts;
 mod decide;
 mod request;
 #[cfg(test)]
@@ -21,7 +21,7 @@ use kube::Client;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
 
-use self::backoff::Backoff;
+use self::attempts::Attempts;
 use self::decide::{Decision, decide};
 use self::request::Subresource;
 use self::trouble::{Trouble, judge};
@@ -111,7 +111,7 @@ pub struct Scaler {
     metrics: Metrics,
     /// Set before a write is sent, taken back when its outcome is known.
     doubt: Option<Doubt>,
-    backoff: Backoff,
+    attempts: Attempts,
 }
 
 /// A write whose outcome is not known.
@@ -140,7 +140,7 @@ impl Scaler {
             fence,
             metrics,
             doubt: None,
-            backoff: Backoff::new(),
+            attempts: Attempts::default(),
         }
     }
 
@@ -153,7 +153,7 @@ impl Scaler {
     pub async fn carry_out(&mut self, order: Order, mut tell: impl FnMut(Option<Failure>) + Send) -> Done {
         let mut told = None;
         let mut found = None;
-        self.backoff.reset();
+        self.attempts.reset();
         loop {
             let gives_up = found.is_some() && matches!(order, Order::Down { .. });
             let mut pause = match self.attempt(order, gives_up).await {
@@ -167,11 +167,11 @@ impl Scaler {
                     return done;
                 }
                 Attempt::NotNow => CLOSED,
-                Attempt::InDoubt(end) => self.backoff.next().min(end),
+                Attempt::InDoubt(end) => self.attempts.next().min(end),
                 Attempt::Failed(trouble) => {
                     debug!(%order, ?trouble, "{}: scale: {trouble:?}", self.subresource);
-                    found = trouble.tell(self.backoff.misses()).or(found);
-                    self.backoff.after(&trouble)
+                    found = trouble.tell(self.attempts.misses()).or(found);
+                    self.attempts.after(&trouble)
                 }
             };
             match self.may_go_to_zero() {

@@ -5,9 +5,10 @@ use k8s_openapi::jiff::fmt::temporal::DateTimePrinter;
 
 use super::ShownTarget;
 use crate::crd::{Condition, ConditionStatus, LastWake, MAX_KEYS, ScaleTargetStatus};
-use fleet::{self, TargetStatus};
+use fleet::TargetStatus;
+use fleet::line::one_line;
 
-/// Longest message taken over, in characters: what others say of their failures must not fill an object.
+/// Longest message taken over, in bytes: what others say of their failures must not fill an object.
 const MAX_MESSAGE: usize = 1024;
 
 /// A condition of the fleet that no object can have: it stands for one that is gone.
@@ -239,13 +240,9 @@ fn is_ours(kind: &str) -> bool {
     crate::crd::CONDITIONS.iter().any(|(ours, _)| *ours == kind)
 }
 
-/// Bounded, and never empty: an old API server takes an empty text for null, and refuses it.
+/// One bounded line, and never empty: an old API server takes an empty text for null, and refuses it.
 fn text(text: &str) -> Option<String> {
-    let mut text = text.trim().to_owned();
-    if let Some((end, _)) = text.char_indices().nth(MAX_MESSAGE) {
-        text.truncate(end);
-    }
-    (!text.is_empty()).then_some(text)
+    Some(one_line(text, MAX_MESSAGE)).filter(|text| !text.is_empty())
 }
 
 fn capitalized(state: &str) -> String {

@@ -7,20 +7,25 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use protocol::TargetId;
 
+use super::ShownTarget;
 use super::desired::{Urgency, compare, desired};
-use super::{ShownTarget, back_off};
 use crate::crd::ScaleTargetStatus;
 use fleet::TargetStatus;
+use fleet::backoff::Backoff;
+use fleet::bucket::{Bucket, Rate};
 use fleet::time::Time;
 
 /// Writes under way at once. One takes some ten milliseconds, so these are enough for [`RATE`], and an API server that
 /// hangs has no more than these to hang on to.
 const IN_FLIGHT: usize = 8;
-/// Writes a second, over all targets: a thousand targets that change together are told within twenty seconds, and
-/// scaling, which is what people wait for, finds an API server that is not busy with us.
-const RATE: u32 = 50;
-/// Writes that may follow one another at once, after a time without any.
-const BURST: u32 = 50;
+/// Fifty writes at once, and as many a second, over all targets: a thousand targets that change together are told within
+/// twenty seconds, and scaling, which is what people wait for, finds an API server that is not busy with us.
+const RATE: Rate = Rate {
+    burst: 50,
+    period: Duration::from_millis(20),
+};
+/// Waits of one target after writes that failed.
+const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 /// Between two writes of one target, if the state or a condition has changed.
 const GAP: Duration = Duration::from_millis(250);
 /// Between two writes of one target, if only numbers or keys have.
@@ -123,7 +128,7 @@ impl Desk {
                 .as_ref()
                 .map(|due| (due.urgency == Urgency::Later, due.since))
         })?;
-        if !self.bucket.take(now) {
+        if !self.bucket.take(RATE, now) {
             return None;
         }
         let status = next.due.as_ref()?.status.clone();
@@ -150,7 +155,7 @@ impl Desk {
             return None;
         }
         let turn = self.files.values().filter_map(File::turn).min()?;
-        Some(turn.max(self.bucket.next(now)))
+        Some(turn.max(self.bucket.next(RATE, now)))
     }
 
     /// Targets that wait for their write.
@@ -202,7 +207,7 @@ impl File {
     /// The newest status that we know of: what we wrote, until the watch shows it or something later.
     fn known(&self) -> Option<&ScaleTargetStatus> {
         match &self.written {
-            Some(written) if !has_reached(&self.target.version, &written.echo.version) => {
+            Some(written) if !self.target.version.reaches(&written.echo.version) => {
                 written.echo.status.as_ref()
             }
             _ => self.target.status.as_ref(),
@@ -237,60 +242,10 @@ impl File {
                 self.written = Some(Written { sent, echo });
             }
             Outcome::Failed => {
-                self.not_before = back_off(self.tries, now);
+                self.not_before = now + RETRY.wait(self.tries);
                 self.tries = self.tries.saturating_add(1);
             }
         }
-    }
-}
-
-/// Writes that may begin now.
-#[derive(Debug)]
-struct Bucket {
-    /// Filled at [`RATE`]; in thousandths of a write, so that short waits count.
-    thousandths: u32,
-    at: Time,
-}
-
-impl Default for Bucket {
-    fn default() -> Self {
-        Self {
-            thousandths: BURST * 1000,
-            at: Time::default(),
-        }
-    }
-}
-
-impl Bucket {
-    fn take(&mut self, now: Time) -> bool {
-        self.thousandths = self.level(now);
-        self.at = now;
-        let taken = self.thousandths.checked_sub(1000);
-        self.thousandths = taken.unwrap_or(self.thousandths);
-        taken.is_some()
-    }
-
-    fn level(&self, now: Time) -> u32 {
-        // One write a second is one thousandth each millisecond.
-        let gained = u32::try_from(now.since(self.at).as_millis()).unwrap_or(u32::MAX);
-        self.thousandths
-            .saturating_add(gained.saturating_mul(RATE))
-            .min(BURST * 1000)
-    }
-
-    /// When the next write may begin.
-    fn next(&self, now: Time) -> Time {
-        let missing = 1000_u32.saturating_sub(self.level(now));
-        now + Duration::from_millis(u64::from(missing.div_ceil(RATE)))
-    }
-}
-
-/// True if the watch shows version `shown` and that is not older than `written`. Versions are numbers that grow, which
-/// newer versions of Kubernetes promise; where they are not, equality must do.
-fn has_reached(shown: &str, written: &str) -> bool {
-    match (shown.parse::<u64>(), written.parse::<u64>()) {
-        (Ok(shown), Ok(written)) => shown >= written,
-        _ => shown == written,
     }
 }
 

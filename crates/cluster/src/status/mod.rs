@@ -25,7 +25,6 @@ use desk::{Desk, Job, Outcome};
 pub use shown::{Shown, ShownTarget};
 
 use crate::metrics::Metrics;
-use fleet::time::Time;
 use fleet_actor::{Clock, Fence, FleetHandle};
 
 /// Changes closer than this are looked at together. With the write itself it stays below half a second.
@@ -157,9 +156,4 @@ impl Writer {
             .status_written(matches!(outcome, Outcome::Written(_)));
         (id, outcome)
     }
-}
-
-/// The moment `wait` after `now`, for a first attempt and those after it: a second, doubled up to a minute.
-fn back_off(tries: u32, now: Time) -> Time {
-    now + Duration::from_secs(1 << tries.min(6)).min(Duration::from_secs(60))
 }

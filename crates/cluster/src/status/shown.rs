@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::crd::{ScaleTarget, ScaleTargetStatus};
 use crate::mirror::Mirror;
+use crate::observe::Version;
 use crate::watches::Seen;
 
 /// All ScaleTargets. Clones share them.
@@ -25,7 +26,7 @@ pub struct ShownTarget {
     /// Tells it from one of the same name that was before it.
     pub uid: String,
     /// Version of the object.
-    pub version: String,
+    pub version: Version,
     /// Counts the changes of its spec.
     pub generation: i64,
     /// Why its spec cannot be used.
@@ -85,7 +86,7 @@ impl ShownTarget {
         Self {
             id: object.id(),
             uid: meta.uid.clone().unwrap_or_default(),
-            version: meta.resource_version.clone().unwrap_or_default(),
+            version: Version::new(meta.resource_version.clone().unwrap_or_default()),
             generation: meta.generation.unwrap_or_default(),
             invalid: object.read().err().map(|invalid| invalid.to_string()),
             status: object.status.clone(),

@@ -9,12 +9,13 @@ use thiserror::Error;
 use super::nesting;
 use super::spec::Document;
 use super::target::{ScaleTarget, Workload};
+use crate::line::one_line;
 
 /// Most documents taken from one file; also the bound of targets in the local and manual backends.
 pub const MAX_DOCUMENTS: usize = 10_000;
 /// Largest file that is read, in bytes.
 pub const MAX_BYTES: u64 = 8 << 20;
-/// Longest refusal, in characters: what is refused may be as long as the file.
+/// Longest refusal, in bytes: what is refused may be as long as the file.
 const MAX_REFUSAL: usize = 1_000;
 
 /// What a backend cannot do without.
@@ -58,7 +59,7 @@ impl TargetsFile {
     pub fn refuse(&self, what: &str) -> FileError {
         FileError {
             path: self.path.clone(),
-            what: one_line(what),
+            what: one_line(what, MAX_REFUSAL),
         }
     }
 }
@@ -154,15 +155,4 @@ fn name(document: &Document) -> String {
         document.metadata.namespace.as_str(),
         document.metadata.name.as_str()
     )
-}
-
-/// One line of bounded length.
-fn one_line(text: &str) -> String {
-    let start: String = text.chars().take(MAX_REFUSAL + 1).collect();
-    let mut line = start.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some((end, _)) = start.char_indices().nth(MAX_REFUSAL) {
-        line.truncate(line.floor_char_boundary(end));
-        line.push_str(" ..");
-    }
-    line
 }

@@ -77,14 +77,13 @@ impl Fleet {
             seen,
             conditions,
         } = one;
-        let jitter = self.jitter();
         let spec = Arc::new(spec);
         // The revision that `configure` publishes it under: none comes between.
         let n = self.n + 1;
         let mut entry = Entry::new(Arc::clone(&spec), (!first).then_some(now), now, n);
         entry.conditions = conditions;
         if let Some(seen) = seen {
-            let facts = entry.facts(id, &self.proxies, &self.settings, jitter, now);
+            let facts = entry.facts(id, &self.proxies, &self.settings, now);
             entry.begin(Life::found(seen, &facts));
         }
         let published = Arc::clone(&entry.published);

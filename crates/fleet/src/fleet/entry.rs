@@ -84,14 +84,7 @@ impl Entry {
     }
 
     /// What its life is judged by.
-    pub(super) fn facts(
-        &self,
-        id: &TargetId,
-        proxies: &Proxies,
-        settings: &Settings,
-        jitter: u16,
-        now: Time,
-    ) -> Facts {
+    pub(super) fn facts(&self, id: &TargetId, proxies: &Proxies, settings: &Settings, now: Time) -> Facts {
         let (held, in_flight) = proxies.usage(id);
         Facts {
             now,
@@ -105,7 +98,7 @@ impl Entry {
             idle_after: self.spec.idle_after,
             suspend: self.spec.suspend,
             sleeps_when_idle: settings.sleeps_when_idle,
-            jitter,
+            jitter: settings.jitter(id, now),
             policy: settings.policy,
         }
     }

@@ -27,6 +27,7 @@ mod tests;
 pub(crate) mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use protocol::{Proxy, TargetId};
@@ -72,6 +73,15 @@ pub struct Settings {
     pub workloads_end_with_us: bool,
 }
 
+impl Settings {
+    /// 0 to 1000, another for each target and moment: retries need a spread, not secrets.
+    fn jitter(&self, id: &TargetId, now: Time) -> u16 {
+        let mut hasher = DefaultHasher::new();
+        (self.seed, id, now).hash(&mut hasher);
+        u16::try_from(hasher.finish() % 1001).unwrap_or(0)
+    }
+}
+
 /// All targets and all proxies.
 #[derive(Debug)]
 pub struct Fleet {
@@ -83,7 +93,6 @@ pub struct Fleet {
     twins: Twins,
     proxies: Proxies,
     effects: Vec<Effect>,
-    random: u64,
     /// Milliseconds from 1970 to [`Time`] zero. The caller sets it: here no clock is read.
     unix_zero: u64,
     /// The control plane shuts down: lives stand still.
@@ -122,8 +131,6 @@ impl Fleet {
             twins: Twins::default(),
             proxies: Proxies::new(settings.limits),
             effects: Vec::new(),
-            // The generator must not begin at zero.
-            random: settings.seed | 1,
             unix_zero: 0,
             closing: false,
             settings,
@@ -340,13 +347,5 @@ impl Fleet {
                 .push(Effect::Note(Note::Removed { target: id.clone() }));
         }
         self.effects.push(Effect::Publish(publication));
-    }
-
-    /// 0 to 1000, from a xorshift generator: retries need a spread, not secrets.
-    fn jitter(&mut self) -> u16 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        u16::try_from(self.random % 1001).unwrap_or(0)
     }
 }

@@ -65,10 +65,9 @@ impl Fleet {
     }
 
     /// What the life of `id` is judged by.
-    pub(super) fn facts(&mut self, id: &TargetId, now: Time) -> Option<Facts> {
-        let jitter = self.jitter();
+    pub(super) fn facts(&self, id: &TargetId, now: Time) -> Option<Facts> {
         let entry = self.targets.get(id)?;
-        let mut facts = entry.facts(id, &self.proxies, &self.settings, jitter, now);
+        let mut facts = entry.facts(id, &self.proxies, &self.settings, now);
         for twin in self.twins.of(id) {
             let (held, in_flight) = self.proxies.usage(twin);
             facts.held += held;

@@ -1,18 +1,15 @@
+//! How long a start waits after failures in a row.
+
 use std::time::Duration;
 
 use super::Policy;
+use crate::backoff::Backoff;
 
 /// Wait after the `attempts`-th failure in a row (from 1): doubled each time, spread by a fifth either way with
 /// `jitter` (0 to 1000), and never longer than `retry_max`.
 pub fn backoff(policy: &Policy, attempts: u32, jitter: u16) -> Duration {
-    // 2^20 times the least wait is beyond any bound that makes sense, and cannot overflow.
-    let doublings = attempts.saturating_sub(1).min(20);
-    let plain = policy
-        .retry_initial
-        .saturating_mul(1 << doublings)
-        .min(policy.retry_max);
     let permille = 800 + u32::from(jitter.min(1000)) * 400 / 1000;
-    (plain.saturating_mul(permille) / 1000).min(policy.retry_max)
+    Backoff::new(policy.retry_initial, policy.retry_max).spread(attempts.saturating_sub(1), permille)
 }
 
 #[cfg(test)]

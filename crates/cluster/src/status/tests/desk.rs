@@ -335,7 +335,7 @@ impl Play {
         self.version += 1;
         let shown = ShownTarget {
             uid: "another".to_owned(),
-            version: self.version.to_string(),
+            version: Version::new(self.version.to_string()),
             ..mk_shown(name)
         };
         self.shown.insert(name.to_owned(), Arc::new(shown));

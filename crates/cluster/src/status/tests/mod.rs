@@ -10,6 +10,7 @@ use protocol::TargetId;
 
 use super::ShownTarget;
 use crate::crd::ScaleTargetStatus;
+use crate::observe::Version;
 use fleet::{Condition, TargetStatus, UnreachedBy};
 
 /// What the API server has of a target without a status.
@@ -17,7 +18,7 @@ fn mk_shown(name: &str) -> ShownTarget {
     ShownTarget {
         id: TargetId::new(format!("shop/{name}")),
         uid: format!("uid-{name}"),
-        version: "1".to_owned(),
+        version: Version::new("1"),
         generation: 3,
         invalid: None,
         status: None,
@@ -27,7 +28,7 @@ fn mk_shown(name: &str) -> ShownTarget {
 /// The same with a status, at a later version.
 fn with_status(shown: &ShownTarget, version: u64, status: &ScaleTargetStatus) -> Arc<ShownTarget> {
     Arc::new(ShownTarget {
-        version: version.to_string(),
+        version: Version::new(version.to_string()),
         status: Some(status.clone()),
         ..shown.clone()
     })
