@@ -1,8 +1,11 @@
+//! How many Events may be written: of one target, and of all.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use protocol::TargetId;
 
+use fleet::bucket::{Bucket, Rate};
 use fleet::time::Time;
 
 /// Events of one target at once, and one more each five minutes: what client-go allows a source and an object. An Event
@@ -18,26 +21,12 @@ const ALL: Rate = Rate {
     period: Duration::from_millis(100),
 };
 
-#[derive(Clone, Copy, Debug)]
-struct Rate {
-    burst: u32,
-    period: Duration,
-}
-
 /// How many Events may still be written. Pure.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
     all: Bucket,
     /// Those that are not full, so no more than have had an Event within the last two hours.
     each: BTreeMap<TargetId, Bucket>,
-}
-
-/// A token bucket, by what has been taken out of it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
-    /// How long until it is full again, as of `at`.
-    debt: Duration,
-    at: Time,
 }
 
 impl Limits {
@@ -52,24 +41,5 @@ impl Limits {
             (*each, self.all) = (one, all);
         }
         taken
-    }
-}
-
-impl Bucket {
-    fn take(&mut self, rate: Rate, now: Time) -> bool {
-        let debt = self.debt(now) + rate.period;
-        if debt > rate.period * rate.burst {
-            return false;
-        }
-        *self = Self { debt, at: now };
-        true
-    }
-
-    fn debt(&self, now: Time) -> Duration {
-        self.debt.saturating_sub(now.since(self.at))
-    }
-
-    fn is_full(&self, now: Time) -> bool {
-        self.debt(now).is_zero()
     }
 }

@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 
 use limits::Limits;
 use told::{History, Told};
-use write::Book;
+use write::EventRecorder;
 
 use super::index::Index;
 use crate::metrics::Metrics;
@@ -58,7 +58,7 @@ impl Writer {
             return;
         };
         let desk = Desk {
-            book: Book::new(self.client.clone(), &self.identity),
+            recorder: EventRecorder::new(self.client.clone(), &self.identity),
             writer: self,
             history: History::default(),
             limits: Limits::default(),
@@ -72,7 +72,7 @@ struct Desk {
     writer: Writer,
     history: History,
     limits: Limits,
-    book: Book,
+    recorder: EventRecorder,
     complained: bool,
 }
 
@@ -124,7 +124,7 @@ impl Desk {
         let Some(budget) = self.writer.fence.write_budget() else {
             return "fenced";
         };
-        let writing = self.book.write(&told, &object.uid);
+        let writing = self.recorder.write(&told, &object.uid);
         match timeout(budget.min(PATIENCE), writing).await {
             Ok(Ok(())) => {
                 self.complained = false;

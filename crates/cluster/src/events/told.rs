@@ -5,6 +5,7 @@ use protocol::TargetId;
 
 use fleet::Note;
 use fleet::life::Why;
+use fleet::line::one_line;
 
 /// Longest text of an Event that the API server takes, in bytes.
 const MAX_TEXT: usize = 1024;
@@ -60,16 +61,16 @@ impl History {
                 }
                 ("stopping", "asleep") => {
                     let why = self.going.remove(&target).unwrap_or(why);
-                    Some(Told::normal(target, "PutToSleep", "Sleep", asleep(why)))
+                    Some(Told::normal(target, "PutToSleep", "Sleep", &asleep(why)))
                 }
                 ("draining" | "stopping", "ready" | "waking") => {
                     self.going.remove(&target);
-                    Some(Told::normal(target, "DrainGivenUp", "Sleep", given_up(why)))
+                    Some(Told::normal(target, "DrainGivenUp", "Sleep", &given_up(why)))
                 }
                 (_, "failed") => {
                     self.going.remove(&target);
                     let text = failure.map_or_else(|| "it cannot start".to_owned(), |failure| failure.reason);
-                    Some(Told::warning(target, "Failed", "Wake", text))
+                    Some(Told::warning(target, "Failed", "Wake", &text))
                 }
                 (_, "ready") => {
                     let by = by.map_or_else(|| "nobody known".to_owned(), |by| by.to_string());
@@ -78,7 +79,7 @@ impl History {
                         target,
                         "Woken",
                         "Wake",
-                        format!("woken by {by}, ready after {took}"),
+                        &format!("woken by {by}, ready after {took}"),
                     ))
                 }
                 _ => {
@@ -90,7 +91,7 @@ impl History {
                 target,
                 "Refused",
                 "Refuse",
-                format!("what was asked is refused: {refusal}"),
+                &format!("what was asked is refused: {refusal}"),
             )),
             Note::Contended {
                 target,
@@ -101,7 +102,7 @@ impl History {
                 let by = by.as_deref().unwrap_or("somebody else");
                 let wait = people(wait);
                 let text = format!("{by} has undone {times} wakes in a row: the next start waits {wait}");
-                Some(Told::warning(target, "Contended", "Wake", text))
+                Some(Told::warning(target, "Contended", "Wake", &text))
             }
             Note::Dropped(target) => {
                 self.going.remove(&target);
@@ -114,7 +115,7 @@ impl History {
     /// What is new among the documents that cannot be used.
     pub(super) fn invalid(&mut self, now: BTreeMap<TargetId, String>) -> Vec<Told> {
         let new = now.iter().filter(|(id, why)| self.invalid.get(*id) != Some(*why));
-        let told = new.map(|(id, why)| Told::warning(id.clone(), "Invalid", "Read", why.clone()));
+        let told = new.map(|(id, why)| Told::warning(id.clone(), "Invalid", "Read", why));
         let told = told.collect();
         self.invalid = now;
         told
@@ -122,17 +123,17 @@ impl History {
 }
 
 impl Told {
-    fn normal(target: TargetId, reason: &'static str, action: &'static str, text: String) -> Self {
+    fn normal(target: TargetId, reason: &'static str, action: &'static str, text: &str) -> Self {
         Self {
             target,
             warning: false,
             reason,
             action,
-            text: bounded(text),
+            text: one_line(text, MAX_TEXT),
         }
     }
 
-    fn warning(target: TargetId, reason: &'static str, action: &'static str, text: String) -> Self {
+    fn warning(target: TargetId, reason: &'static str, action: &'static str, text: &str) -> Self {
         Self {
             warning: true,
             ..Self::normal(target, reason, action, text)
@@ -164,16 +165,7 @@ fn given_up(why: Why) -> String {
     }
 }
 
-/// To a hundredth of a second: equal texts are folded into one Event.
+/// To a hundredth of a second.
 fn people(span: Duration) -> String {
     format!("{:.2} s", span.as_secs_f64())
-}
-
-fn bounded(mut text: String) -> String {
-    if text.len() > MAX_TEXT {
-        let end = (0..=MAX_TEXT - 3).rev().find(|at| text.is_char_boundary(*at));
-        text.truncate(end.unwrap_or(0));
-        text.push_str("...");
-    }
-    text
 }
