@@ -1019,7 +1019,7 @@ fn clusters_that_are_not_reached_are_reported_the_oldest_first_and_each_once() {
 fn one_cluster_that_several_gates_do_not_reach_is_reported_once_and_of_each_target() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Ready), target("b", State::Ready)]);
-    let mk = |slot, for_ms| RowUnreached {
+    let mk = |slot, for_ms| UnreachedCluster {
         slot,
         cluster: "shared".to_owned(),
         saw: "refused".to_owned(),
@@ -1027,9 +1027,9 @@ fn one_cluster_that_several_gates_do_not_reach_is_reported_once_and_of_each_targ
     };
     let (a, b) = (s.slot("a"), s.slot("b"));
     s.unreached = vec![mk(a, 5), mk(b, 6)];
-    s.row(A, s.head.version, vec![]);
+    s.status(A, s.manifest.version, vec![]);
     s.unreached = vec![mk(a, 7)];
-    s.row(B, s.head.version, vec![]);
+    s.status(B, s.manifest.version, vec![]);
     s.later();
     let unreached = s.report().expect("must report").unreached;
     let told: Vec<_> = unreached
@@ -1050,12 +1050,12 @@ fn gauges_show_what_there_is_now() {
         1,
         vec![target("a", State::Ready), target("b", State::Asleep), unknown],
     );
-    let busy = RowEntry {
+    let busy = TargetUsage {
         in_flight: 3,
         ..held(s.slot("b").0, 2)
     };
-    s.row(A, s.head.version, vec![busy]);
-    s.row(B, s.head.version, vec![busy]);
+    s.status(A, s.manifest.version, vec![busy]);
+    s.status(B, s.manifest.version, vec![busy]);
     let shown = |s: &Scenario| {
         let gauges = s.relay.gauges(s.now);
         (
@@ -1069,7 +1069,7 @@ fn gauges_show_what_there_is_now() {
     // B goes silent, and the control plane away.
     for _ in 0..101 {
         s.tick();
-        s.row(A, s.head.version, vec![busy]);
+        s.status(A, s.manifest.version, vec![busy]);
     }
     assert_eq!(shown(&s), ((3, 1, 1), (2, 6), (1, 1), 0));
     assert_eq!(s.relay.gauges(s.now).sync_age_ms, 10_100);
@@ -1087,11 +1087,11 @@ fn the_loss_and_the_return_of_the_control_plane_are_told() {
     assert_eq!(s.relay.poll_warning(), None);
     s.now += HEARTBEAT * 3;
     s.run();
-    assert!(s.head.lost);
+    assert!(s.manifest.lost);
     let told = s.relay.poll_warning().expect("must be told");
     assert!(told.contains("is lost"), "{told}");
     s.snapshot(2, vec![target("a", State::Ready)]);
-    assert!(!s.head.lost);
+    assert!(!s.manifest.lost);
     let told = s.relay.poll_warning().expect("must be told");
     assert!(told.contains("is back"), "{told}");
 }
