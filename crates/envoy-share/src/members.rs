@@ -51,6 +51,7 @@ mod tests {
         assert!(!members.leave(first), "must leave once");
         let third = members.join(13, true);
         assert_eq!(third.id, first.id);
+        assert!(members.contains(second) && members.contains(third));
         assert!(!members.contains(first), "must tell two users of one id apart");
     }
 }

@@ -204,6 +204,8 @@ mod tests {
         );
         assert_eq!(quota.total(), (4, 13));
         quota.set(B, NONE);
-        assert_eq!(quota.total(), (4, 13), "what has no requests has no account");
+        assert_eq!(quota.members(), [HEIR, A], "what has no requests has no account");
+        quota.set(A, NONE);
+        assert_eq!(quota.members(), [HEIR], "nor has what has none any more");
     }
 }

@@ -69,6 +69,8 @@ mod tests {
     fn durations_take_one_unit() {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7_200)));
         for bad in ["", "5", "5 s", "s", "1h30m", "-1s", "99999999999999999999s"] {
             assert!(duration(bad).is_err(), "must refuse {bad:?}");
         }
@@ -78,6 +80,8 @@ mod tests {
     fn sizes_take_binary_units() {
         assert_eq!(bytes("64Ki"), Ok(65_536));
         assert_eq!(bytes("7"), Ok(7));
+        assert_eq!(bytes("3Mi"), Ok(3 * 1_024 * 1_024));
+        assert_eq!(bytes("1Gi"), Ok(1_024 * 1_024 * 1_024));
         for bad in ["", "64K", "1.5Mi", "-1", "99999999999Gi"] {
             assert!(bytes(bad).is_err(), "must refuse {bad:?}");
         }

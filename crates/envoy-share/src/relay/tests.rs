@@ -1095,3 +1095,39 @@ fn the_loss_and_the_return_of_the_control_plane_are_told() {
     let told = s.relay.poll_warning().expect("must be told");
     assert!(told.contains("is back"), "{told}");
 }
+
+#[test]
+fn a_successor_is_not_told_of_arrivals_of_what_is_gone() {
+    let mut s = Scenario::new();
+    s.snapshot(1, vec![target("a", State::Ready), target("b", State::Ready)]);
+    for _ in 0..2 {
+        s.status(A, s.manifest.version, vec![held(0, 0), held(1, 0)]);
+        s.status(B, s.manifest.version, vec![]);
+    }
+    s.taken("cp");
+    s.taken("cp");
+    s.snapshot(2, vec![target("b", State::Ready)]);
+    s.status(A, s.manifest.version, vec![]);
+    s.taken("next");
+    s.snapshot_of("next", 1, vec![target("b", State::Ready)]);
+    let told = s.taken("next").targets;
+    assert_eq!(told.keys().map(TargetId::as_str).collect::<Vec<_>>(), ["b"]);
+}
+
+#[test]
+fn what_is_not_understood_of_a_target_is_told_once() {
+    let mut s = Scenario::new();
+    let unknown = || Target {
+        state: State::Unknown,
+        ..target("a", State::Asleep)
+    };
+    let mut warnings = |n, targets| {
+        s.snapshot(n, targets);
+        std::iter::from_fn(|| s.relay.poll_warning()).count()
+    };
+    assert_eq!(warnings(1, vec![target("a", State::Asleep)]), 0);
+    assert_eq!(warnings(2, vec![unknown()]), 1);
+    assert_eq!(warnings(3, vec![unknown()]), 0, "once");
+    assert_eq!(warnings(4, vec![target("a", State::Asleep)]), 0);
+    assert_eq!(warnings(5, vec![unknown()]), 1, "it is another time");
+}

@@ -105,3 +105,14 @@ fn sizes_are_numbers_or_text() {
     let of_streams = br#"{"control_plane":{"cluster":"a"},"stream_buffer_limit":"64Ki"}"#;
     assert_eq!(Config::parse(of_streams).unwrap().buffers.stream, 65_536);
 }
+
+#[test]
+fn a_value_of_another_kind_is_refused_with_what_is_wanted() {
+    for (field, wanted) in [
+        (r#""startup":{"wait":2}"#, "such as"),
+        (r#""limits":{"requests":"many"}"#, "number"),
+    ] {
+        let told = refused(&format!(r#"{{"control_plane":{{"cluster":"a"}},{field}}}"#));
+        assert!(told.contains(wanted), "{told}");
+    }
+}

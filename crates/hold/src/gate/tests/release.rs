@@ -155,3 +155,27 @@ fn a_request_is_charged_what_envoy_says_of_it() {
     permits.weigh(weight, &mk_config(""));
     assert_eq!(permits.bytes, before + 150);
 }
+
+#[test]
+fn a_publication_does_not_open_the_window_of_what_is_ready_already() {
+    let mut gate = mk_with(mk_asked(State::Ready));
+    publish(&mut gate, 0, mk_narrow());
+    for stream in 1..=3 {
+        hold(&mut gate, Time::ZERO, stream, "web");
+    }
+    let call = gate.ask(Time::ZERO).expect("must ask");
+    gate.confirmed(Time::ZERO, call.token, YES);
+    assert_eq!(gate.let_go(Time::ZERO), [1], "one may be unanswered");
+    publish(&mut gate, 0, mk_narrow());
+    assert_eq!(gate.let_go(Time::ZERO), [0; 0], "the first is unanswered still");
+    gate.answer(1);
+    assert_eq!(gate.let_go(Time::ZERO), [2]);
+}
+
+/// As [`mk_asked`], ready, and with one released request unanswered at most.
+fn mk_narrow() -> SlotRecord {
+    SlotRecord {
+        shares: Vec::new(),
+        ..mk_asked(State::Ready)
+    }
+}

@@ -145,6 +145,8 @@ fn a_worker_that_is_not_answered_lets_nobody_go_before_it_gives_up() {
         panic!("must name the cluster, once: {:?}", done.warnings)
     };
     assert!(warning.contains("no answer in 1 s"), "{warning}");
+    let given_up: u64 = done.counts.iter().map(|counts| counts.confirm_give_up).sum();
+    assert_eq!(given_up, 1, "must be counted");
 }
 
 #[test]
