@@ -1,4 +1,4 @@
-//! Where Envoy enters the module. Apart, because the macro writes an exported function.
+//! Registers the root context with the SDK. A module of its own, because the macro writes an exported function.
 
 use proxy_wasm::traits::RootContext;
 use proxy_wasm::types::LogLevel;

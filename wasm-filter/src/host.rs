@@ -1,4 +1,4 @@
-//! Envoy, in our own types. The only module that makes host calls.
+//! Makes the host calls, in our own types. No other module does.
 //!
 //! Header values are bytes: the SDK's string getters panic on anything that is not UTF-8.
 
@@ -107,7 +107,7 @@ pub(crate) fn shared_get(key: &str) -> Option<(Vec<u8>, u32)> {
     }
 }
 
-/// Writes if nobody else has since `cas` was read; [`CREATE`] if the key was missing.
+/// Writes if no other VM has since `cas` was read; [`CREATE`] if the key was missing.
 pub(crate) fn shared_cas(key: &str, value: &[u8], cas: u32) -> bool {
     hostcalls::set_shared_data(key, Some(value), Some(cas)).is_ok()
 }
@@ -237,7 +237,7 @@ pub(crate) struct CallAnswer {
 }
 
 /// The only way to an answer: turns the numbers of `proxy_on_http_call_response` into one, or into `None` for a call that
-/// failed. Envoy says that with no headers: nobody answered to the end, or the cluster was changed or removed meanwhile.
+/// failed. Envoy says that with no headers: the answer did not come to its end, or the cluster was changed or removed meanwhile.
 pub(crate) fn with_answer<T>(
     headers: usize,
     body_size: usize,

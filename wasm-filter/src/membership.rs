@@ -1,5 +1,5 @@
-//! One root context among those of its Envoy: under which name it is registered, whether it owns the lease, and which publication it
-//! has followed.
+//! Keeps the place of one root context among those of its Envoy: its name, whether it owns the lease, and which publication it has
+//! followed.
 
 use std::cell::RefCell;
 use std::time::Duration;

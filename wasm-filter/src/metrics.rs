@@ -1,4 +1,4 @@
-//! Envoy's stats. Gates only add to counters and histograms; the gauges are the relay's (a gauge that dies with its VM
+//! Defines and records Envoy's stats. Gates only add to counters and histograms; the gauges are the relay's (a gauge that dies with its VM
 //! drifts). Names and tags are listed in docs/metrics.md.
 
 use std::rc::Rc;

@@ -1,5 +1,4 @@
-//! The permits that one root context has taken of the quotas in shared data. Without a member, which has an account there, nothing
-//! can be taken.
+//! Takes and returns the permits of one root context in the quotas of shared data. Only a member has an account there.
 
 use std::cell::RefCell;
 

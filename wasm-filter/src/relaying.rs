@@ -1,4 +1,4 @@
-//! The relay with what it needs of shared data: publishes, reads the statuses of the gates, closes accounts, records the gauges.
+//! Runs the relay on shared data: publishes, reads the statuses of the gates, closes accounts, records the gauges.
 //!
 //! Makes no calls and wakes no other root context: `FilterRoot` carries out those commands.
 

@@ -1,4 +1,4 @@
-//! Shared data in our own types: records in, records out, compare-and-swap in between.
+//! Reads and writes shared data in our own types, by compare-and-swap.
 
 use envoy_share::{Cells, Members, Record, keys};
 use hold::{GateId, GateStatus, Manifest, Member, Slot, SlotRecord};
@@ -10,7 +10,7 @@ use crate::host;
 const TRIES: u32 = 256;
 
 /// A value and its compare-and-swap number. A value that cannot be read counts as missing, but is overwritten only by
-/// who has seen it.
+/// a VM that has read it.
 pub(crate) fn get<T: Record>(key: &str) -> (Option<T>, u32) {
     match host::shared_get(key) {
         Some((bytes, cas)) => (T::decode(&bytes), cas),
@@ -22,7 +22,7 @@ pub(crate) fn cas<T: Record>(key: &str, value: &T, cas: u32) -> bool {
     host::shared_cas(key, &value.encode(), cas)
 }
 
-/// Writes if nobody else has since `cas` was read, and returns the number of what was written. `None` too if somebody has
+/// Writes if no other VM has since `cas` was read, and returns the number of what was written. `None` too if another VM has
 /// written between that and the look at the number: the next write has to fail.
 pub(crate) fn put<T: Record>(key: &str, value: &T, cas: u32) -> Option<u32> {
     let bytes = value.encode();
@@ -52,7 +52,7 @@ pub(crate) fn join(gate: bool) -> Option<Member> {
     change_members(|members| (true, members.join(nonce, gate)))
 }
 
-/// Takes a root context off the list, and its status away: that first, while the id is not yet somebody else's. False if others were
+/// Takes a root context off the list, and its status away: that first, while the id is not yet another's. False if others were
 /// faster at every try.
 pub(crate) fn leave(member: Member) -> bool {
     let key = keys::status(member.id);
@@ -67,7 +67,7 @@ pub(crate) fn members() -> Members {
     get(keys::MEMBERS).0.unwrap_or_default()
 }
 
-/// The incarnation of this `vm_id`: whoever comes first makes it.
+/// The incarnation of this `vm_id`: the first VM that asks makes it.
 pub(crate) fn incarnation() -> Option<Incarnation> {
     for _ in 0..TRIES {
         let (known, number) = get::<Incarnation>(keys::INCARNATION);

@@ -1,4 +1,4 @@
-//! One request. Asks the gate at the headers, tells it at the answer and at the end.
+//! Handles the callbacks of one request: asks the gate at its headers, and tells the gate of its answer and of its end.
 
 use std::rc::Rc;
 use std::time::Duration;

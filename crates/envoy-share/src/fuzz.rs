@@ -1,5 +1,4 @@
-//! What is given to others' bytes, for a fuzzer and for property tests alike: each entry takes any bytes and panics where
-//! something is wrong. Never part of the filter.
+//! Entry points for fuzzers and property tests: each takes any bytes and panics where something is wrong. Never part of the filter.
 
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use protocol::{Incarnation, SyncResponse, read_json};
 use crate::relay::model as relay_model;
 use crate::{Lease, Members, Quota, Record, Relay, RelayStart};
 
-/// An answer of the control plane, or of whoever took its place: read, and given to a relay if it can be.
+/// An answer of the control plane, or of a server in its place: read, and given to a relay if it can be.
 pub fn wire(bytes: &[u8]) {
     let Ok(response) = read_json::<SyncResponse>(bytes) else {
         return;
@@ -38,7 +37,7 @@ pub fn wire(bytes: &[u8]) {
     }
 }
 
-/// Shared data, whoever wrote it: what can be read is written as it was understood.
+/// Shared data that any program may have written: what can be read is written as it was understood.
 pub fn records(bytes: &[u8]) {
     fn check<R: Record + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
         if let Some(read) = R::decode(bytes) {
@@ -51,7 +50,7 @@ pub fn records(bytes: &[u8]) {
     check::<Manifest>(bytes);
     check::<SlotRecord>(bytes);
     check::<GateStatus>(bytes);
-    // An account of nobody is no reason to read no other.
+    // A damaged account must not keep the others from being read.
     let _ = Quota::decode(bytes).total();
 }
 

@@ -1,4 +1,4 @@
-//! Names of shared keys and queues. All start with `holdfast.v`, because without a `vm_id` (Istio's `WasmPlugin`) the keys
+//! Names the keys and queues of shared data. All start with `holdfast.v`, because without a `vm_id` (Istio's `WasmPlugin`) the keys
 //! are shared with every other plugin, and with the format of the values: two versions that write differently are two
 //! proxies under one `vm_id`, and never touch each other's values.
 //!

@@ -1,4 +1,4 @@
-//! Which root contexts there are: under which id each has its status and its queue.
+//! Lists the root contexts that have registered, and gives each the id under which it has its status and its queue.
 
 use hold::{GateId, Member};
 

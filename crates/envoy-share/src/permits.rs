@@ -130,7 +130,7 @@ impl Permits {
     }
 
     /// Closes this member's accounts though it holds on: it is about to go by another name, under which all of them are owed. False if
-    /// one could not be written: then it must not change its name yet, as nobody would know whose account that is.
+    /// one could not be written: then it must not change its name yet, as its account could not be told from that of a dead member.
     pub fn disown(&mut self, cells: &impl Cells, me: Member) -> bool {
         self.doubt();
         self.owed.iter().all(|slot| {

@@ -71,7 +71,7 @@ impl Quota {
         self.accounts.iter().map(member).collect()
     }
 
-    /// Takes one request of `bytes` for `member`, who has `own` already, whatever the quota says of that.
+    /// Takes one request of `bytes` for `member`, who has `own` already, even if the quota counts another amount for it.
     ///
     /// # Errors
     /// The bound that it would exceed; the quota is unchanged.
@@ -150,7 +150,7 @@ mod tests {
 
     const A: Member = member(1, 11);
     const B: Member = member(2, 12);
-    /// Who has A's id after it.
+    /// The next user of A's id.
     const HEIR: Member = member(1, 13);
     const NONE: Amount = amount(0, 0);
 

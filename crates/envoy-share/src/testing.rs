@@ -1,4 +1,4 @@
-//! Shared data of tests.
+//! Stands in for shared data in tests.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

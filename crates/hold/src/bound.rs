@@ -1,4 +1,4 @@
-//! Bounds of what is held, over all gates of an Envoy: who keeps them tells the gate which was reached.
+//! Names the bounds of what is held over all gates of an Envoy: the shell tells a gate which one was reached.
 
 /// Which bound was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! The plugin configuration: one JSON object, the same for the filter and, but for `service`, for the singleton service. Unknown fields are
-//! refused, so a slip of the pen is an error that names the field and not a default that nobody asked for.
+//! Parses the plugin configuration: one JSON object, the same for the filter and, but for `service`, for the singleton service. Unknown fields are
+//! refused, so a misspelt field is an error that names it, and not a default that the operator did not choose.
 
 mod values;
 

@@ -1,5 +1,4 @@
-//! What is given to others' bytes, for a fuzzer and for property tests alike: each entry takes any bytes and panics where
-//! something is wrong. Never part of the filter.
+//! Entry points for fuzzers and property tests: each takes any bytes and panics where something is wrong. Never part of the filter.
 
 use proptest::collection::vec;
 use proptest::prelude::any;

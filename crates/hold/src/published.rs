@@ -1,4 +1,4 @@
-//! What a gate is told of the targets: the relay publishes it, and every gate applies it.
+//! What the relay publishes of the targets, and every gate applies.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! What a client is told when its request is refused: HTTP status or grpc-status, `retry-after`, problem+json.
+//! Words the answer to a request that is refused: HTTP status or grpc-status, `retry-after`, problem+json.
 
 use std::time::Duration;
 
@@ -144,7 +144,7 @@ pub(crate) struct About<'a> {
     pub(crate) target: Option<&'a str>,
     /// It is ready, and `reason` says why this proxy does not reach it.
     pub(crate) unreached: bool,
-    /// Why it failed, in the words of whoever said so.
+    /// Why it failed, in the words of the workload or the API server.
     pub(crate) reason: Option<&'a str>,
     /// Why it failed, as the control plane classed it.
     pub(crate) class: Option<&'a str>,

@@ -1,8 +1,8 @@
-//! What a gate says of itself: what it has applied, and how much of each target it holds and has in flight.
+//! The status that each gate writes for the relay: what it has applied, and how much of each target it holds and has in flight.
 
 use crate::Slot;
 
-/// What one gate tells the relay.
+/// What one gate writes for the relay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GateStatus {
     /// Of the gate that wrote it.
@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    fn mk_status(change: impl FnOnce(&mut GateStatus)) -> GateStatus {
+    fn mk_row(change: impl FnOnce(&mut GateStatus)) -> GateStatus {
         let entry = TargetUsage {
             slot: Slot(1),
             held: 1,
@@ -104,9 +104,9 @@ mod tests {
     }
 
     #[test]
-    fn statuses_that_differ_in_ages_alone_say_the_same() {
-        let status = mk_status(|_| {});
-        let older = mk_status(|status| {
+    fn rows_that_differ_in_ages_alone_say_the_same() {
+        let status = mk_row(|_| {});
+        let older = mk_row(|status| {
             status.heartbeat = 4;
             status.entries[0].idle_ms = Some(1_000);
             status.unreached[0].for_ms = 1_000;
@@ -119,7 +119,7 @@ mod tests {
             |status| status.unreached.clear(),
         ];
         for change in others {
-            assert!(!status.says_the_same_as(&mk_status(change)));
+            assert!(!status.says_the_same_as(&mk_row(change)));
         }
     }
 }

@@ -51,7 +51,7 @@ pub fn mk_runner(cases: u32) -> TestRunner {
     TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
 }
 
-/// What is taken of each target's bounds and of the Envoy's, as simply as it can be kept: by one gate, with nobody beside it.
+/// What is taken of each target's bounds and of the Envoy's, as simply as it can be kept: for one gate alone.
 #[derive(Debug, Default)]
 pub struct Quota {
     /// Requests and bytes; `None` is the Envoy's.

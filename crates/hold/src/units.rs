@@ -1,4 +1,4 @@
-//! Durations and sizes as people write them. Parses; never guesses a unit.
+//! Parses durations and sizes as people write them. Never guesses a unit.
 
 use std::time::Duration;
 

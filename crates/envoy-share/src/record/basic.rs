@@ -1,4 +1,4 @@
-//! What every record is made of.
+//! Encodes the parts of records: numbers, texts, lists, options, pairs.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! Values of shared data as bytes: whole numbers of seven bits a byte, texts and lists with their length before them, the
+//! Encodes values of shared data as bytes: whole numbers of seven bits a byte, texts and lists with their length before them, the
 //! fields in the order of the type.
 //!
 //! What cannot be read to its last byte is no record, and counts as missing. A change of a type raises [`FORMAT`], which stands

@@ -1,3 +1,5 @@
+//! Records survive their encoding, and nothing else is taken for one.
+
 use std::collections::VecDeque;
 
 use hold::testing::mk_target;

@@ -1,5 +1,5 @@
-//! The relay: speaks for the whole Envoy. Publishes what the control plane says to the gates, and reports what the gates
-//! hold. One for each Envoy at a time; which root context runs it is [`crate::Candidate`]'s business.
+//! Speaks for the whole Envoy: publishes to the gates what the control plane says, and reports what the gates hold. There is one
+//! relay for each Envoy at a time; which root context runs it is [`crate::Candidate`]'s business.
 //!
 //! Never does I/O and never reads a clock. The shell reads statuses whenever it has published, and only then asks for a
 //! report: so no gate that has registered meanwhile is missed.

@@ -227,7 +227,7 @@ impl Published {
         }
     }
 
-    /// Takes from the statuses how the release is split, who asks first, and whether anybody has had a yes.
+    /// Takes from the statuses how the release is split, which gate asks first, and whether any gate has had a yes.
     pub(super) fn follow(&mut self, parts: FixedMap<Slot, Vec<Part>>) {
         for (slot, parts) in parts {
             let Some(place) = self.slots.get_mut(slot.0 as usize) else {
@@ -282,7 +282,7 @@ impl Published {
     /// The newest revision that every gate has applied, given the oldest version that one of them has.
     pub(super) fn applied(&mut self, version: Option<u64>) -> Option<Revision> {
         if self.manifest_dirty || !self.dirty.is_empty() {
-            // Not yet written: nobody can have applied it.
+            // Not yet written, so no gate can have applied it.
             return None;
         }
         let Some(version) = version else {

@@ -171,7 +171,7 @@ impl Session {
         true
     }
 
-    /// `seq` of the report that is due: at once if somebody waits for it, else once a second if anything changed, else as
+    /// `seq` of the report that is due: at once if a request waits for it, else once a second if anything changed, else as
     /// a heartbeat.
     pub(super) fn poll_report(
         &mut self,

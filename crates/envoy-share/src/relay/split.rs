@@ -69,7 +69,7 @@ pub(super) fn follow_parts(record: &mut SlotRecord, parts: &[Part]) -> bool {
     let somebody_has_little = parts.iter().any(|part| {
         part.held > 0 && share_of(part.gate).is_some_and(|share| fair(part) > share.saturating_mul(2))
     });
-    // Split anew when somebody came, or when somebody has less than half of what is fair: so too when those who are done have more than
+    // Split anew when a gate came, or when a gate has less than half of what is fair: so too when the gates that are done have more than
     // half of it all.
     if somebody_has_none || somebody_has_little {
         let shares: Vec<(GateId, u32)> = parts
