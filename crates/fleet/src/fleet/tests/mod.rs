@@ -8,6 +8,7 @@ mod known;
 mod others;
 mod renames;
 mod reporting;
+mod telling;
 mod terms;
 mod twins;
 mod unreached;
