@@ -78,7 +78,7 @@ impl Schedule {
             .into_iter()
             .chain(look)
             .fold(self.next_heartbeat.get(), Time::min);
-        let period = next.saturating_sub(now).max(TICK_MIN);
+        let period = next.since(now).max(TICK_MIN);
         // Coarse steps, so that the period is not set anew at every callback.
         let period = Duration::from_millis(hold::millis(period).div_ceil(5) * 5);
         if period != self.armed.replace(period) {

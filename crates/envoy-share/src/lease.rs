@@ -99,13 +99,13 @@ impl Candidate {
     /// be used: Envoy may deliver the message to another context of the VM that took its place.
     pub fn may_notify_owner(&mut self, now: Time, lease: &Lease) -> bool {
         self.look(now, Some(lease));
-        self.owner_lives && now.saturating_sub(self.changed) <= self.interval
+        self.owner_lives && now.since(self.changed) <= self.interval
     }
 
     /// Of each stretch between two looks an interval counts as silence at most. So a process that was stopped as a whole finds no owner
     /// dead when it goes on.
     fn look(&mut self, now: Time, lease: Option<&Lease>) {
-        let since = now.saturating_sub(self.looked).min(self.interval);
+        let since = now.since(self.looked).min(self.interval);
         self.looked = now;
         let found = Some(lease.map(|lease| (lease.term, lease.heartbeat)));
         if found == self.seen {
@@ -156,7 +156,7 @@ mod tests {
         let mut now = from;
         for _ in 0..100 {
             if matches!(candidate.tick(now, lease), Step::Take(_)) {
-                return now - from;
+                return now.since(from);
             }
             now += every;
         }
@@ -170,7 +170,10 @@ mod tests {
 
     #[test]
     fn others_wait_for_an_interval() {
-        assert_eq!(taken_after(&mut mk(2, false), TICK, None, TICK), INTERVAL);
+        assert_eq!(
+            taken_after(&mut mk(2, false), Time::new(TICK), None, TICK),
+            INTERVAL
+        );
     }
 
     #[test]
@@ -183,15 +186,15 @@ mod tests {
             for _ in 0..50 {
                 if now >= renewed + INTERVAL {
                     renewed = now;
-                    let Step::Renew(next) = owner.tick(now, Some(&lease)) else {
+                    let Step::Renew(next) = owner.tick(Time::new(now), Some(&lease)) else {
                         panic!("must be its own")
                     };
                     lease = next;
                 }
-                assert_eq!(other.tick(now, Some(&lease)), Step::Wait);
+                assert_eq!(other.tick(Time::new(now), Some(&lease)), Step::Wait);
                 now += every;
             }
-            let waited = now - renewed + taken_after(&mut other, now, Some(&lease), every);
+            let waited = now - renewed + taken_after(&mut other, Time::new(now), Some(&lease), every);
             assert!(waited >= INTERVAL * 3, "must not be in a hurry: {waited:?}");
             assert!(waited <= INTERVAL * 4, "must be replaced in time: {waited:?}");
         }
@@ -201,10 +204,14 @@ mod tests {
     fn a_process_that_was_stopped_finds_no_owner_dead() {
         let mut other = mk(2, false);
         let lease = mk_lease();
-        assert_eq!(other.tick(TICK, Some(&lease)), Step::Wait);
+        assert_eq!(other.tick(Time::new(TICK), Some(&lease)), Step::Wait);
         for hour in 1..=2 {
             let now = Duration::from_secs(3600) * hour;
-            assert_eq!(other.tick(now, Some(&lease)), Step::Wait, "at hour {hour}");
+            assert_eq!(
+                other.tick(Time::new(now), Some(&lease)),
+                Step::Wait,
+                "at hour {hour}"
+            );
         }
     }
 
@@ -213,19 +220,19 @@ mod tests {
         let mut other = mk(2, false);
         let mut lease = mk_lease();
         assert!(
-            !other.may_notify_owner(TICK, &lease),
+            !other.may_notify_owner(Time::new(TICK), &lease),
             "no heartbeat has been seen"
         );
         lease.heartbeat += 1;
-        assert!(other.may_notify_owner(TICK * 2, &lease));
-        assert!(other.may_notify_owner(TICK * 2 + INTERVAL, &lease));
+        assert!(other.may_notify_owner(Time::new(TICK * 2), &lease));
+        assert!(other.may_notify_owner(Time::new(TICK * 2 + INTERVAL), &lease));
         let late = TICK * 3 + INTERVAL;
         assert!(
-            !other.may_notify_owner(late, &lease),
+            !other.may_notify_owner(Time::new(late), &lease),
             "a dead VM must not be notified"
         );
         lease.heartbeat += 1;
-        assert!(other.may_notify_owner(late, &lease));
+        assert!(other.may_notify_owner(Time::new(late), &lease));
     }
 
     #[test]

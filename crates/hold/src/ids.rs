@@ -1,9 +1,4 @@
-//! Names of things: streams, root contexts, slots; and points in time.
-
-use std::time::Duration;
-
-/// A point on the VM's own monotonic clock, as the time since the VM started. Never leaves the VM.
-pub type Time = Duration;
+//! Names of things: streams, root contexts, slots.
 
 /// Envoy's context id of one HTTP stream, unique within a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

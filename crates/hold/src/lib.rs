@@ -26,6 +26,7 @@ mod status;
 )]
 #[doc(hidden)]
 pub mod testing;
+mod time;
 mod units;
 
 pub use bound::Bound;
@@ -37,9 +38,10 @@ pub use gate::{
     LogLevel, Output, PermitRequest, REQUEST_CHARGE, Request, ReturnedPermits, SlotsToRead, Tally, TargetIx,
     TargetPermits, Ticket, Update, WarmDecision, Weight,
 };
-pub use ids::{GateId, Member, Slot, StreamId, Time};
+pub use ids::{GateId, Member, Slot, StreamId};
 pub use maps::FixedMap;
 pub use published::{Manifest, SlotRecord};
 pub use reply::{Refusal, Reply};
 pub use status::{GateStatus, TargetUsage, UnreachedCluster};
+pub use time::Time;
 pub use units::millis;

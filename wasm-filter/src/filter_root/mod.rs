@@ -66,7 +66,7 @@ impl FilterRoot {
 
     /// The VM's own clock.
     pub(crate) fn now(&self) -> Time {
-        self.started.elapsed()
+        Time::new(self.started.elapsed())
     }
 
     pub(crate) fn member(&self) -> Option<Member> {

@@ -26,7 +26,7 @@ impl Arrivals {
     pub(super) fn complete(&mut self, now: Time, targets: &mut BTreeMap<TargetId, Usage>) {
         for (id, usage) in &*targets {
             if let Some(idle) = usage.idle_ms {
-                let at = now.saturating_sub(Duration::from_millis(idle));
+                let at = now.before(Duration::from_millis(idle));
                 let newest = self.newest.entry(id.clone()).or_insert(at);
                 *newest = at.max(*newest);
             }
@@ -35,7 +35,7 @@ impl Arrivals {
             return;
         }
         for (id, at) in &self.newest {
-            let idle_ms = hold::millis(now.saturating_sub(*at));
+            let idle_ms = hold::millis(now.since(*at));
             targets
                 .entry(id.clone())
                 .or_default()

@@ -112,7 +112,7 @@ impl GateTable {
     /// Counts silence and gives the gates that have just been silent for too long. Of each stretch between two calls an interval counts at
     /// most, so a process that was stopped as a whole finds no gate dead when it goes on.
     pub(super) fn tick(&mut self, now: Time) -> Vec<Member> {
-        let since = now.saturating_sub(self.ticked).min(self.interval);
+        let since = now.since(self.ticked).min(self.interval);
         self.ticked = now;
         let mut silent = Vec::new();
         for known in &mut self.known {
@@ -127,11 +127,7 @@ impl GateTable {
 
     /// Gates that went silent so long ago that they block nothing any more.
     pub(super) fn forget(&mut self, now: Time, after: Duration) -> Vec<Member> {
-        let due = |known: &Known| {
-            known
-                .silent_since
-                .is_some_and(|since| now.saturating_sub(since) >= after)
-        };
+        let due = |known: &Known| known.silent_since.is_some_and(|since| now.since(since) >= after);
         let members = self
             .known
             .iter()
@@ -162,7 +158,7 @@ impl GateTable {
         let mut out: BTreeMap<TargetId, Usage> = BTreeMap::new();
         for known in self.known.iter() {
             let Some(status) = &known.status else { continue };
-            let since_read = hold::millis(now.saturating_sub(known.read));
+            let since_read = hold::millis(now.since(known.read));
             for entry in &status.entries {
                 let Some(id) = tenant(entry.slot, status.applied) else {
                     continue;
@@ -200,7 +196,7 @@ impl GateTable {
         let mut out: Vec<Unreached> = Vec::new();
         for known in self.known.iter().filter(|known| known.silent_since.is_none()) {
             let Some(status) = &known.status else { continue };
-            let since_read = hold::millis(now.saturating_sub(known.read));
+            let since_read = hold::millis(now.since(known.read));
             for unreached in &status.unreached {
                 let Some(target) = tenant(unreached.slot, status.applied) else {
                     continue;

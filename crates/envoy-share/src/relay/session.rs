@@ -221,7 +221,7 @@ impl Session {
             Some(State::Failed | State::Asleep | State::Waking | State::Unknown) => {
                 let known = last
                     .idle_ms
-                    .map(|idle| now.saturating_sub(self.report_sent) + Duration::from_millis(idle));
+                    .map(|idle| now.since(self.report_sent) + Duration::from_millis(idle));
                 let arrived =
                     |idle: u64| known.is_none_or(|known| known >= Duration::from_millis(idle) + REPORT_GAP);
                 (usage.held > 0 && last.held == 0)
@@ -254,16 +254,16 @@ impl Session {
 
     /// Arrivals up to this age are reported: until the control plane has surely heard of them.
     pub(super) fn recent(&self, now: Time) -> Duration {
-        RECENT_MIN.max(now.saturating_sub(self.last_report_ok) + self.heartbeat)
+        RECENT_MIN.max(now.since(self.last_report_ok) + self.heartbeat)
     }
 
     pub(super) fn is_lost(&self, now: Time) -> bool {
         self.last_heard
-            .is_none_or(|at| now.saturating_sub(at) >= self.heartbeat * 3)
+            .is_none_or(|at| now.since(at) >= self.heartbeat * 3)
     }
 
     pub(super) fn sync_age_ms(&self, now: Time) -> u64 {
-        let age = now.saturating_sub(self.last_sync.unwrap_or(Time::ZERO));
+        let age = now.since(self.last_sync.unwrap_or(Time::ZERO));
         hold::millis(age)
     }
 

@@ -51,7 +51,7 @@ impl Scenario {
             heartbeat_interval: Duration::from_millis(500),
             silent_after: Duration::from_secs(10),
         };
-        Self::with(start, Duration::from_secs(1))
+        Self::with(start, Time::new(Duration::from_secs(1)))
     }
 
     fn with(start: RelayStart, now: Time) -> Self {
@@ -481,7 +481,7 @@ fn a_new_relay_writes_every_slot_again() {
         heartbeat_interval: Duration::from_millis(500),
         silent_after: Duration::from_secs(10),
     };
-    let mut heir = Scenario::with(start, Duration::from_secs(9));
+    let mut heir = Scenario::with(start, Time::new(Duration::from_secs(9)));
     heir.run();
     assert_eq!(
         heir.slots.len(),
@@ -685,7 +685,7 @@ fn an_heir_keeps_a_drain_that_may_have_been_confirmed() {
         manifest: Some(s.manifest.clone()),
         slots: s.slots.clone(),
     };
-    let mut heir = Scenario::with(start, Duration::from_secs(9));
+    let mut heir = Scenario::with(start, Time::new(Duration::from_secs(9)));
     heir.run();
     heir.now += HEARTBEAT * 3;
     heir.run();
@@ -744,7 +744,7 @@ fn a_successor_is_told_of_arrivals_from_long_before_and_once() {
     }
     s.taken("cp");
     s.taken("cp");
-    let asked = s.now - HEARTBEAT * 2;
+    let asked = s.now.before(HEARTBEAT * 2);
     s.now += Duration::from_secs(300);
     s.status(A, s.manifest.version, vec![]);
     s.status(B, s.manifest.version, vec![]);
@@ -772,7 +772,7 @@ fn a_successor_is_told_of_arrivals_from_long_before_and_once() {
         .iter()
         .map(|(id, usage)| (id.clone(), usage.idle_ms))
         .collect();
-    let age = (s.now - asked).as_millis() as u64;
+    let age = s.now.since(asked).as_millis() as u64;
     assert_eq!(
         ages,
         [(TargetId::new("a"), Some(age))],
@@ -855,7 +855,7 @@ fn an_arrival_is_told_until_the_control_plane_has_surely_heard_of_it() {
         usage.and_then(|usage| usage.idle_ms)
     };
     s.now += HEARTBEAT;
-    let age = (s.now - since).as_millis() as u64;
+    let age = s.now.since(since).as_millis() as u64;
     assert_eq!(told(&mut s), Some(age), "nobody has heard of it yet");
     s.now += HEARTBEAT;
     assert_eq!(told(&mut s), None, "has been heard of");

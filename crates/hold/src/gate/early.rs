@@ -38,7 +38,7 @@ enum State {
 
 impl EarlyRequest {
     pub(super) fn waited(&self, now: Time) -> Duration {
-        now.saturating_sub(self.since)
+        now.since(self.since)
     }
 }
 

@@ -59,7 +59,7 @@ const _: () = assert!(size_of::<Stream>() <= 40, "each held request takes one of
 
 impl Held {
     pub(super) fn waited(&self, now: Time) -> Duration {
-        now.saturating_sub(Time::from_nanos(self.since))
+        now.since(at(self.since))
     }
 }
 
@@ -173,7 +173,7 @@ impl Streams {
 
     /// The first deadline that has not passed.
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        self.deadlines.first().map(|(at, _)| Time::from_nanos(at))
+        self.deadlines.first().map(|(deadline, _)| at(deadline))
     }
 
     /// A stream that was held goes on.
@@ -266,5 +266,10 @@ impl Streams {
 
 /// For ordering. A VM does not live for the 584 years that fit.
 fn nanos(time: Time) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    u64::try_from(time.as_duration().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The moment of so many nanoseconds.
+fn at(nanos: u64) -> Time {
+    Time::new(Duration::from_nanos(nanos))
 }

@@ -1,5 +1,7 @@
 //! The one set-up of the gate's tests: a gate, a target, what the relay publishes, a request that is held.
 
+use std::time::Duration;
+
 use protocol::Target;
 
 use crate::gate::{
@@ -20,6 +22,11 @@ pub(crate) const ME: Member = Member {
 /// The least that a configuration needs, and `more`: nothing, or fields with a comma before each.
 pub(crate) fn mk_config(more: &str) -> Config {
     Config::parse(format!(r#"{{"control_plane":{{"cluster":"cp"}}{more}}}"#).as_bytes()).unwrap()
+}
+
+/// The moment `since_start` after the start of the VM.
+pub(crate) const fn at(since_start: Duration) -> Time {
+    Time::new(since_start)
 }
 
 /// A gate that knows no target yet.

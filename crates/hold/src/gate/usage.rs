@@ -29,7 +29,7 @@ impl Usage {
     pub(super) fn arrive(&mut self, now: Time) -> bool {
         self.arrived = false;
         let last = self.last_arrival.replace(now);
-        last.is_none_or(|at| now.saturating_sub(at) > ARRIVAL_NEWS)
+        last.is_none_or(|at| now.since(at) > ARRIVAL_NEWS)
     }
 
     /// So many requests are in flight from now on.
@@ -52,7 +52,7 @@ impl Usage {
             self.last_arrival = Some(now);
         }
         self.last_arrival
-            .map(|at| now.saturating_sub(at))
+            .map(|at| now.since(at))
             .filter(|idle| *idle < GateStatus::RECENT)
     }
 }

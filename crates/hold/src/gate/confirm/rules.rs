@@ -177,14 +177,14 @@ pub(super) fn judge(now: Time, mut tries: Tries, outcome: ConfirmOutcome, terms:
     tries.saw = Some(outcome);
     if outcome.is_doubtful() {
         let doubted = *tries.doubted.get_or_insert(now);
-        if now.saturating_sub(doubted) >= terms.doubt {
+        if now.since(doubted) >= terms.doubt {
             return ConfirmVerdict::Yes { believed: true };
         }
     } else if matches!(outcome, ConfirmOutcome::Answered { .. }) {
         return ConfirmVerdict::Yes { believed: false };
     }
     let again = now + pace(&mut tries, outcome, terms);
-    let warn = now.saturating_sub(since) >= terms.give_up && !tries.warned;
+    let warn = now.since(since) >= terms.give_up && !tries.warned;
     tries.warned |= warn;
     ConfirmVerdict::No {
         check: Check::Waiting { again, tries },

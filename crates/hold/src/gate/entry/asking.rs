@@ -129,7 +129,7 @@ impl Entry {
             slot: self.slot,
             cluster: String::from_utf8_lossy(queue.cluster()).into_owned(),
             saw: saw.text(terms.timeout).into_owned(),
-            for_ms: units::millis(now.saturating_sub(since)),
+            for_ms: units::millis(now.since(since)),
         })
     }
 }

@@ -14,7 +14,7 @@ use crate::gate::{
     WarmDecision, Weight,
 };
 use crate::reply::Refusal;
-use crate::{Limits, Slot, SlotRecord, StartupThen, StreamId};
+use crate::{Limits, Slot, SlotRecord, StartupThen, StreamId, Time};
 
 impl World {
     pub(super) fn publish(&mut self, target: u8, published: Option<(State, bool, bool, u32, bool)>) {
@@ -273,7 +273,7 @@ impl World {
     /// True if the first snapshot is overdue, and this is what happens to requests then. `Hold` also before that.
     fn startup_is(&self, then: StartupThen) -> bool {
         let startup = &self.config.startup;
-        let is_over = self.now >= startup.wait;
+        let is_over = self.now >= Time::new(startup.wait);
         !self.manifest.known
             && match then {
                 StartupThen::Hold => !is_over || startup.then == then,

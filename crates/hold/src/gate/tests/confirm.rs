@@ -80,17 +80,17 @@ fn one_request_at_a_time_takes_the_part_of_a_question_however_many_may_be_releas
     hold(&mut gate, Time::ZERO, 2, "web");
     hold(&mut gate, Time::ZERO, 3, "web");
     gate.ask(Time::ZERO).expect("must ask");
-    gate.handle_timeout(SECOND / 4);
-    assert_eq!(gate.let_go(SECOND / 4), [1]);
+    gate.handle_timeout(at(SECOND / 4));
+    assert_eq!(gate.let_go(at(SECOND / 4)), [1]);
     assert_eq!(
         gate.poll_timeout(),
-        Some(SECOND),
+        Some(at(SECOND)),
         "what was due is done: next is the time-out of the question"
     );
-    gate.ended(SECOND / 4, StreamId(1), ticket);
-    assert_eq!(gate.let_go(SECOND / 4), [2], "one that left says nothing");
+    gate.ended(at(SECOND / 4), StreamId(1), ticket);
+    assert_eq!(gate.let_go(at(SECOND / 4)), [2], "one that left says nothing");
     gate.answer(2);
-    assert_eq!(gate.let_go(SECOND / 4), [3]);
+    assert_eq!(gate.let_go(at(SECOND / 4)), [3]);
 }
 
 #[test]
@@ -132,17 +132,21 @@ fn what_was_let_go_before_a_belief_does_not_vouch_for_it() {
     hold(&mut gate, Time::ZERO, 3, "web");
     let call = gate.ask(Time::ZERO).expect("must ask");
     gate.confirmed(Time::ZERO, call.token, ConfirmOutcome::Cut);
-    gate.handle_timeout(SECOND * 5);
-    assert_eq!(gate.let_go(SECOND * 5), [1], "must be believed");
-    gate.handle_timeout(SECOND * 6);
-    assert_eq!(gate.let_go(SECOND * 6), [2], "nobody has answered for a second");
-    gate.row(SECOND * 6);
+    gate.handle_timeout(at(SECOND * 5));
+    assert_eq!(gate.let_go(at(SECOND * 5)), [1], "must be believed");
+    gate.handle_timeout(at(SECOND * 6));
+    assert_eq!(
+        gate.let_go(at(SECOND * 6)),
+        [2],
+        "nobody has answered for a second"
+    );
+    gate.row(at(SECOND * 6));
     gate.answer(1);
     assert!(!gate.is_urgent(), "it is of an older window");
-    assert_eq!(gate.row(SECOND * 6).entries[0].confirmed_epoch, None);
+    assert_eq!(gate.row(at(SECOND * 6)).entries[0].confirmed_epoch, None);
     gate.answer(2);
     assert!(gate.is_urgent(), "must be told");
-    assert_eq!(gate.row(SECOND * 6).entries[0].confirmed_epoch, Some(1));
+    assert_eq!(gate.row(at(SECOND * 6)).entries[0].confirmed_epoch, Some(1));
 }
 
 #[test]
@@ -164,19 +168,19 @@ fn what_cannot_be_asked_settles() {
     let mut ready = mk_off(500, State::Ready);
     ready.shares = vec![(ME.id, 10)];
     let now = SECOND;
-    gate.handle_timeout(now);
-    publish_at(&mut gate, now, 0, ready);
-    assert_eq!(gate.decide(now), [], "must settle first");
-    assert_eq!(gate.ask(now), None, "there is nothing to ask");
-    assert!(!gate.has_decisions(now));
+    gate.handle_timeout(at(now));
+    publish_at(&mut gate, at(now), 0, ready);
+    assert_eq!(gate.decide(at(now)), [], "must settle first");
+    assert_eq!(gate.ask(at(now)), None, "there is nothing to ask");
+    assert!(!gate.has_decisions(at(now)));
     let settled = now + SECOND / 2;
-    assert_eq!(gate.poll_timeout(), Some(settled));
+    assert_eq!(gate.poll_timeout(), Some(at(settled)));
     let just_before = settled - Duration::from_millis(1);
-    gate.handle_timeout(just_before);
-    assert_eq!(gate.decide(just_before), [], "must settle first");
-    hold(&mut gate, just_before, 2, "other");
-    gate.handle_timeout(settled);
-    assert_eq!(gate.let_go(settled), [1, 2]);
+    gate.handle_timeout(at(just_before));
+    assert_eq!(gate.decide(at(just_before)), [], "must settle first");
+    hold(&mut gate, at(just_before), 2, "other");
+    gate.handle_timeout(at(settled));
+    assert_eq!(gate.let_go(at(settled)), [1, 2]);
     let ix = find(&gate, "web");
     assert_eq!(
         gate.pass(ix, b"web"),
@@ -184,7 +188,7 @@ fn what_cannot_be_asked_settles() {
         "the warm path knows no clock"
     );
     let request = mk_request("web");
-    let verdict = gate.arrive(settled, StreamId(3), Some(ix), &request);
+    let verdict = gate.arrive(at(settled), StreamId(3), Some(ix), &request);
     assert!(matches!(verdict, ArrivalDecision::Pass(_)), "{verdict:?}");
     assert!(
         matches!(gate.pass(ix, b"web"), WarmDecision::Pass(_)),
@@ -219,9 +223,13 @@ fn what_needs_no_confirm_is_not_asked_though_it_holds() {
     );
     assert!(!gate.has_decisions(Time::ZERO));
     assert_eq!(gate.ask(Time::ZERO), None);
-    assert_eq!(gate.poll_timeout(), Some(SECOND), "must come back for the window");
     assert_eq!(
-        gate.row(SECOND * 9).unreached,
+        gate.poll_timeout(),
+        Some(at(SECOND)),
+        "must come back for the window"
+    );
+    assert_eq!(
+        gate.row(at(SECOND * 9)).unreached,
         [],
         "is reached as far as anybody knows"
     );
@@ -235,7 +243,7 @@ fn what_sleeps_is_not_asked() {
     assert_eq!(gate.ask(Time::ZERO), None);
     assert_eq!(
         gate.poll_timeout(),
-        Some(SECOND * 60),
+        Some(at(SECOND * 60)),
         "must come back for the deadline"
     );
 }
@@ -260,10 +268,10 @@ fn a_question_is_repeated_at_its_time_and_not_before() {
         hold(&mut gate, Time::ZERO, 1, "web");
         let call = gate.ask(Time::ZERO).expect("must ask");
         gate.confirmed(Time::ZERO, call.token, ConfirmOutcome::Refused);
-        assert_eq!(gate.poll_timeout(), Some(gap), "with {prober:?}");
+        assert_eq!(gate.poll_timeout(), Some(at(gap)), "with {prober:?}");
         let just_before = gap - Duration::from_millis(1);
-        assert_eq!(gate.ask(just_before), None, "with {prober:?}");
-        assert!(gate.ask(gap).is_some(), "with {prober:?}");
+        assert_eq!(gate.ask(at(just_before)), None, "with {prober:?}");
+        assert!(gate.ask(at(gap)).is_some(), "with {prober:?}");
     }
 }
 
@@ -277,7 +285,7 @@ fn an_endpoint_is_waited_for_ever_less_often() {
         let call = gate.ask(now).expect("must ask");
         gate.confirmed(now, call.token, ConfirmOutcome::NoEndpoint);
         let again = gate.poll_timeout().expect("must ask again");
-        gaps.push((again - now).as_millis());
+        gaps.push(again.since(now).as_millis());
         now = again;
     }
     assert_eq!(gaps, [5, 10, 20, 40, 80, 160, 200, 200]);
@@ -292,15 +300,15 @@ fn those_that_do_not_ask_for_all_begin_one_after_the_other() {
     });
     hold(&mut gate, Time::ZERO, 1, "web");
     let begin = SECOND * (1 + 5 + 2 + 2 * 5);
-    assert_eq!(gate.poll_timeout(), Some(begin), "two others come before it");
-    assert_eq!(gate.ask(begin - Duration::from_millis(1)), None);
-    gate.handle_timeout(begin);
+    assert_eq!(gate.poll_timeout(), Some(at(begin)), "two others come before it");
+    assert_eq!(gate.ask(at(begin - Duration::from_millis(1))), None);
+    gate.handle_timeout(at(begin));
     assert_eq!(
         gate.poll_timeout(),
-        Some(SECOND * 60),
+        Some(at(SECOND * 60)),
         "must not come back for what is due already"
     );
-    assert!(gate.ask(begin).is_some());
+    assert!(gate.ask(at(begin)).is_some());
 }
 
 #[test]

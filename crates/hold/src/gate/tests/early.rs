@@ -21,7 +21,7 @@ fn permits_are_asked_for_once() {
     hold_early(&mut gate, 1, "web");
     publish(&mut gate, 0, mk_asked(State::Asleep));
     let asked = |gate: &mut Gate| {
-        let decisions = run(gate, SECOND).decisions;
+        let decisions = run(gate, at(SECOND)).decisions;
         decisions
             .iter()
             .map(|decision| matches!(decision, Output::TakePermits(StreamId(1), _)))
@@ -35,7 +35,11 @@ fn permits_are_asked_for_once() {
 #[test]
 fn what_came_early_by_a_key_of_several_comes_again() {
     // The snapshot may come at the very moment: a clock may stand still.
-    for (is_shared, now) in [(false, SECOND), (true, SECOND), (true, Time::ZERO)] {
+    for (is_shared, now) in [
+        (false, SECOND),
+        (true, SECOND),
+        (true, (Time::ZERO).as_duration()),
+    ] {
         let mut gate = mk_gate();
         hold_early(&mut gate, 1, "web");
         let other = Target {
@@ -51,15 +55,15 @@ fn what_came_early_by_a_key_of_several_comes_again() {
         };
         let slots = [ready(mk_web(State::Ready)), ready(other)];
         crate::gate::testing::apply(&mut gate, false, (0..).map(crate::Slot).zip(slots).collect());
-        let decisions = run(&mut gate, now).decisions;
+        let decisions = run(&mut gate, at(now)).decisions;
         assert!(
             matches!(decisions[..], [Output::TakePermits(..)]),
             "must be confirmed first: {decisions:?}"
         );
-        gate.permits_answered(now, StreamId(1), Ok(()));
-        let questions = run(&mut gate, now).questions;
-        gate.confirmed(now, questions[0].token, YES);
-        let decisions = run(&mut gate, now).decisions;
+        gate.permits_answered(at(now), StreamId(1), Ok(()));
+        let questions = run(&mut gate, at(now)).questions;
+        gate.confirmed(at(now), questions[0].token, YES);
+        let decisions = run(&mut gate, at(now)).decisions;
         assert_eq!(
             matches!(decisions[..], [Output::Refuse(..)]),
             is_shared,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use protocol::{State, Target};
 
-use crate::gate::testing::{ME, mk_config, mk_target, publish, settle};
+use crate::gate::testing::{ME, at, mk_config, mk_target, publish, settle};
 use crate::gate::{ConfirmCall, ConfirmOutcome, Gate, Output};
 use crate::{GateStatus, SlotRecord, StreamId, Time};
 

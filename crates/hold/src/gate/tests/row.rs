@@ -56,8 +56,12 @@ fn an_arrival_is_listed_for_a_minute() {
     gate.row(Time::ZERO);
     gate.ended(Time::ZERO, StreamId(1), ticket);
     let just_before = GateStatus::RECENT - Duration::from_millis(1);
-    assert_eq!(gate.row(just_before).entries[0].idle_ms, Some(59_999));
-    assert_eq!(gate.row(GateStatus::RECENT).entries, [], "must be of the past");
+    assert_eq!(gate.row(at(just_before)).entries[0].idle_ms, Some(59_999));
+    assert_eq!(
+        gate.row(at(GateStatus::RECENT)).entries,
+        [],
+        "must be of the past"
+    );
 }
 
 #[test]
@@ -67,8 +71,8 @@ fn steps_are_noted_only_where_that_is_wanted() {
         gate.set_verbose(verbose);
         hold(&mut gate, Time::ZERO, 1, "web");
         let call = gate.ask(Time::ZERO).expect("must ask");
-        gate.confirmed(SECOND, call.token, YES);
-        assert_eq!(gate.let_go(SECOND), [1]);
+        gate.confirmed(at(SECOND), call.token, YES);
+        assert_eq!(gate.let_go(at(SECOND)), [1]);
         let notes = gate.notes();
         let wanted = [
             "held target=web",
@@ -91,8 +95,8 @@ fn the_first_refused_arrival_for_a_second_is_news() {
         is_urgent
     };
     assert!(arrive(&mut gate, Time::ZERO));
-    assert!(!arrive(&mut gate, SECOND), "is told in its own time");
-    assert!(arrive(&mut gate, SECOND * 2 + Duration::from_nanos(1)));
+    assert!(!arrive(&mut gate, at(SECOND)), "is told in its own time");
+    assert!(arrive(&mut gate, at(SECOND * 2 + Duration::from_nanos(1))));
 }
 
 #[test]

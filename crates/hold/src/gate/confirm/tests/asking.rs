@@ -9,7 +9,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 use crate::gate::confirm::rules::TAKEN;
 use crate::gate::confirm::{ConfirmCall, ConfirmOutcome};
 use crate::gate::testing::{
-    ME, find, hold, mk_config, mk_record, mk_target, publish, request_permits, run, settle, status,
+    ME, at, find, hold, mk_config, mk_record, mk_target, publish, request_permits, run, settle, status,
 };
 use crate::gate::{Gate, Output, WarmDecision};
 use crate::{Bound, GateId, SlotRecord, StreamId, Time};
@@ -40,15 +40,15 @@ fn an_answer_finds_its_cluster_however_late_it_comes() {
         gate.ended(Time::ZERO, StreamId(1), ticket);
         // Long enough for the row to name the target no more.
         let late = crate::GateStatus::RECENT * 2;
-        assert!(status(&mut gate, late).entries.is_empty(), "must be at rest");
-        gate.confirmed(late, call.token, outcome);
+        assert!(status(&mut gate, at(late)).entries.is_empty(), "must be at rest");
+        gate.confirmed(at(late), call.token, outcome);
         if outcome == YES {
             assert!(passes(&mut gate), "must pass from now on");
             continue;
         }
         let later = late + Duration::from_secs(60);
-        hold(&mut gate, later, 2, "web");
-        assert!(ask(&mut gate, later).is_some(), "must ask anew");
+        hold(&mut gate, at(later), 2, "web");
+        assert!(ask(&mut gate, at(later)).is_some(), "must ask anew");
     }
 }
 
@@ -63,13 +63,13 @@ fn another_that_has_had_no_yes_is_waited_for_until_it_gives_up() {
         assert!(!settle(&mut gate).woken, "{told:?} asks for all");
         assert_eq!(
             gate.poll_timeout(),
-            Some(wait),
+            Some(at(wait)),
             "must know when {told:?} has given up"
         );
         let before = wait - Duration::from_millis(1);
-        assert_eq!(ask(&mut gate, before), None, "must not ask beside {told:?}");
+        assert_eq!(ask(&mut gate, at(before)), None, "must not ask beside {told:?}");
         assert!(
-            ask(&mut gate, wait).is_some(),
+            ask(&mut gate, at(wait)).is_some(),
             "{told:?} may be asking what leads nowhere"
         );
     }
@@ -88,21 +88,21 @@ fn one_request_at_a_time_goes_where_another_worker_has_been_answered() {
     );
 
     let just_before = TAKEN - Duration::from_millis(1);
-    assert_eq!(decide(&mut gate, just_before), [], "a refusal may still come");
-    assert_eq!(gate.poll_timeout(), Some(TAKEN));
+    assert_eq!(decide(&mut gate, at(just_before)), [], "a refusal may still come");
+    assert_eq!(gate.poll_timeout(), Some(at(TAKEN)));
     assert_eq!(
-        decide(&mut gate, TAKEN),
+        decide(&mut gate, at(TAKEN)),
         [Output::Resume(StreamId(1))],
         "one until it is answered"
     );
-    gate.ended(TAKEN, StreamId(1), ticket);
+    gate.ended(at(TAKEN), StreamId(1), ticket);
     assert_eq!(
-        decide(&mut gate, TAKEN),
+        decide(&mut gate, at(TAKEN)),
         [Output::Resume(StreamId(2))],
         "one that left says nothing, and one until it is answered"
     );
-    gate.answered(TAKEN, StreamId(2));
-    assert_eq!(decide(&mut gate, TAKEN), [Output::Resume(StreamId(3))]);
+    gate.answered(at(TAKEN), StreamId(2));
+    assert_eq!(decide(&mut gate, at(TAKEN)), [Output::Resume(StreamId(3))]);
     assert!(passes(&mut gate), "must pass from now on");
 }
 
@@ -114,7 +114,7 @@ fn no_request_goes_before_this_worker_has_an_endpoint() {
         let call = ask(&mut gate, Time::ZERO).expect("must ask");
         gate.confirmed(Time::ZERO, call.token, outcome);
         // Short of the next question.
-        assert_eq!(decide(&mut gate, Duration::from_millis(4)), [], "{outcome:?}");
+        assert_eq!(decide(&mut gate, at(Duration::from_millis(4))), [], "{outcome:?}");
     }
 }
 
@@ -125,8 +125,8 @@ fn a_worker_that_is_not_answered_lets_nobody_go_before_it_gives_up() {
     ask(&mut gate, Time::ZERO).expect("must ask");
     let given_up = Duration::from_secs(6);
     let just_before = given_up - Duration::from_millis(1);
-    assert_eq!(decide(&mut gate, just_before), [], "must wait for an answer");
-    let told = status(&mut gate, just_before).unreached;
+    assert_eq!(decide(&mut gate, at(just_before)), [], "must wait for an answer");
+    let told = status(&mut gate, at(just_before)).unreached;
     assert_eq!(
         told.iter()
             .map(|one| (one.saw.as_str(), one.for_ms))
@@ -134,10 +134,10 @@ fn a_worker_that_is_not_answered_lets_nobody_go_before_it_gives_up() {
         [("no answer in 1 s", 4_999)],
         "must be told of"
     );
-    let done = run(&mut gate, given_up);
+    let done = run(&mut gate, at(given_up));
     assert_eq!(done.decisions, [Output::Resume(StreamId(1))]);
     assert_eq!(
-        status(&mut gate, given_up).unreached,
+        status(&mut gate, at(given_up)).unreached,
         [],
         "must be told of no more"
     );
@@ -156,18 +156,18 @@ fn an_answer_that_is_late_and_then_cut_counts_from_when_it_was_late() {
     let call = ask(&mut gate, Time::ZERO).expect("must ask");
     // As when CDS changes the cluster under a question.
     let cut = Duration::from_secs(4);
-    gate.confirmed(cut, call.token, ConfirmOutcome::Cut);
+    gate.confirmed(at(cut), call.token, ConfirmOutcome::Cut);
     assert_eq!(
-        status(&mut gate, cut).unreached[0].for_ms,
+        status(&mut gate, at(cut)).unreached[0].for_ms,
         3_000,
         "must tell since when it was late"
     );
     let given_up = Duration::from_secs(6);
     let just_before = given_up - Duration::from_millis(1);
-    let done = run(&mut gate, just_before);
+    let done = run(&mut gate, at(just_before));
     assert_eq!(done.decisions, [], "must wait for give-up");
-    gate.confirmed(just_before, done.questions[0].token, ConfirmOutcome::Cut);
-    assert_eq!(decide(&mut gate, given_up), [Output::Resume(StreamId(1))]);
+    gate.confirmed(at(just_before), done.questions[0].token, ConfirmOutcome::Cut);
+    assert_eq!(decide(&mut gate, at(given_up)), [Output::Resume(StreamId(1))]);
 }
 
 #[test]
@@ -181,17 +181,17 @@ fn a_question_that_is_late_after_refusals_and_cut_by_a_change_is_believed_in_tim
         };
     });
     hold(&mut gate, Time::ZERO, 1, "web");
-    let at = Duration::from_millis;
-    for ms in [2_000, 2_050, 2_300] {
-        let call = ask(&mut gate, at(ms)).expect("must ask");
-        gate.confirmed(at(ms), call.token, ConfirmOutcome::Failed);
+    let ms = Duration::from_millis;
+    for tried in [2_000, 2_050, 2_300] {
+        let call = ask(&mut gate, at(ms(tried))).expect("must ask");
+        gate.confirmed(at(ms(tried)), call.token, ConfirmOutcome::Failed);
     }
-    let call = ask(&mut gate, at(3_300)).expect("must ask");
-    gate.confirmed(at(22_000), call.token, ConfirmOutcome::Cut);
-    ask(&mut gate, at(26_000)).expect("must ask");
-    assert_eq!(decide(&mut gate, at(49_299)), [], "must wait for give-up");
+    let call = ask(&mut gate, at(ms(3_300))).expect("must ask");
+    gate.confirmed(at(ms(22_000)), call.token, ConfirmOutcome::Cut);
+    ask(&mut gate, at(ms(26_000))).expect("must ask");
+    assert_eq!(decide(&mut gate, at(ms(49_299))), [], "must wait for give-up");
     assert_eq!(
-        decide(&mut gate, at(49_300)),
+        decide(&mut gate, at(ms(49_300))),
         [Output::Resume(StreamId(1))],
         "must count from when the first answer was late"
     );
@@ -203,9 +203,9 @@ fn a_question_that_was_late_and_then_refused_is_no_doubt() {
     hold(&mut gate, Time::ZERO, 1, "web");
     let call = ask(&mut gate, Time::ZERO).expect("must ask");
     // A connect time-out that is longer than `confirm.timeout`.
-    gate.confirmed(Duration::from_secs(4), call.token, ConfirmOutcome::Refused);
+    gate.confirmed(at(Duration::from_secs(4)), call.token, ConfirmOutcome::Refused);
     let given_up = Duration::from_secs(7);
-    assert_eq!(decide(&mut gate, given_up), [], "nobody took the connection");
+    assert_eq!(decide(&mut gate, at(given_up)), [], "nobody took the connection");
 }
 
 #[test]
@@ -215,13 +215,13 @@ fn of_a_belief_the_others_hear_once_somebody_was_answered() {
     let call = ask(&mut gate, Time::ZERO).expect("must ask");
     gate.confirmed(Time::ZERO, call.token, ConfirmOutcome::Cut);
     let given_up = Duration::from_secs(5);
-    assert_eq!(decide(&mut gate, given_up), [Output::Resume(StreamId(1))]);
+    assert_eq!(decide(&mut gate, at(given_up)), [Output::Resume(StreamId(1))]);
     assert_eq!(
-        status(&mut gate, given_up).entries[0].confirmed_epoch,
+        status(&mut gate, at(given_up)).entries[0].confirmed_epoch,
         None,
         "what they ask may be answered as badly"
     );
-    gate.answered(given_up, StreamId(1));
+    gate.answered(at(given_up), StreamId(1));
     let done = settle(&mut gate);
     assert!(done.notified, "must be told at once");
     assert_eq!(done.status.unwrap().entries[0].confirmed_epoch, Some(1));
@@ -232,8 +232,8 @@ fn who_is_held_in_vain_is_told_why() {
     let mut gate = mk_confirmed(None);
     hold(&mut gate, Time::ZERO, 1, "web");
     let call = ask(&mut gate, Time::ZERO).expect("must ask");
-    gate.confirmed(Duration::from_secs(1), call.token, ConfirmOutcome::Refused);
-    let decisions = decide(&mut gate, Duration::from_secs(60));
+    gate.confirmed(at(Duration::from_secs(1)), call.token, ConfirmOutcome::Refused);
+    let decisions = decide(&mut gate, at(Duration::from_secs(60)));
     let [Output::Refuse(_, reply)] = &decisions[..] else {
         panic!("must be refused: {decisions:?}")
     };
@@ -277,14 +277,18 @@ fn a_late_answer_to_an_older_window_makes_no_room() {
     );
     let second = Duration::from_secs(1);
     assert_eq!(
-        decide(&mut gate, second).len(),
+        decide(&mut gate, at(second)).len(),
         1,
         "nobody has answered for a second"
     );
-    gate.answered(second, StreamId(1));
-    assert_eq!(decide(&mut gate, second), [], "the second is unanswered still");
-    gate.answered(second, StreamId(2));
-    assert_eq!(decide(&mut gate, second).len(), 1, "must move on");
+    gate.answered(at(second), StreamId(1));
+    assert_eq!(
+        decide(&mut gate, at(second)),
+        [],
+        "the second is unanswered still"
+    );
+    gate.answered(at(second), StreamId(2));
+    assert_eq!(decide(&mut gate, at(second)).len(), 1, "must move on");
 }
 
 const YES: ConfirmOutcome = ConfirmOutcome::Answered {

@@ -11,6 +11,7 @@ use crate::Time;
 use crate::gate::TargetIx;
 use crate::gate::confirm::rules::*;
 use crate::gate::confirm::{ConfirmOutcome, ConfirmToken};
+use crate::gate::testing::at;
 
 const SECOND: Duration = Duration::from_secs(1);
 const NOT_THERE: [ConfirmOutcome; 7] = [
@@ -89,25 +90,28 @@ fn a_doubtful_answer_is_believed_from_the_first_such() {
     let terms = mk_terms(false, 0);
     for outcome in NOT_THERE {
         // Nobody was there for long before.
-        let refused = (SECOND * 7, ConfirmOutcome::Refused);
+        let refused = (at(SECOND * 7), ConfirmOutcome::Refused);
         let (_, tries) = after(
             &[
                 (Time::ZERO, ConfirmOutcome::Refused),
                 refused,
-                (SECOND * 8, outcome),
+                (at(SECOND * 8), outcome),
             ],
             &terms,
         );
-        let at = |at| judge(at, tries, outcome, &terms);
-        assert!(!is_yes(at(SECOND * 13 - Duration::from_millis(1))), "{outcome:?}");
-        assert!(is_yes(at(SECOND * 13)), "{outcome:?}");
+        let judged = |now| judge(at(now), tries, outcome, &terms);
+        assert!(
+            !is_yes(judged(SECOND * 13 - Duration::from_millis(1))),
+            "{outcome:?}"
+        );
+        assert!(is_yes(judged(SECOND * 13)), "{outcome:?}");
         let check = Check::Waiting {
-            again: SECOND * 60,
+            again: at(SECOND * 60),
             tries,
         };
         assert_eq!(
             check.believed_at(&terms),
-            Some(SECOND * 13),
+            Some(at(SECOND * 13)),
             "must not need another question: {outcome:?}"
         );
     }
@@ -117,15 +121,15 @@ fn a_doubtful_answer_is_believed_from_the_first_such() {
 fn nobody_there_is_a_no_without_end() {
     for terms in [mk_terms(false, 0), mk_terms(false, 3), mk_terms(true, 3)] {
         for outcome in NOBODY {
-            let (again, tries) = after(&[(Time::ZERO, outcome), (SECOND * 3_600, outcome)], &terms);
+            let (again, tries) = after(&[(Time::ZERO, outcome), (at(SECOND * 3_600), outcome)], &terms);
             let check = Check::Waiting { again, tries };
             assert_eq!(check.believed_at(&terms), None, "{outcome:?}");
             // What was doubtful before says nothing any more.
             let (again, tries) = after(
                 &[
                     (Time::ZERO, outcome),
-                    (SECOND, ConfirmOutcome::Refused),
-                    (SECOND * 9, outcome),
+                    (at(SECOND), ConfirmOutcome::Refused),
+                    (at(SECOND * 9), outcome),
                 ],
                 &terms,
             );
@@ -140,13 +144,13 @@ fn a_refusal_after_a_doubt_is_not_outlasted() {
     let (again, tries) = after(
         &[
             (Time::ZERO, ConfirmOutcome::Cut),
-            (SECOND, ConfirmOutcome::Refused),
+            (at(SECOND), ConfirmOutcome::Refused),
         ],
         &terms,
     );
     assert_eq!(Check::Waiting { again, tries }.believed_at(&terms), None);
     assert!(
-        is_yes(judge(SECOND * 6, tries, ConfirmOutcome::Cut, &terms)),
+        is_yes(judge(at(SECOND * 6), tries, ConfirmOutcome::Cut, &terms)),
         "the first doubt counts"
     );
 }
@@ -159,28 +163,31 @@ fn a_question_that_stays_open_is_a_yes_after_give_up_and_never_a_time_out_before
             n: 1,
             target: TargetIx(0),
         },
-        since: SECOND,
+        since: at(SECOND),
         tries: Tries::default(),
     };
-    assert_eq!(check.believed_at(&terms), Some(SECOND * 7));
+    assert_eq!(check.believed_at(&terms), Some(at(SECOND * 7)));
     assert!(SECOND + terms.open() > SECOND * 7, "must not end before");
     assert_eq!(check.taken_at(&terms), None, "must be alone to answer");
-    assert_eq!(check.seen(SECOND * 2 - Duration::from_millis(1), &terms), None);
     assert_eq!(
-        check.seen(SECOND * 4, &terms),
-        Some((ConfirmOutcome::NoAnswer, SECOND * 2)),
+        check.seen(at(SECOND * 2 - Duration::from_millis(1)), &terms),
+        None
+    );
+    assert_eq!(
+        check.seen(at(SECOND * 4), &terms),
+        Some((ConfirmOutcome::NoAnswer, at(SECOND * 2))),
         "must be told of"
     );
     let terms = mk_terms(true, 3);
     assert_eq!(
         check.taken_at(&terms),
-        Some(SECOND + TAKEN),
+        Some(at(SECOND + TAKEN)),
         "another one's yes must do"
     );
-    assert_eq!(check.believed_at(&terms), Some(SECOND * 2));
+    assert_eq!(check.believed_at(&terms), Some(at(SECOND * 2)));
     check = Check::Yes;
     assert_eq!(
-        (check.taken_at(&terms), check.seen(SECOND * 4, &terms)),
+        (check.taken_at(&terms), check.seen(at(SECOND * 4), &terms)),
         (None, None)
     );
 }
@@ -201,10 +208,10 @@ fn failures(gates: u32) -> Vec<Time> {
         let mut now = match gate {
             0 => Time::ZERO,
             // As `Entry::asks_from` has it.
-            place => terms.timeout + terms.give_up + SECOND * 2 + SLOW_GAP * (place - 1),
+            place => at(terms.timeout + terms.give_up + SECOND * 2 + SLOW_GAP * (place - 1)),
         };
         let mut tries = Tries::default();
-        while now < SECOND * 120 {
+        while now < at(SECOND * 120) {
             all.push(now);
             let (again, next) = {
                 let ConfirmVerdict::No {
@@ -274,11 +281,11 @@ fn a_silent_cluster_is_named_once() {
     let ConfirmVerdict::No {
         check: Check::Waiting { tries, .. },
         warn: true,
-    } = judge(late, tries, ConfirmOutcome::Refused, &terms)
+    } = judge(at(late), tries, ConfirmOutcome::Refused, &terms)
     else {
         panic!("must warn")
     };
-    let again = judge(late, tries, ConfirmOutcome::Refused, &terms);
+    let again = judge(at(late), tries, ConfirmOutcome::Refused, &terms);
     assert!(
         matches!(again, ConfirmVerdict::No { warn: false, .. }),
         "{again:?}"
@@ -335,18 +342,22 @@ fn what_a_head_does_not_tell_the_next_get_does() {
     let (again, tries) = after(
         &[
             (Time::ZERO, ConfirmOutcome::Failed),
-            (SECOND, ConfirmOutcome::Cut),
-            (SECOND * 2, ConfirmOutcome::Failed),
+            (at(SECOND), ConfirmOutcome::Cut),
+            (at(SECOND * 2), ConfirmOutcome::Failed),
         ],
         &terms,
     );
     let check = Check::Waiting { again, tries };
-    assert_eq!(check.believed_at(&terms), Some(SECOND * 6), "must go on as told");
+    assert_eq!(
+        check.believed_at(&terms),
+        Some(at(SECOND * 6)),
+        "must go on as told"
+    );
     let (again, tries) = after(
         &[
             (Time::ZERO, ConfirmOutcome::Failed),
-            (SECOND, ConfirmOutcome::Refused),
-            (SECOND * 9, ConfirmOutcome::Failed),
+            (at(SECOND), ConfirmOutcome::Refused),
+            (at(SECOND * 9), ConfirmOutcome::Failed),
         ],
         &terms,
     );
