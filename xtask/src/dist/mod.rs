@@ -36,8 +36,8 @@ pub(crate) struct Dist {
     /// licenses
     #[arg(long, conflicts_with_all = ["test_panic", "test_next_format"])]
     all: bool,
-    /// Make everything twice, the second time from a copy of the repository elsewhere; fail unless both are equal byte for byte
-    #[arg(long, requires = "all")]
+    /// Make it twice, the second time from a copy of the repository elsewhere; fail unless both are equal byte for byte
+    #[arg(long, conflicts_with_all = ["test_panic", "test_next_format"])]
     check: bool,
     /// The test-only build that panics when told to: holdfast-test.wasm
     #[arg(long)]
@@ -61,7 +61,11 @@ impl Dist {
         } else if self.test_next_format {
             filter_of_the_next_format()?
         } else {
-            filter()?
+            let filter = filter()?;
+            if self.check {
+                release::check_filter(&filter)?;
+            }
+            filter
         };
         println!("{}", path.display());
         Ok(())
