@@ -1,4 +1,6 @@
 //! What the model expects the gate to say of itself: its row, its counts, what is urgent, and what was held for how long.
+//!
+//! Long because rows, counts, urgency and times are expected from one record of what came.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
