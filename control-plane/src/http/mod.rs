@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use auth::{Keyring, Part};
-use fleet_actor::active::Sight;
+use fleet_actor::active::ActiveFleetHandle;
 use problem::{Error, Kind};
 use refusals::Refusals;
 
@@ -43,7 +43,7 @@ pub const MAX_WAIT: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct App {
     /// Which fleet answers.
-    pub sight: Sight,
+    pub sight: ActiveFleetHandle,
     /// What is counted.
     pub metrics: Metrics,
     /// Tokens asked of every call but health and metrics, if there are any.

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{Stage, answer, signalled};
+use super::{ServerContext, answer, signalled};
 use crate::args::ClusterArgs;
 use cluster::client::{identity, lease_namespace};
 use cluster::configuration::derive;
@@ -31,11 +31,11 @@ pub(super) async fn connect() -> anyhow::Result<Client> {
 /// Serves until a signal comes. `lease`: how long a lease is.
 pub(super) async fn run(
     client: Client,
-    stage: Stage,
+    stage: ServerContext,
     args: ClusterArgs,
     lease: Duration,
 ) -> anyhow::Result<()> {
-    let Stage {
+    let ServerContext {
         app,
         seat,
         door,

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::state::StateFile;
-use super::{Stage, answer, signalled};
+use super::{ServerContext, answer, signalled};
 use crate::backend::local::{Delays, Local};
 use crate::targets_file::watch;
 use fleet::config::{ScaleTarget, TargetsFile};
@@ -23,7 +23,7 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// Serves until a signal comes. `delays`: of the local backend; without them it is the manual one.
 pub(super) async fn run(
-    stage: Stage,
+    stage: ServerContext,
     file: TargetsFile,
     specs: Vec<ScaleTarget>,
     delays: Option<Delays>,
@@ -59,7 +59,7 @@ pub(super) async fn run(
 }
 
 struct Running {
-    stage: Stage,
+    stage: ServerContext,
     fleet: FleetHandle,
     file: TargetsFile,
     specs: Vec<ScaleTarget>,
@@ -72,7 +72,7 @@ async fn operate<B: Backend>(
     actor: impl Future<Output = B> + Send + 'static,
 ) -> anyhow::Result<()> {
     let Running {
-        stage: Stage { app, seat, door, .. },
+        stage: ServerContext { app, seat, door, .. },
         fleet,
         file,
         specs,

@@ -30,7 +30,7 @@ use fleet::config::TargetsFile;
 use fleet::life::Policy;
 use fleet::proxies::Limits;
 use fleet_actor::Clock;
-use fleet_actor::active::Seat;
+use fleet_actor::active::ActiveFleet;
 use secrets::Secrets;
 use state::StateFile;
 
@@ -41,15 +41,15 @@ const ARRIVAL_JITTER: Duration = Duration::from_millis(100);
 const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 
 /// What every backend is served with.
-pub(crate) struct Stage {
+pub(crate) struct ServerContext {
     /// What the handlers share. They answer once the seat is taken.
     pub app: App,
     /// The fleet that answers.
-    pub seat: Seat,
+    pub seat: ActiveFleet,
     /// Where it is called.
     pub door: Door,
     /// What fleets are made with.
-    pub blueprint: Blueprint,
+    pub blueprint: FleetTemplate,
 }
 
 /// Where it is called, and by whom. Bound already, so that a port in use is told before anything is done.
@@ -90,14 +90,14 @@ impl Door {
 }
 
 /// What fleets are made with.
-pub(crate) struct Blueprint {
+pub(crate) struct FleetTemplate {
     /// The one clock of this process.
     pub clock: Clock,
     /// All but what each has of its own.
     settings: Settings,
 }
 
-impl Blueprint {
+impl FleetTemplate {
     /// Settings of a fleet that starts now, with a name of its own.
     pub(crate) fn fleet_settings(&self) -> Settings {
         Settings {
@@ -203,8 +203,8 @@ async fn serve(args: ServeArgs, metrics: Metrics) -> anyhow::Result<()> {
     let stage = async |workloads_end_with_us| {
         let door = Door::open(&server, limits.max).await?;
         let clock = Clock::start();
-        let (seat, sight) = Seat::new();
-        anyhow::Ok(Stage {
+        let (seat, sight) = ActiveFleet::new();
+        anyhow::Ok(ServerContext {
             app: App {
                 sight,
                 metrics,
@@ -220,7 +220,7 @@ async fn serve(args: ServeArgs, metrics: Metrics) -> anyhow::Result<()> {
             },
             seat,
             door,
-            blueprint: Blueprint {
+            blueprint: FleetTemplate {
                 clock,
                 settings: Settings {
                     instance: String::new(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use super::Stage;
+use super::ServerContext;
 use crate::args::ClusterArgs;
 
 /// There is no client.
@@ -23,7 +23,7 @@ pub(super) async fn connect() -> anyhow::Result<Infallible> {
 #[expect(clippy::unused_async, reason = "as with the feature")]
 pub(super) async fn run(
     client: Infallible,
-    _stage: Stage,
+    _stage: ServerContext,
     _args: ClusterArgs,
     _lease: Duration,
 ) -> anyhow::Result<()> {

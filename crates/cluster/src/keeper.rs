@@ -15,9 +15,9 @@ use tracing::info;
 
 use super::context::Context;
 use super::names::Key;
-use super::outlook::Outlook;
 use super::resource::Scalable;
 use super::scale::{self, Done, Scaler};
+use super::workload_view::WorkloadView;
 use fleet::config::{ScaleTarget, Workload};
 use fleet_actor::Gone;
 
@@ -90,11 +90,11 @@ impl Handle {
 
 async fn run(context: Context, mut orders: watch::Receiver<Orders>) -> Result<(), Gone> {
     let mut known = Arc::clone(&orders.borrow().spec);
-    let mut outlook = Outlook::new(&context, &known);
+    let mut view = WorkloadView::new(&context, &known);
     let mut scaler: Option<Scaler> = None;
     loop {
         let Orders { spec, command, wish } = orders.borrow_and_update().clone();
-        outlook.turn_to(&context, &spec);
+        view.turn_to(&context, &spec);
         if known.workload != spec.workload {
             if let Some(mut scaler) = scaler.take() {
                 // Should the workload be this one again, nothing must be told of it that may still be undone.
@@ -102,40 +102,40 @@ async fn run(context: Context, mut orders: watch::Receiver<Orders>) -> Result<()
             }
             if let Wish::Down { .. } = wish {
                 // What was decided about one workload is not done to another: it stands as it is seen.
-                outlook.obey(command, None);
+                view.obey(command, None);
             }
         }
         known = Arc::clone(&spec);
-        outlook.tell(&context).await?;
-        let scaler = match (&mut scaler, outlook.scalable()) {
+        view.tell(&context).await?;
+        let scaler = match (&mut scaler, view.scalable()) {
             (Some(scaler), _) => Some(scaler),
             (none, Some(scalable)) => Some(none.insert(mk_scaler(&context, &scalable, &spec))),
             (_, None) => None,
         };
-        let order = (command > outlook.command())
+        let order = (command > view.command())
             .then(|| wish.order(spec.wake_replicas))
             .flatten();
         match (order, scaler) {
             // Nothing can be written: that is what there is to be told.
-            (Some(_), scaler) if outlook.is_unusable(scaler.is_some()) => {
-                outlook.obey(command, None);
+            (Some(_), scaler) if view.is_unusable(scaler.is_some()) => {
+                view.obey(command, None);
                 continue;
             }
             (Some(order), Some(scaler)) => {
                 let news = orders.changed();
-                if let Some(done) = carry_out(&context, &mut outlook, scaler, order, command, news).await? {
+                if let Some(done) = carry_out(&context, &mut view, scaler, order, command, news).await? {
                     tell_written(&spec, order, &done);
-                    outlook.obey(command, Some(done));
+                    view.obey(command, Some(done));
                 }
                 continue;
             }
-            (None, Some(scaler)) if let Some(generation) = outlook.needs_scale() => {
+            (None, Some(scaler)) if let Some(generation) = view.needs_scale() => {
                 let read = tokio::select! {
                     read = scaler.read() => Some(read),
                     changed = orders.changed() => changed.map(|()| None).map_err(|_| Gone)?,
                 };
                 if let Some(read) = read {
-                    outlook.take_scale(generation, read);
+                    view.take_scale(generation, read);
                 }
                 // Or there are other orders, of which nobody would hear again.
                 continue;
@@ -144,7 +144,7 @@ async fn run(context: Context, mut orders: watch::Receiver<Orders>) -> Result<()
         }
         tokio::select! {
             changed = orders.changed() => changed.map_err(|_| Gone)?,
-            () = outlook.changed() => {}
+            () = view.changed() => {}
         }
     }
 }
@@ -152,7 +152,7 @@ async fn run(context: Context, mut orders: watch::Receiver<Orders>) -> Result<()
 /// Carries an order out, and goes on telling what is seen meanwhile. `None`: there is a newer order.
 async fn carry_out(
     context: &Context,
-    outlook: &mut Outlook,
+    view: &mut WorkloadView,
     scaler: &mut Scaler,
     order: scale::Order,
     command: u64,
@@ -166,24 +166,24 @@ async fn carry_out(
     loop {
         tokio::select! {
             done = &mut writing => {
-                outlook.trouble(None);
+                view.trouble(None);
                 return Ok(Some(done));
             }
             changed = &mut newer => {
-                outlook.trouble(None);
+                view.trouble(None);
                 return changed.map(|()| None).map_err(|_| Gone);
             }
             Ok(()) = trouble.changed() => {
                 let failure = trouble.borrow_and_update().clone();
                 if failure.is_some() {
                     // It is tried on, but whoever waits is to know.
-                    outlook.obey(command, None);
+                    view.obey(command, None);
                 }
-                outlook.trouble(failure);
+                view.trouble(failure);
             }
-            () = outlook.changed() => {}
+            () = view.changed() => {}
         }
-        outlook.tell(context).await?;
+        view.tell(context).await?;
     }
 }
 

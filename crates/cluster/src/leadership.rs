@@ -25,7 +25,7 @@ use super::status::{self, Shown};
 use crate::metrics::Metrics;
 use fleet::Settings;
 use fleet::view::View;
-use fleet_actor::active::Seat;
+use fleet_actor::active::ActiveFleet;
 use fleet_actor::{Clock, Fence, FleetHandle, Gone, known, unix_ms};
 
 /// What a leadership is made with.
@@ -39,7 +39,7 @@ pub struct Candidate {
     /// The one clock of this process.
     pub clock: Clock,
     /// Who answers.
-    pub seat: Seat,
+    pub seat: ActiveFleet,
     /// Speaks to the API server.
     pub client: Client,
     /// What is known.

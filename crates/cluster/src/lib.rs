@@ -21,13 +21,13 @@ mod metrics;
 pub mod mirror;
 pub mod names;
 pub mod observe;
-mod outlook;
 pub mod pods;
 pub mod resource;
 pub mod scale;
 pub mod sources;
 pub mod status;
 pub mod watches;
+mod workload_view;
 
 pub use kube::Client;
 pub use metrics::Metrics;

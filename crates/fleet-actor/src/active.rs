@@ -1,7 +1,7 @@
 //! Which fleet answers: none while this replica does not lead.
 //!
-//! The one who leads takes the [`Seat`] and leaves it; what answers only looks. An [`Active`] is no longer open the
-//! moment its lease is over, whether anybody has noticed or not.
+//! A leadership sets the [`ActiveFleet`] and clears it; handlers only read it. An [`Active`] is no longer open the moment its
+//! lease is over, whether the leadership has noticed or not.
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -13,9 +13,9 @@ use super::{Fence, FleetHandle};
 pub struct Active {
     /// The fleet.
     pub fleet: FleetHandle,
-    /// Ends with the lease. `None`: there is nobody else who could lead.
+    /// Ends with the lease. `None`: no other replica could lead.
     fence: Option<Fence>,
-    /// Cancelled when the seat is left: polls are answered.
+    /// Cancelled when another fleet answers, or none: polls are answered.
     ended: CancellationToken,
 }
 
@@ -25,25 +25,25 @@ impl Active {
         !self.ended.is_cancelled() && self.fence.as_ref().is_none_or(|fence| fence.left().is_some())
     }
 
-    /// Waits until the seat is left.
+    /// Waits until another fleet answers, or none.
     pub async fn ended(&self) {
         self.ended.cancelled().await;
     }
 }
 
-/// Says which fleet answers.
+/// Sets which fleet answers.
 #[derive(Debug)]
-pub struct Seat(watch::Sender<Option<Active>>);
+pub struct ActiveFleet(watch::Sender<Option<Active>>);
 
-/// Looks at the [`Seat`].
+/// Reads the [`ActiveFleet`].
 #[derive(Clone, Debug)]
-pub struct Sight(watch::Receiver<Option<Active>>);
+pub struct ActiveFleetHandle(watch::Receiver<Option<Active>>);
 
-impl Seat {
-    /// A seat that nobody has taken.
-    pub fn new() -> (Self, Sight) {
-        let (seat, sight) = watch::channel(None);
-        (Self(seat), Sight(sight))
+impl ActiveFleet {
+    /// No fleet answers yet.
+    pub fn new() -> (Self, ActiveFleetHandle) {
+        let (sender, receiver) = watch::channel(None);
+        (Self(sender), ActiveFleetHandle(receiver))
     }
 
     /// From now on `fleet` answers, while `fence` is open. One that answered before does so no more.
@@ -56,13 +56,13 @@ impl Seat {
         end(self.0.send_replace(Some(active)));
     }
 
-    /// From now on nobody answers, and open polls are turned away.
+    /// From now on no fleet answers, and open polls are turned away.
     pub fn leave(&self) {
         end(self.0.send_replace(None));
     }
 }
 
-impl Sight {
+impl ActiveFleetHandle {
     /// The fleet that may answer now.
     pub fn active(&self) -> Option<Active> {
         self.0.borrow().clone().filter(Active::is_open)

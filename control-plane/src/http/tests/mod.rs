@@ -26,7 +26,7 @@ use fleet::life::Policy;
 use fleet::proxies::Limits;
 use fleet::view::View;
 use fleet::{Counts, Settings, testing};
-use fleet_actor::active::Seat;
+use fleet_actor::active::ActiveFleet;
 use fleet_actor::manual::Manual;
 use fleet_actor::{Clock, FleetHandle};
 
@@ -35,7 +35,7 @@ use fleet_actor::{Clock, FleetHandle};
 struct Server {
     app: App,
     fleet: FleetHandle,
-    seat: Arc<Seat>,
+    seat: Arc<ActiveFleet>,
 }
 
 impl Server {
@@ -79,7 +79,7 @@ impl Server {
         fleet.configure(specs.into()).await.unwrap();
         fleet.view().wait_for(View::is_complete).await.unwrap();
         let stop = CancellationToken::new();
-        let (seat, sight) = Seat::new();
+        let (seat, sight) = ActiveFleet::new();
         seat.take(fleet.clone(), None);
         Self {
             seat: Arc::new(seat),

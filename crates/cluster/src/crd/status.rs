@@ -1,3 +1,5 @@
+//! The status of a ScaleTarget, field for field: its comments are for users, the schema and the reference are made from them.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -57,18 +57,18 @@ impl Writer {
         let Ok(notes) = self.fleet.notes() else {
             return;
         };
-        let desk = Desk {
+        let writer = EventWriter {
             recorder: EventRecorder::new(self.client.clone(), &self.identity),
             writer: self,
             history: History::default(),
             limits: Limits::default(),
             complained: false,
         };
-        desk.run(notes).await;
+        writer.run(notes).await;
     }
 }
 
-struct Desk {
+struct EventWriter {
     writer: Writer,
     history: History,
     limits: Limits,
@@ -76,7 +76,7 @@ struct Desk {
     complained: bool,
 }
 
-impl Desk {
+impl EventWriter {
     async fn run(mut self, mut notes: Notes) {
         let mut changes = self.writer.index.changes();
         changes.mark_changed();

@@ -1,3 +1,5 @@
+//! Turns what happens to targets into the Events that their owners read. Pure.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Reads from a workload's own conditions why it cannot start.
+
 use kube::core::DynamicObject;
 use serde_json::Value;
 

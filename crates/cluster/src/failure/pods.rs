@@ -1,3 +1,5 @@
+//! Reads from one Pod's containers and conditions why it cannot start.
+
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;

@@ -1,3 +1,5 @@
+//! Makes the words of others fit to be told: one bounded line, without credentials.
+
 /// Longest reason, in bytes: a few lines of a terminal, and far below what the wire protocol takes.
 const LONGEST: usize = 300;
 

@@ -1,3 +1,5 @@
+//! The one task that stands for election: asks the API server what the election wants to know, and tells who leads.
+
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;

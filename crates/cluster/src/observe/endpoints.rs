@@ -1,3 +1,5 @@
+//! Counts the endpoints of a Service: those that are ready, and those that are left.
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::discovery::v1 as api;

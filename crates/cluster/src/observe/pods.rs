@@ -1,3 +1,5 @@
+//! Reduces a Pod to what it tells of its workload.
+
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;

@@ -1,3 +1,5 @@
+//! Compares resourceVersions: the only place that does.
+
 use std::fmt;
 
 /// A resourceVersion. Compared as a number where both are numbers; otherwise two are only equal or not.

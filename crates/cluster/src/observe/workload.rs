@@ -1,3 +1,5 @@
+//! Reduces an object with a scale subresource to what a life is judged by.
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ManagedFieldsEntry};
 use kube::ResourceExt;
 use kube::core::{DynamicObject, Selector};

@@ -1,3 +1,5 @@
+//! Decides what is written to a scale that was read. Pure.
+
 use super::{Order, Outcome};
 
 /// What an order calls for, after a read.

@@ -1,3 +1,5 @@
+//! Reads and writes the scale subresource: one request each, none sent again unseen.
+
 use std::fmt;
 use std::time::Duration;
 

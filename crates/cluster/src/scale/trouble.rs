@@ -1,3 +1,5 @@
+//! Sorts the answers of the API server that are no success: what is tried again, when, and what people are told.
+
 use std::time::Duration;
 
 use kube::core::Status;

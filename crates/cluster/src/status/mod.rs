@@ -1,13 +1,13 @@
 //! Writes the status of ScaleTargets: what differs from what the API server has, and nothing else.
 //!
-//! What a status should be is decided in `desired`, whose turn it is in `desk`; both are pure. Only the writer here
+//! What a status should be is decided in `desired`, whose turn it is in `write_queue`; both are pure. Only the writer here
 //! speaks to the API server. It runs in the active replica, and asks the fence before every write. In the steady state
 //! it makes no request.
 
 mod desired;
-mod desk;
 mod shown;
 mod write;
+mod write_queue;
 
 #[cfg(test)]
 mod tests;
@@ -21,8 +21,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tracing::{debug, warn};
 
-use desk::{Desk, Job, Outcome};
 pub use shown::{Shown, ShownTarget};
+use write_queue::{Job, Outcome, WriteQueue};
 
 use crate::metrics::Metrics;
 use fleet_actor::{Clock, Fence, FleetHandle};
@@ -61,15 +61,15 @@ impl Writer {
     pub async fn run(self) {
         let mut published = self.fleet.view();
         let mut shown = self.shown.changes();
-        let mut desk = Desk::default();
+        let mut write_queue = WriteQueue::default();
         let mut writes = JoinSet::new();
         let mut look_at = self.clock.now();
         loop {
-            let fenced = self.hand_out(&mut desk, &mut writes);
+            let fenced = self.hand_out(&mut write_queue, &mut writes);
             let turn = if fenced {
                 Some(self.clock.now() + FENCED)
             } else {
-                desk.poll_timeout(self.clock.now())
+                write_queue.poll_timeout(self.clock.now())
             };
             let wake = turn.map_or(look_at, |turn| turn.min(look_at));
             let together = || self.clock.now() + TOGETHER;
@@ -85,44 +85,48 @@ impl Writer {
                 Some(done) = writes.join_next() => {
                     // A write that panicked is a bug that the log has shown; its target is written at the next look.
                     if let Ok((id, outcome)) = done {
-                        desk.done(&id, outcome, self.clock.now());
+                        write_queue.done(&id, outcome, self.clock.now());
                     }
                 }
                 () = sleep_until(self.clock.instant(wake)) => {}
             }
             if self.clock.now() >= look_at {
-                if !self.look(&mut desk).await {
+                if !self.look(&mut write_queue).await {
                     return;
                 }
-                look_at = self.clock.now() + if desk.is_lively() { LIVELY } else { CALM };
+                look_at = self.clock.now() + if write_queue.is_lively() { LIVELY } else { CALM };
             }
         }
     }
 
     /// Compares what should be shown with what is. False if the fleet has ended.
-    async fn look(&self, desk: &mut Desk) -> bool {
+    async fn look(&self, write_queue: &mut WriteQueue) -> bool {
         let Ok(status) = self.fleet.status().await else {
             return false;
         };
-        desk.look(
+        write_queue.look(
             &status.targets,
             &self.shown.list(),
             Timestamp::now(),
             self.clock.now(),
         );
-        let waiting = i64::try_from(desk.waiting()).unwrap_or(i64::MAX);
+        let waiting = i64::try_from(write_queue.waiting()).unwrap_or(i64::MAX);
         self.metrics.status_writes_waiting.set(waiting);
         true
     }
 
     /// Begins the writes whose turn it is. True if the fence forbids it.
-    fn hand_out(&self, desk: &mut Desk, writes: &mut JoinSet<(protocol::TargetId, Outcome)>) -> bool {
+    fn hand_out(
+        &self,
+        write_queue: &mut WriteQueue,
+        writes: &mut JoinSet<(protocol::TargetId, Outcome)>,
+    ) -> bool {
         loop {
             let now = self.clock.now();
             let Some(budget) = self.fence.write_budget() else {
-                return desk.waiting() > 0;
+                return write_queue.waiting() > 0;
             };
-            let Some(job) = desk.poll(now) else {
+            let Some(job) = write_queue.poll(now) else {
                 return false;
             };
             let writer = self.clone();

@@ -1,3 +1,5 @@
+//! Advances the life of one target, and publishes and carries on what follows from it.
+
 use std::sync::Arc;
 
 use protocol::TargetId;

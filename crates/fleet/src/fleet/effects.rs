@@ -1,3 +1,5 @@
+//! What a fleet wants done, and what it says happened.
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! One target in a fleet: its document, its life, and what is published of it.
+
 use std::sync::Arc;
 
 use protocol::{State, Target, TargetId};

@@ -1,3 +1,5 @@
+//! Takes in the reports of proxies: what they hold, what passes, what they have applied.
+
 use std::collections::BTreeSet;
 
 use protocol::{Report, TargetId, Usage};

@@ -1,3 +1,5 @@
+//! What people see of targets and proxies, put together when they ask.
+
 use std::borrow::Cow;
 
 use protocol::TargetId;

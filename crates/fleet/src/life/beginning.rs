@@ -1,3 +1,5 @@
+//! The phase in which the life of a target begins that is found as it is.
+
 use super::{Facts, Life, Observed, Phase, backoff};
 
 impl Life {

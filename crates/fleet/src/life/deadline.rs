@@ -1,3 +1,5 @@
+//! The next moment at which time alone may change a life.
+
 use super::sleep::idle_at;
 use super::{Facts, Life, Phase, Quorum};
 use crate::time::Time;

@@ -1,3 +1,5 @@
+//! One step of a life: a pure function of the life, what happens, and the facts.
+
 use super::sleep::{idle, may_sleep, may_stop};
 use super::{Cause, Effect, Event, Facts, Failure, FailureClass, Life, Phase, Step, Why, backoff};
 use crate::time::Time;

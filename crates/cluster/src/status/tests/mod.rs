@@ -1,7 +1,7 @@
 //! What a status should be, and whose turn it is.
 
 mod desired;
-mod desk;
+mod write_queue;
 
 use std::sync::Arc;
 

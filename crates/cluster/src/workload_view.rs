@@ -28,7 +28,7 @@ const READ_AGAIN: Duration = Duration::from_secs(5);
 const BEHIND: Duration = Duration::from_secs(180);
 
 /// What is known of one target.
-pub(super) struct Outlook {
+pub(super) struct WorkloadView {
     id: TargetId,
     facts: Follower,
     /// Its Pods, watched while replicas are wanted and none is ready.
@@ -49,7 +49,7 @@ pub(super) struct Outlook {
     look_again: Option<Instant>,
 }
 
-impl Outlook {
+impl WorkloadView {
     pub(super) fn new(context: &Context, spec: &ScaleTarget) -> Self {
         Self {
             id: spec.id.clone(),

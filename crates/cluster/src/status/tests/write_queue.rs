@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::desk::{Desk, Job, Outcome};
+use super::super::write_queue::{Job, Outcome, WriteQueue};
 use super::*;
 use fleet::time::Time;
 
@@ -126,7 +126,7 @@ fn a_look_while_it_is_written_is_no_difference() {
     play.look();
     play.end(job);
     play.passes(250);
-    let again = play.desk.poll(play.now);
+    let again = play.write_queue.poll(play.now);
     assert!(
         again.is_none(),
         "must not be written again before the next look: {again:?}"
@@ -161,7 +161,7 @@ fn at_most_eight_are_under_way() {
     let jobs: Vec<_> = std::iter::from_fn(|| play.begin()).collect();
     assert_eq!(jobs.len(), 8, "must not hold on to the API server with more");
     assert_eq!(
-        play.desk.poll_timeout(play.now),
+        play.write_queue.poll_timeout(play.now),
         None,
         "must wait for one of them to end"
     );
@@ -206,7 +206,7 @@ fn a_failed_write_is_tried_less_and_less() {
             play.passes(500);
         };
         waits.push(play.now.since(began).as_secs());
-        play.desk.done(&job.target.id, Outcome::Failed, play.now);
+        play.write_queue.done(&job.target.id, Outcome::Failed, play.now);
     }
     assert_eq!(waits, [0, 1, 2, 4, 8, 16, 32, 60], "must double up to a minute");
 }
@@ -219,7 +219,7 @@ fn what_is_gone_is_forgotten() {
     play.shown.clear();
     play.look();
     assert_eq!(
-        (play.desk.waiting(), play.begin().is_none()),
+        (play.write_queue.waiting(), play.begin().is_none()),
         (0, true),
         "must not be written"
     );
@@ -230,26 +230,32 @@ fn knows_when_to_look_again() {
     let mut play = Play::new(&["web"]);
     play.sees("web", "ready");
     play.look();
-    assert!(play.desk.is_lively(), "must be lively while something waits");
+    assert!(
+        play.write_queue.is_lively(),
+        "must be lively while something waits"
+    );
     play.writes();
     play.look();
-    assert!(!play.desk.is_lively(), "must be calm");
+    assert!(!play.write_queue.is_lively(), "must be calm");
     play.seen.get_mut("web").unwrap().held = 1;
     play.look();
-    assert!(play.desk.is_lively(), "must be lively while requests are held");
+    assert!(
+        play.write_queue.is_lively(),
+        "must be lively while requests are held"
+    );
     let seen = play.seen.get_mut("web").unwrap();
     seen.held = 0;
     seen.unreached = vec![mk_unreached("refused", 1)];
     play.look();
     assert!(
-        play.desk.is_lively(),
+        play.write_queue.is_lively(),
         "must be lively while some Envoy may not reach it for long"
     );
 }
 
-/// A desk between a fleet and an API server.
+/// A write_queue between a fleet and an API server.
 struct Play {
-    desk: Desk,
+    write_queue: WriteQueue,
     now: Time,
     version: u64,
     seen: BTreeMap<String, TargetStatus>,
@@ -266,7 +272,7 @@ impl Play {
             .iter()
             .map(|name| ((*name).to_owned(), Arc::new(mk_shown(name))));
         Self {
-            desk: Desk::default(),
+            write_queue: WriteQueue::default(),
             now: Time::new(Duration::from_secs(100)),
             version: 100,
             seen: BTreeMap::new(),
@@ -288,12 +294,12 @@ impl Play {
         let seen: Vec<_> = self.seen.values().cloned().collect();
         let shown: Vec<_> = self.shown.values().cloned().collect();
         let wall = i64::try_from(self.now.as_duration().as_secs()).unwrap();
-        self.desk.look(&seen, &shown, at(wall), self.now);
+        self.write_queue.look(&seen, &shown, at(wall), self.now);
     }
 
     fn begin(&mut self) -> Option<Job> {
         self.look();
-        self.desk.poll(self.now)
+        self.write_queue.poll(self.now)
     }
 
     fn end(&mut self, job: Job) {
@@ -307,7 +313,7 @@ impl Play {
             let (_, name) = echo.id.as_str().split_once('/').unwrap();
             self.shown.insert(name.to_owned(), Arc::clone(&echo));
         }
-        self.desk
+        self.write_queue
             .done(&echo.id, Outcome::Written(Arc::clone(&echo)), self.now);
     }
 
@@ -315,7 +321,7 @@ impl Play {
     fn writes(&mut self) -> Vec<String> {
         let mut names = Vec::new();
         self.look();
-        while let Some(job) = self.desk.poll(self.now) {
+        while let Some(job) = self.write_queue.poll(self.now) {
             names.push(job.target.id.as_str().trim_start_matches("shop/").to_owned());
             self.end(job);
         }

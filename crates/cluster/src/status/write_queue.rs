@@ -33,7 +33,7 @@ const GAP_LATER: Duration = Duration::from_secs(5);
 
 /// All targets that have something to be written, or had.
 #[derive(Debug, Default)]
-pub(super) struct Desk {
+pub(super) struct WriteQueue {
     /// As many as there are ScaleTargets: what is no longer there is dropped at each look.
     files: BTreeMap<TargetId, File>,
     in_flight: usize,
@@ -93,7 +93,7 @@ pub(super) enum Outcome {
     Failed,
 }
 
-impl Desk {
+impl WriteQueue {
     /// Compares what should be shown of each target with what is.
     pub(super) fn look(
         &mut self,
