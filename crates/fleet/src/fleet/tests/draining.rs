@@ -2,6 +2,7 @@ use protocol::{Report, Revision, State};
 
 use super::super::world::{World, id, mk_report, stop};
 use super::super::*;
+use crate::testing::mk_spec;
 
 #[test]
 fn a_key_that_comes_during_a_drain_is_confirmed_as_well() {
@@ -19,6 +20,22 @@ fn a_key_that_comes_during_a_drain_is_confirmed_as_well() {
         world.confirm("p1", rekeyed).len(),
         1,
         "must stop once it holds under all of them"
+    );
+}
+
+#[test]
+fn a_cluster_that_comes_during_a_drain_is_confirmed_as_well() {
+    let mut world = World::new(&["web"]);
+    world.wake_up("web", &["p1"]);
+    let drained = world.drain("web");
+    let mut spec = mk_spec("web", "web.example.com", "");
+    spec.keys.clusters.push("new".parse().unwrap());
+    world.fleet.configure(vec![spec.into()], world.now);
+    world.settle();
+    assert_eq!(
+        world.confirm("p1", drained),
+        [],
+        "must not stop what passes by the new cluster"
     );
 }
 
