@@ -1,4 +1,6 @@
 //! What each answer proves, and how often is asked.
+//!
+//! Long because it is one table of facts: every kind of answer against every pace.
 
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
