@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub use crate::logs::LogFormat;
-use fleet::config::{Needs, Span};
+use fleet::config::{HumanDuration, Needs};
 pub use server::ServerArgs;
 
 /// Holdfast's control plane.
@@ -73,7 +73,7 @@ pub struct ServeArgs {
         value_name = "DURATION",
         default_value = "5s"
     )]
-    pub heartbeat: Span,
+    pub heartbeat: HumanDuration,
     /// A proxy that went silent without signing off blocks sleeps for this long.
     #[arg(
         long,
@@ -81,7 +81,7 @@ pub struct ServeArgs {
         value_name = "DURATION",
         default_value = "10m"
     )]
-    pub proxy_forget_after: Span,
+    pub proxy_forget_after: HumanDuration,
     /// File in which it is kept which proxies are known, so that after a restart nothing is put to sleep under one that has not
     /// come back. With local and manual; in a cluster it is kept beside the Lease. Default: it is not kept.
     #[arg(long, env = "HOLDFAST_STATE_FILE", value_name = "FILE")]
@@ -94,7 +94,7 @@ pub struct ServeArgs {
         value_name = "DURATION",
         default_value = "15s"
     )]
-    pub lease_duration: Span,
+    pub lease_duration: HumanDuration,
     /// Wait before the first retry of a workload that cannot start; doubled after each failure.
     #[arg(
         long,
@@ -102,7 +102,7 @@ pub struct ServeArgs {
         value_name = "DURATION",
         default_value = "1s"
     )]
-    pub retry_initial: Span,
+    pub retry_initial: HumanDuration,
     /// Longest wait before a retry.
     #[arg(
         long,
@@ -110,7 +110,7 @@ pub struct ServeArgs {
         value_name = "DURATION",
         default_value = "1m"
     )]
-    pub retry_max: Span,
+    pub retry_max: HumanDuration,
     /// Most proxies at once.
     #[arg(long, env = "HOLDFAST_MAX_PROXIES", value_name = "N", default_value = "1024",
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -163,7 +163,7 @@ pub struct ClusterArgs {
         value_name = "DURATION",
         default_value = "30s"
     )]
-    pub unschedulable_grace: Span,
+    pub unschedulable_grace: HumanDuration,
 }
 
 /// Options of `validate`.
@@ -190,8 +190,8 @@ pub(crate) struct SuperviseArgs {
 }
 
 /// A span that something is repeated in: never so short that it would spin.
-fn interval(text: &str) -> Result<Span, String> {
-    let span: Span = text.parse()?;
+fn interval(text: &str) -> Result<HumanDuration, String> {
+    let span: HumanDuration = text.parse()?;
     if span.get() < Duration::from_millis(10) {
         return Err(format!("{text:?} is too short: write 10ms or more"));
     }
@@ -201,7 +201,7 @@ fn interval(text: &str) -> Result<Span, String> {
 /// Value of `--test-delay`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TestDelay {
-    /// See [`fleet::life::Policy::drain_pause`].
+    /// See [`fleet::lifecycle::Policy::drain_pause`].
     pub draining: Duration,
     /// See [`crate::backend::local::Delays`].
     pub local: crate::backend::local::Delays,
@@ -216,7 +216,7 @@ impl FromStr for TestDelay {
             let (name, span) = part
                 .split_once('=')
                 .ok_or_else(|| format!("{part:?} is no name=duration"))?;
-            let span = span.parse::<Span>()?.get();
+            let span = span.parse::<HumanDuration>()?.get();
             match name {
                 "draining" => delay.draining = span,
                 "stopping" => delay.local.stopping = span,

@@ -16,7 +16,7 @@ use crate::{
         self, EchoRequest, EchoResponse, ServerStreamRequest,
         echo_server::{Echo, EchoServer},
     },
-    span::Span,
+    span::HumanDuration,
 };
 
 /// Tells clients of `grpc.health.v1` how the backend is.
@@ -154,7 +154,7 @@ async fn answer(request: EchoRequest, index: u64) -> Answer {
 }
 
 fn span(ms: u64) -> Result<Duration, Status> {
-    Span::try_from_ms(ms)
-        .map(Span::duration)
+    HumanDuration::try_from_ms(ms)
+        .map(HumanDuration::duration)
         .map_err(|failure| Status::invalid_argument(failure.to_string()))
 }

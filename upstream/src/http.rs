@@ -22,7 +22,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::time;
 
-use crate::{admit, app::App, record::Counts, span::Span, websocket};
+use crate::{admit, app::App, record::Counts, span::HumanDuration, websocket};
 
 /// Every endpoint, with the journal in front.
 pub fn router(app: App) -> Router {
@@ -93,14 +93,19 @@ async fn mirror(request: Request) -> Response {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Slow {
-    delay: Option<Span>,
+    delay: Option<HumanDuration>,
     /// For the journal only.
     #[serde(rename = "id")]
     _id: Option<String>,
 }
 
 async fn slow(Query(query): Query<Slow>) -> &'static str {
-    time::sleep(query.delay.map_or(Duration::from_secs(1), Span::duration)).await;
+    time::sleep(
+        query
+            .delay
+            .map_or(Duration::from_secs(1), HumanDuration::duration),
+    )
+    .await;
     "slow but here\n"
 }
 
@@ -109,7 +114,7 @@ async fn slow(Query(query): Query<Slow>) -> &'static str {
 struct Events {
     /// Absent: until the client leaves or the backend closes.
     count: Option<u64>,
-    period: Option<Span>,
+    period: Option<HumanDuration>,
     /// For the journal only.
     #[serde(rename = "id")]
     _id: Option<String>,
@@ -121,7 +126,9 @@ async fn events(
 ) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
     let count = query.count.unwrap_or(u64::MAX);
     let cut = app.cut(query.count.is_none());
-    let period = query.period.map_or(Duration::from_millis(100), Span::duration);
+    let period = query
+        .period
+        .map_or(Duration::from_millis(100), HumanDuration::duration);
     let events = stream::unfold(0_u64, move |number| async move {
         if number == count {
             return None;

@@ -29,4 +29,4 @@ pub use journal::Journal;
 pub use options::Options;
 pub use record::{Counts, Event, Kind, Record, Request};
 pub use run::run;
-pub use span::{Span, SpanError};
+pub use span::{HumanDuration, SpanError};

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use clap::{Parser, builder::FalseyValueParser};
 
-use crate::span::Span;
+use crate::span::HumanDuration;
 
 /// The test backend: answers HTTP and gRPC, misbehaves on request, and keeps a journal of what reached it.
 #[derive(Clone, Debug, Parser)]
@@ -34,7 +34,7 @@ pub struct Options {
         value_name = "DURATION",
         default_value = "0s"
     )]
-    pub start_delay: Span,
+    pub start_delay: HumanDuration,
 
     /// Answer 200 at `/ready` of this address at once, long before the main ports listen; 503 after SIGTERM
     #[arg(long, env = "UPSTREAM_READY_LISTEN", value_name = "ADDRESS")]
@@ -67,11 +67,11 @@ pub struct Options {
 
     /// Go on serving, new connections included, for so long after SIGTERM
     #[arg(long, env = "UPSTREAM_DRAIN", value_name = "DURATION", default_value = "0s")]
-    pub drain: Span,
+    pub drain: HumanDuration,
 
     /// After the drain time, wait at most so long for open requests to end
     #[arg(long, env = "UPSTREAM_GRACE", value_name = "DURATION", default_value = "10s")]
-    pub grace: Span,
+    pub grace: HumanDuration,
 
     /// Serve at most so many requests at a time over both ports, and answer 503 (gRPC: UNAVAILABLE) beyond
     #[arg(long, env = "UPSTREAM_MAX_CONCURRENCY", value_name = "N")]

@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    app::App, grpc, http::router, journal::Journal, options::Options, record::Event, serve::serve, span::Span,
+    app::App, grpc, http::router, journal::Journal, options::Options, record::Event, serve::serve,
+    span::HumanDuration,
 };
 
 /// Runs until SIGTERM or SIGINT (a second one skips the rest of the drain time) or a crash that was asked for, and
@@ -92,9 +93,9 @@ struct Life {
     ports: Ports,
     crash: Crash,
     not_serving_while_exists: Option<PathBuf>,
-    start_delay: Span,
-    drain: Span,
-    grace: Span,
+    start_delay: HumanDuration,
+    drain: HumanDuration,
+    grace: HumanDuration,
 }
 
 struct Ports {

@@ -8,9 +8,9 @@ use thiserror::Error;
 /// A length of time from 0 to an hour: nothing that a test waits for is longer, and a typing error shows at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Span(Duration);
+pub struct HumanDuration(Duration);
 
-/// Why a text or number is not a [`Span`].
+/// Why a text or number is not a [`HumanDuration`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SpanError {
     /// Not a whole number with a unit.
@@ -21,7 +21,7 @@ pub enum SpanError {
     TooLong(u64),
 }
 
-impl Span {
+impl HumanDuration {
     const MAX_MS: u64 = 3_600_000;
 
     /// Takes milliseconds.
@@ -42,7 +42,7 @@ impl Span {
     }
 }
 
-impl FromStr for Span {
+impl FromStr for HumanDuration {
     type Err = SpanError;
 
     fn from_str(text: &str) -> Result<Self, SpanError> {
@@ -61,7 +61,7 @@ impl FromStr for Span {
     }
 }
 
-impl TryFrom<String> for Span {
+impl TryFrom<String> for HumanDuration {
     type Error = SpanError;
 
     fn try_from(text: String) -> Result<Self, SpanError> {
@@ -96,7 +96,11 @@ mod tests {
     }
 
     fn check(text: &str, expected_ms: Result<u64, SpanError>) {
-        let expected = expected_ms.map(|ms| Span(Duration::from_millis(ms)));
-        assert_eq!(text.parse::<Span>(), expected, "`{text}` must be read so");
+        let expected = expected_ms.map(|ms| HumanDuration(Duration::from_millis(ms)));
+        assert_eq!(
+            text.parse::<HumanDuration>(),
+            expected,
+            "`{text}` must be read so"
+        );
     }
 }

@@ -17,7 +17,7 @@ type Uses = BTreeMap<String, BTreeMap<String, String>>;
 const CRATES: &[(&str, &[&str])] = &[
     // What tests of other crates begin with counts what the fleet looks at.
     ("crates/fleet/src", &["testing"]),
-    ("crates/fleet/src/life", &[]),
+    ("crates/fleet/src/lifecycle", &[]),
     ("crates/fleet/src/config", &[]),
     ("crates/fleet-actor/src", &[]),
     ("crates/cluster/src", &[]),

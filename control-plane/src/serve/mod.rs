@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::{logs, open_files, targets_file};
 use fleet::Settings;
 use fleet::config::TargetsFile;
-use fleet::life::Policy;
+use fleet::lifecycle::Policy;
 use fleet::proxies::Limits;
 use fleet_actor::Clock;
 use fleet_actor::active::ActiveFleet;

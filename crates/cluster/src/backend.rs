@@ -1,4 +1,4 @@
-//! The fleet's commands, each handed to the keeper of its target.
+//! The fleet's commands, each handed to the reconciler of its target.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use futures_util::future::{BoxFuture, FutureExt};
 use protocol::TargetId;
 
 use super::context::Context;
-use super::keeper::Handle;
+use super::reconciler::Handle;
 use fleet::command::{Command, Sighting};
 use fleet_actor::Backend;
 
-/// One keeper for each adopted target. They end with it.
+/// One reconciler for each adopted target. They end with it.
 pub struct Kubernetes {
     context: Context,
-    keepers: BTreeMap<TargetId, Handle>,
+    reconcilers: BTreeMap<TargetId, Handle>,
 }
 
 impl Kubernetes {
@@ -21,7 +21,7 @@ impl Kubernetes {
     pub fn new(context: Context) -> Self {
         Self {
             context,
-            keepers: BTreeMap::new(),
+            reconcilers: BTreeMap::new(),
         }
     }
 }
@@ -29,18 +29,19 @@ impl Kubernetes {
 impl Backend for Kubernetes {
     fn carry_out(&mut self, command: Command) -> Vec<Sighting> {
         match command {
-            Command::Adopt { spec } => match self.keepers.get(&spec.id) {
-                Some(keeper) => keeper.adopt(spec),
+            Command::Adopt { spec } => match self.reconcilers.get(&spec.id) {
+                Some(reconciler) => reconciler.adopt(spec),
                 None => {
                     let id = spec.id.clone();
-                    self.keepers.insert(id, Handle::start(self.context.clone(), spec));
+                    self.reconcilers
+                        .insert(id, Handle::start(self.context.clone(), spec));
                 }
             },
             Command::Rename { from, spec } => {
-                if let Some(keeper) = self.keepers.remove(&from) {
+                if let Some(reconciler) = self.reconcilers.remove(&from) {
                     let id = spec.id.clone();
-                    keeper.adopt(spec);
-                    self.keepers.insert(id, keeper);
+                    reconciler.adopt(spec);
+                    self.reconcilers.insert(id, reconciler);
                 }
             }
             Command::Start {
@@ -48,16 +49,16 @@ impl Backend for Kubernetes {
                 command,
                 cause: _,
             } => {
-                if let Some(keeper) = self.keepers.get(&id) {
-                    keeper.up(command);
+                if let Some(reconciler) = self.reconcilers.get(&id) {
+                    reconciler.up(command);
                 }
             }
             Command::Stop { id, command, from } => {
-                if let Some(keeper) = self.keepers.get(&id) {
-                    keeper.down(command, from);
+                if let Some(reconciler) = self.reconcilers.get(&id) {
+                    reconciler.down(command, from);
                 }
             }
-            Command::Release { id } => drop(self.keepers.remove(&id)),
+            Command::Release { id } => drop(self.reconcilers.remove(&id)),
             // Only the manual backend has something to toggle, and endpoints are watched.
             Command::Toggle { .. } | Command::Look { .. } => {}
         }

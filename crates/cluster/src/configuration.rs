@@ -15,7 +15,7 @@ use super::discovery::Discovery;
 use super::index::{Facts, Found, Index};
 use super::observe::{Known, observed};
 use fleet::config::ScaleTarget;
-use fleet::life::Observed;
+use fleet::lifecycle::Observed;
 use fleet::{Condition, Configured};
 use fleet_actor::Clock;
 
@@ -62,7 +62,7 @@ pub async fn derive(
             // Told even if it is the same: a workload that a new target waited for may have been read.
             told.send_replace(Some(Arc::new(configuration)));
         }
-        let lapse = async {
+        let expiry = async {
             match discovery.poll_timeout() {
                 Some(at) => sleep_until(clock.instant(at)).await,
                 None => std::future::pending().await,
@@ -70,7 +70,7 @@ pub async fn derive(
         };
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
-            () = lapse => {}
+            () = expiry => {}
         }
         tokio::time::sleep(TOGETHER).await;
     }

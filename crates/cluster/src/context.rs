@@ -9,7 +9,7 @@ use super::metrics::Metrics;
 use super::pods::PodWatches;
 use fleet_actor::{Fence, FleetHandle};
 
-/// Shared by all keepers of one leadership.
+/// Shared by all reconcilers of one leadership.
 #[derive(Clone)]
 pub struct Context {
     /// Speaks to the API server.

@@ -12,7 +12,7 @@ use super::failure::{self, Failure};
 use super::index::Index;
 use super::names::Kind;
 use super::resource::{self, Found};
-use super::watches::{Scope, follow};
+use super::watches::{self, Scope};
 use crate::metrics::Metrics;
 use fleet::backoff::Backoff;
 
@@ -66,7 +66,8 @@ async fn watch_kind(client: Client, index: Index, kind: Kind) {
                 let api: Api<DynamicObject> = Api::all_with(client.clone(), &scalable.resource);
                 let what = scalable.resource.plural.clone();
                 index.usable(&kind, scalable);
-                return follow(&what, api, Scope::default(), |seen| index.workloads(&kind, &seen)).await;
+                return watches::watch(&what, api, Scope::default(), |seen| index.workloads(&kind, &seen))
+                    .await;
             }
             Found::Not(failure) => failure,
             Found::Unknown(failure) => {

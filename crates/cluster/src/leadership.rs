@@ -1,4 +1,4 @@
-//! What a replica does while it leads: it has a fleet, keepers, and the seat.
+//! What a replica does while it leads: it has a fleet, reconcilers, and the seat.
 //!
 //! Each leadership begins with a fleet of its own, rebuilt from the index and from what the proxies report; nothing else
 //! is kept but whom the one before it knew. It ends the moment the lease does.
@@ -90,7 +90,7 @@ pub async fn run(mut candidate: Candidate) {
 }
 
 impl Candidate {
-    /// Leads until the future is dropped: with it the fleet and all its keepers end.
+    /// Leads until the future is dropped: with it the fleet and all its reconcilers end.
     async fn lead(&mut self, fence: Fence) -> Result<(), Gone> {
         let (settings, clock) = ((self.settings)(), self.clock);
         let (client, index) = (self.client.clone(), self.index.clone());

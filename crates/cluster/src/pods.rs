@@ -7,10 +7,10 @@ use kube::{Api, Client};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::mirror::Mirror;
+use super::fact_store::FactStore;
 use super::names::Key;
 use super::observe::PodFacts;
-use super::watches::{Scope, Seen, follow};
+use super::watches::{Scope, WatchEvent, watch};
 use crate::metrics::Metrics;
 
 /// Most workloads whose Pods are watched at once: each takes a connection or a stream of one. The others wait for
@@ -57,8 +57,8 @@ impl PodWatches {
             }
             // Never closed.
             let _place = places.acquire_owned().await;
-            let mut mirror = Mirror::default();
-            follow(&what, api, scope, |seen| {
+            let mut mirror = FactStore::default();
+            watch(&what, api, scope, |seen| {
                 take(&mut mirror, seen);
                 if mirror.is_complete() {
                     told.send_replace(mirror.iter().map(|(_, facts)| facts.clone()).collect());
@@ -88,21 +88,21 @@ impl Pods {
     }
 }
 
-fn take(mirror: &mut Mirror<Key, PodFacts>, seen: Seen<Pod>) {
+fn take(mirror: &mut FactStore<Key, PodFacts>, seen: WatchEvent<Pod>) {
     match seen {
-        Seen::Begin => mirror.begin(),
-        Seen::Apply(pod) => {
+        WatchEvent::Begin => mirror.begin(),
+        WatchEvent::Apply(pod) => {
             mirror.apply(Key::of(&pod), PodFacts::reduce(&pod));
         }
-        Seen::Delete(pod) => {
+        WatchEvent::Delete(pod) => {
             mirror.delete(&Key::of(&pod));
         }
-        Seen::End => {
+        WatchEvent::End => {
             mirror.end();
         }
-        Seen::Absent => {
+        WatchEvent::Absent => {
             mirror.absent();
         }
-        Seen::Refused(_) => {}
+        WatchEvent::Refused(_) => {}
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::failure::{Failure, Kind};
 use super::observe::ReplicasAt;
-use fleet::life::FailureClass;
+use fleet::lifecycle::FailureClass;
 
 /// Longest wait for an answer.
 const LONGEST: Duration = Duration::from_secs(5);

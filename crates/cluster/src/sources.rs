@@ -10,7 +10,7 @@ use super::crd;
 use super::discovery::facts::RouteKind;
 use super::index::Index;
 use super::status::Shown;
-use super::watches::{Scope, follow};
+use super::watches::{Scope, watch};
 
 /// The group of Gateway API's kinds.
 const GATEWAY: &str = "gateway.networking.k8s.io";
@@ -20,30 +20,30 @@ pub fn watch_all(tasks: &mut JoinSet<()>, client: &Client, told: &Index, shown: 
     let told = || told.clone();
     let targets = Api::<crd::ScaleTarget>::all(client.clone());
     let (index, shown) = (told(), shown.clone());
-    tasks.spawn(follow("scaletargets", targets, Scope::default(), move |seen| {
+    tasks.spawn(watch("scaletargets", targets, Scope::default(), move |seen| {
         shown.take(&seen);
         index.targets(seen);
     }));
     let services = Api::<Service>::all(client.clone());
     let index = told();
-    tasks.spawn(follow("services", services, Scope::default(), move |seen| {
+    tasks.spawn(watch("services", services, Scope::default(), move |seen| {
         index.services(&seen)
     }));
     let slices = Api::<EndpointSlice>::all(client.clone());
     let index = told();
-    tasks.spawn(follow("endpointslices", slices, Scope::default(), move |seen| {
+    tasks.spawn(watch("endpointslices", slices, Scope::default(), move |seen| {
         index.slices(&seen)
     }));
     for (kind, plural) in [(RouteKind::Http, "httproutes"), (RouteKind::Grpc, "grpcroutes")] {
         let routes = gateway(client, "v1", kind.as_str(), plural);
         let index = told();
-        tasks.spawn(follow(plural, routes, Scope::default(), move |seen| {
+        tasks.spawn(watch(plural, routes, Scope::default(), move |seen| {
             index.routes(kind, &seen)
         }));
     }
     let grants = gateway(client, "v1beta1", "ReferenceGrant", "referencegrants");
     let index = told();
-    tasks.spawn(follow("referencegrants", grants, Scope::default(), move |seen| {
+    tasks.spawn(watch("referencegrants", grants, Scope::default(), move |seen| {
         index.grants(&seen)
     }));
 }

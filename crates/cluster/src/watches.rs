@@ -32,7 +32,7 @@ const ABSENT: Duration = Duration::from_secs(30);
 
 /// What a watch tells.
 #[derive(Debug)]
-pub enum Seen<K> {
+pub enum WatchEvent<K> {
     /// A listing begins.
     Begin,
     /// An object is there, or has changed.
@@ -56,7 +56,7 @@ pub struct Scope {
 }
 
 /// Watches until the future is dropped. `what` names the kind in the log.
-pub async fn follow<K>(what: &str, api: Api<K>, scope: Scope, mut tell: impl FnMut(Seen<K>))
+pub async fn watch<K>(what: &str, api: Api<K>, scope: Scope, mut tell: impl FnMut(WatchEvent<K>))
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
@@ -100,7 +100,7 @@ where
                         what, "{what}: not installed in this cluster; looked for again every 30 s"
                     );
                 }
-                tell(Seen::Absent);
+                tell(WatchEvent::Absent);
                 ABSENT
             }
             // The history was cut off behind us: it is listed anew.
@@ -123,7 +123,7 @@ where
                 let is_no = (402..500).contains(&code) && code != 408 && code != 429;
                 if (is_no && again >= NO_AFTER) || (code >= 500 && again == RETRY_MAX) {
                     let why = status(&error).map_or_else(|| in_full(&error), |status| status.message.clone());
-                    tell(Seen::Refused(why));
+                    tell(WatchEvent::Refused(why));
                 }
                 again
             }
@@ -132,7 +132,7 @@ where
     }
 }
 
-impl<K> From<Event<K>> for Seen<K> {
+impl<K> From<Event<K>> for WatchEvent<K> {
     fn from(event: Event<K>) -> Self {
         match event {
             Event::Init => Self::Begin,
@@ -240,16 +240,16 @@ mod tests {
         let api = Api::<Service>::all(Client::new(service, "default"));
         let begun = Instant::now();
         let (mut told, mut absent_at) = (Vec::new(), None);
-        let following = follow("services", api, Scope::default(), |seen| {
+        let following = watch("services", api, Scope::default(), |seen| {
             told.push(match seen {
-                Seen::Begin => "begin".to_owned(),
-                Seen::Apply(one) | Seen::Delete(one) => one.name_any(),
-                Seen::End => "end".to_owned(),
-                Seen::Absent => {
+                WatchEvent::Begin => "begin".to_owned(),
+                WatchEvent::Apply(one) | WatchEvent::Delete(one) => one.name_any(),
+                WatchEvent::End => "end".to_owned(),
+                WatchEvent::Absent => {
                     absent_at = Some(begun.elapsed());
                     "absent".to_owned()
                 }
-                Seen::Refused(why) => why,
+                WatchEvent::Refused(why) => why,
             });
         });
         let _ = timeout(Duration::from_secs(300), following).await;

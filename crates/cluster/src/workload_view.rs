@@ -1,4 +1,4 @@
-//! What one keeper knows of its target, put together and told to the fleet when it has changed.
+//! What one reconciler knows of its target, put together and told to the fleet when it has changed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::resource::Scalable;
 use super::scale::{Done, Outcome, Scale};
 use fleet::command::Sighting;
 use fleet::config::ScaleTarget;
-use fleet::life::Observed;
+use fleet::lifecycle::Observed;
 use fleet_actor::Gone;
 
 /// Before a scale that could not be read is read again.
@@ -167,7 +167,7 @@ impl WorkloadView {
         };
         tokio::select! {
             changed = self.facts.changed() => if changed.is_err() {
-                // Another keeper follows in its place: this one is about to be dropped.
+                // Another reconciler follows in its place: this one is about to be dropped.
                 std::future::pending().await
             },
             () = pods => {}

@@ -15,7 +15,8 @@ use fleet::command::Sighting;
 use fleet::proxies::PollId;
 use fleet::view::View;
 use fleet::{
-    Configured, Counts, Known, Note, PollRefusal, ProxyStatus, Reported, Status, TargetStatus, WishRefusal,
+    Configured, Counts, FleetEvent, Known, PollRefusal, ProxyStatus, Reported, Status, TargetStatus,
+    WishRefusal,
 };
 
 /// What is said to the actor.
@@ -71,7 +72,7 @@ pub struct FleetHandle {
     /// whatever else waits.
     pub(super) ends: mpsc::Sender<PollEnd>,
     /// Weak, so that listeners learn of the actor's end.
-    pub(super) notes: broadcast::WeakSender<Note>,
+    pub(super) events: broadcast::WeakSender<FleetEvent>,
     pub(super) notes_missed: Counter,
     pub(super) view: watch::Receiver<View>,
     pub(super) polls: Arc<AtomicU64>,
@@ -87,9 +88,9 @@ impl FleetHandle {
 
     /// What happens to targets from now on: changes of phase, wishes that are refused, wakes that are undone, targets
     /// that are let go.
-    pub fn notes(&self) -> Result<Notes, Gone> {
-        let sender = self.notes.upgrade().ok_or(Gone)?;
-        Ok(Notes {
+    pub fn events(&self) -> Result<FleetEvents, Gone> {
+        let sender = self.events.upgrade().ok_or(Gone)?;
+        Ok(FleetEvents {
             receiver: sender.subscribe(),
             missed: self.notes_missed.clone(),
         })
@@ -206,18 +207,18 @@ impl FleetHandle {
 
 /// Listens to what happens to targets, without ever holding the fleet up.
 #[derive(Debug)]
-pub struct Notes {
-    receiver: broadcast::Receiver<Note>,
+pub struct FleetEvents {
+    receiver: broadcast::Receiver<FleetEvent>,
     missed: Counter,
 }
 
-impl Notes {
+impl FleetEvents {
     /// The next one; `None` once the fleet has ended. Those that a slow listener missed are counted and left out.
     /// Cancel-safe.
-    pub async fn next(&mut self) -> Option<Note> {
+    pub async fn next(&mut self) -> Option<FleetEvent> {
         loop {
             match self.receiver.recv().await {
-                Ok(note) => return Some(note),
+                Ok(event) => return Some(event),
                 Err(RecvError::Lagged(missed)) => drop(self.missed.inc_by(missed)),
                 Err(RecvError::Closed) => return None,
             }

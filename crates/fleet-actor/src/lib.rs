@@ -22,22 +22,22 @@ use tokio_util::sync::CancellationToken;
 use fleet::command::Command;
 use fleet::proxies::PollId;
 use fleet::view::View;
-use fleet::{Counts, Effect, Fleet, Note, Settings, WishRefusal};
+use fleet::{Counts, Effect, Fleet, FleetEvent, Settings, WishRefusal};
 use handle::{Message, PollEnd};
 
 pub use backend::Backend;
 pub use clock::{Clock, unix_ms};
 pub use fence::Fence;
-pub use handle::{FleetHandle, Gone, Notes, PollGuard};
+pub use handle::{FleetEvents, FleetHandle, Gone, PollGuard};
 pub use metrics::{BoundsHit, Metrics};
 
 /// Messages that may wait: reports, polls and sightings of a burst. Each is taken within microseconds, and a sender that
 /// finds the queue full waits. Nobody keeps a place in it.
 const QUEUE: usize = 1024;
 
-/// Notes kept for a listener that is behind: one for each target of a large fleet that moves at once. Each is taken
+/// Events kept for a listener that is behind: one for each target of a large fleet that moves at once. Each is taken
 /// within microseconds; what one misses all the same is counted.
-const NOTES: usize = 1024;
+const EVENTS: usize = 1024;
 
 /// Makes the handle and the task's future. The task ends when `stop` is cancelled or every handle is gone; it returns
 /// the backend, for its shutdown.
@@ -53,13 +53,13 @@ pub fn new<B: Backend>(
     // that finds no place is refused.
     let (ends, ended) = mpsc::channel(2 * settings.limits.max + QUEUE);
     let view = watch::Sender::new(View::new(settings.instance.clone()));
-    let notes = broadcast::Sender::new(NOTES);
+    let events = broadcast::Sender::new(EVENTS);
     let known = watch::Sender::new(0);
     let counts = watch::Sender::new(Counts::default());
     let handle = FleetHandle {
         messages: sender,
         ends,
-        notes: notes.downgrade(),
+        events: events.downgrade(),
         notes_missed: metrics.notes_missed.clone(),
         view: view.subscribe(),
         polls: Arc::new(AtomicU64::new(1)),
@@ -71,7 +71,7 @@ pub fn new<B: Backend>(
         fleet: Fleet::new(settings),
         clock,
         metrics,
-        notes,
+        events,
         view,
         known,
         counts,
@@ -86,7 +86,7 @@ struct Actor<B> {
     fleet: Fleet,
     clock: Clock,
     metrics: Metrics,
-    notes: broadcast::Sender<Note>,
+    events: broadcast::Sender<FleetEvent>,
     view: watch::Sender<View>,
     /// Changes whenever other proxies are known.
     known: watch::Sender<u64>,
@@ -217,7 +217,7 @@ impl<B: Backend> Actor<B> {
                             ended.cancel();
                         }
                     }
-                    Effect::Note(note) => self.tell(note),
+                    Effect::Emit(event) => self.emit(event),
                     Effect::Publish(_) => {}
                 }
             }
@@ -249,11 +249,11 @@ impl<B: Backend> Actor<B> {
     }
 
     /// Never waits: a listener that is too far behind misses the oldest.
-    fn tell(&self, note: Note) {
-        log::tell(&note, &self.metrics);
-        if note.is_history() {
+    fn emit(&self, event: FleetEvent) {
+        log::write(&event, &self.metrics);
+        if event.is_history() {
             // Nobody need listen.
-            let _ = self.notes.send(note);
+            let _ = self.events.send(event);
         }
     }
 

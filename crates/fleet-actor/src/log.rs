@@ -4,14 +4,14 @@ use tracing::{debug, info, warn};
 
 use super::Metrics;
 use crate::unix_ms;
-use fleet::Note;
+use fleet::FleetEvent;
 use fleet::time::millis;
 
-/// Writes one note to the log and counts it.
-pub(super) fn tell(note: &Note, metrics: &Metrics) {
+/// Writes one event to the log and counts it.
+pub(super) fn write(event: &FleetEvent, metrics: &Metrics) {
     let unix_ms = unix_ms();
-    match note {
-        Note::Moved {
+    match event {
+        FleetEvent::Moved {
             target,
             from,
             to,
@@ -29,10 +29,10 @@ pub(super) fn tell(note: &Note, metrics: &Metrics) {
             info!(event = *to, %target, from, to, why = why.name(), after_ms, woke_ms, by, reason_class, reason, unix_ms, "{from} -> {to}");
             metrics.moved(from, to, *why, *woke_in);
         }
-        Note::Refused { target, refusal } => {
+        FleetEvent::Refused { target, refusal } => {
             info!(event = "refused", %target, %refusal, unix_ms, "a wish is refused: {refusal}");
         }
-        Note::Contended {
+        FleetEvent::Contended {
             target,
             by,
             times,
@@ -42,12 +42,12 @@ pub(super) fn tell(note: &Note, metrics: &Metrics) {
             let wait_ms = millis(*wait);
             warn!(event = "contended", %target, by, times, wait_ms, unix_ms, "{times} wakes undone in a row: the next start waits");
         }
-        Note::Published { target, n } => {
+        FleetEvent::Published { target, n } => {
             let state = format!("{:?}", target.state).to_lowercase();
             info!(event = "published", target = %target.id, state, revision = n, unix_ms, "published {state}");
         }
-        Note::Removed { target } => info!(event = "removed", %target, unix_ms, "no longer published"),
-        Note::Reported {
+        FleetEvent::Removed { target } => info!(event = "removed", %target, unix_ms, "no longer published"),
+        FleetEvent::Reported {
             target,
             proxy,
             state,
@@ -56,7 +56,7 @@ pub(super) fn tell(note: &Note, metrics: &Metrics) {
             let state = format!("{state:?}").to_lowercase();
             info!(event = "reported", %target, %proxy, state, held, unix_ms, "{held} held while {state}");
         }
-        Note::Unreached {
+        FleetEvent::Unreached {
             target,
             proxy,
             cluster,
@@ -64,11 +64,11 @@ pub(super) fn tell(note: &Note, metrics: &Metrics) {
         } => {
             warn!(event = "unreached", %target, %proxy, cluster, saw, unix_ms, "an Envoy does not reach it: {saw}");
         }
-        Note::Confirmed { target, proxy } => {
+        FleetEvent::Confirmed { target, proxy } => {
             info!(event = "confirmed", %target, %proxy, unix_ms, "drain confirmed")
         }
-        Note::Live(proxy) => info!(event = "proxy_live", %proxy, unix_ms, "proxy is live"),
-        Note::Module { proxy, module } => match module.compared() {
+        FleetEvent::Live(proxy) => info!(event = "proxy_live", %proxy, unix_ms, "proxy is live"),
+        FleetEvent::Module { proxy, module } => match module.compared() {
             "newer" => {
                 info!(event = "proxy_newer", %proxy, %module, unix_ms, "proxy's module is newer than the control plane")
             }
@@ -76,13 +76,13 @@ pub(super) fn tell(note: &Note, metrics: &Metrics) {
                 warn!(event = "proxy_behind", %proxy, %module, compared, unix_ms, "proxy's module is older than the control plane, or does not say: what it does not know it holds for, and does not do");
             }
         },
-        Note::Silent(proxy) => {
+        FleetEvent::Silent(proxy) => {
             warn!(event = "proxy_silent", %proxy, unix_ms, "proxy has gone silent: nothing is put to sleep until it is back or forgotten");
         }
-        Note::Forgotten(proxy) => {
+        FleetEvent::Forgotten(proxy) => {
             warn!(event = "proxy_forgotten", %proxy, unix_ms, "silent proxy is forgotten")
         }
-        Note::Evicted { proxy, others } => {
+        FleetEvent::Evicted { proxy, others } => {
             metrics.proxies_evicted.inc();
             metrics.bounds.hit("proxies");
             // The first says it all: whoever makes proxies up makes up many.
@@ -92,21 +92,21 @@ pub(super) fn tell(note: &Note, metrics: &Metrics) {
                 debug!(event = "proxy_evicted", %proxy, others, unix_ms, "proxy has made room");
             }
         }
-        Note::OthersForgotten(count) => {
+        FleetEvent::OthersForgotten(count) => {
             warn!(
                 event = "others_forgotten",
                 count, unix_ms, "{count} proxies that had made room are forgotten"
             );
         }
-        Note::Left(proxy) => info!(event = "proxy_left", %proxy, unix_ms, "proxy has signed off"),
-        Note::StaleReport(proxy) => {
+        FleetEvent::Left(proxy) => info!(event = "proxy_left", %proxy, unix_ms, "proxy has signed off"),
+        FleetEvent::StaleReport(proxy) => {
             metrics.reports_ignored.inc();
             debug!(event = "report_ignored", %proxy, unix_ms, "report is older than one already seen");
         }
-        Note::Renamed { from, to } => {
+        FleetEvent::Renamed { from, to } => {
             info!(event = "renamed", target = %to, %from, unix_ms, "{from} is called {to} from now on");
         }
-        Note::Dropped(target) => {
+        FleetEvent::Dropped(target) => {
             info!(event = "dropped", %target, unix_ms, "removed target is let go; its workload goes on");
         }
     }

@@ -10,7 +10,7 @@ use protocol::TargetId;
 
 use super::Backend;
 use fleet::command::{Command, Sighting};
-use fleet::life::{Cause, Observed};
+use fleet::lifecycle::{Cause, Observed};
 
 /// Numbers instead of workloads.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use fleet::Counts;
-use fleet::life::Why;
+use fleet::lifecycle::Reason;
 use fleet::proxies::Module;
 
 /// Counts how often each bound of the control plane was reached. Clones share their values.
@@ -49,7 +49,7 @@ pub struct Metrics {
     failures: Counter,
     drains_abandoned: Family<[(&'static str, &'static str); 1], Counter>,
     known_writes: Family<[(&'static str, &'static str); 1], Counter>,
-    /// Notes that a listener was too slow for.
+    /// Events that a listener was too slow for.
     pub notes_missed: Counter,
     /// Starts that wait because another manager undoes them.
     pub(super) starts_held_back: Counter,
@@ -137,7 +137,7 @@ impl Metrics {
         );
         registry.register(
             "notes_missed",
-            "Notes on targets that a listener was too slow for",
+            "Events of targets that a listener was too slow for",
             self.notes_missed.clone(),
         );
         registry.register(
@@ -168,7 +168,7 @@ impl Metrics {
     }
 
     /// A target changed its phase.
-    pub(super) fn moved(&self, from: &'static str, to: &'static str, why: Why, woke_in: Option<Duration>) {
+    pub(super) fn moved(&self, from: &'static str, to: &'static str, why: Reason, woke_in: Option<Duration>) {
         if let Some(woke_in) = woke_in {
             self.wakes.inc();
             self.wake_seconds.observe(woke_in.as_secs_f64());
@@ -178,7 +178,7 @@ impl Metrics {
             (_, "failed") => drop(self.failures.inc()),
             _ => {}
         }
-        if matches!((from, to), ("draining", "ready" | "waking")) || why == Why::Abandoned {
+        if matches!((from, to), ("draining", "ready" | "waking")) || why == Reason::Abandoned {
             self.drains_abandoned
                 .get_or_create(&[("reason", why.name())])
                 .inc();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use protocol::TargetId;
 
 use crate::config::ScaleTarget;
-use crate::life::{Cause, Observed};
+use crate::lifecycle::{Cause, Observed};
 
 /// What a backend is told. Commands of one target come in the order of their numbers, and a later one overrides an
 /// earlier one that is not yet carried out.

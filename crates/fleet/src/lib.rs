@@ -12,7 +12,7 @@ mod fleet;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod hosts;
-pub mod life;
+pub mod lifecycle;
 pub mod line;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -10,7 +10,7 @@ use protocol::{Confirm, Hold, Ignore, Incarnation, LossPolicy, Proxy, Release, S
 use crate::config::{Needs, ScaleTarget, TargetsFile};
 use crate::fleet::Settings;
 use crate::fleet::proxies::Limits;
-use crate::life::Policy;
+use crate::lifecycle::Policy;
 use crate::time::Time;
 
 thread_local! {

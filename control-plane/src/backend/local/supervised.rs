@@ -13,7 +13,7 @@ use crate::open_files;
 use crate::supervise::Report;
 use fleet::config::Process;
 use fleet::config::spec::StopSignal;
-use fleet::life::{Failure, FailureClass};
+use fleet::lifecycle::{Failure, FailureClass};
 use fleet::time::millis;
 
 /// Options and secrets of the control plane: in no other environment, neither a workload's nor its supervisor's,

@@ -17,7 +17,7 @@ use crate::supervise::Report;
 use fleet::command::Sighting;
 use fleet::config::Process;
 use fleet::config::spec::Restart;
-use fleet::life::{Failure, FailureClass, Observed};
+use fleet::lifecycle::{Failure, FailureClass, Observed};
 use fleet_actor::{FleetHandle, unix_ms};
 
 /// Between two looks at one that is ready: its parent may stay while what listens has gone.
@@ -58,7 +58,7 @@ pub(super) struct Worker {
     id: TargetId,
     tools: Tools,
     wanted: watch::Receiver<Wanted>,
-    /// Life and command that were carried out last.
+    /// Lifecycle and command that were carried out last.
     done: (u64, u64),
     /// Looks that were taken.
     looked: u64,

@@ -22,7 +22,7 @@ use tower::ServiceExt;
 use super::answers::Answers;
 use super::auth::{Token, Tokens};
 use super::*;
-use fleet::life::Policy;
+use fleet::lifecycle::Policy;
 use fleet::proxies::Limits;
 use fleet::view::View;
 use fleet::{Counts, Settings, testing};

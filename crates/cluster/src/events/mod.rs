@@ -1,7 +1,7 @@
 //! Writes Events on ScaleTargets: who woke them and how long it took, that they were put to sleep, what was refused or
 //! failed and why.
 //!
-//! What a note tells is decided in `told`, how much may be told in `limits`; both are pure. It asks the fence before each
+//! What an event tells is decided in `told`, how much may be told in `limits`; both are pure. It asks the fence before each
 //! write and holds nobody up: what cannot be written is left out and counted.
 
 mod limits;
@@ -24,9 +24,9 @@ use write::EventRecorder;
 use super::index::Index;
 use crate::metrics::Metrics;
 use fleet::time::Time;
-use fleet_actor::{Clock, Fence, FleetHandle, Notes};
+use fleet_actor::{Clock, Fence, FleetEvents, FleetHandle};
 
-/// Longest time that one write may take; the rest of the lease, if that is shorter. Meanwhile notes wait in the fleet's
+/// Longest time that one write may take; the rest of the lease, if that is shorter. Meanwhile events wait in the fleet's
 /// queue, which is bounded.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Documents that change within it are looked at together.
@@ -54,7 +54,7 @@ impl Writer {
     /// Writes until the fleet has ended, or the future is dropped.
     pub async fn run(self) {
         // Asked for at once: nothing that happens from now on is missed.
-        let Ok(notes) = self.fleet.notes() else {
+        let Ok(events) = self.fleet.events() else {
             return;
         };
         let writer = EventWriter {
@@ -64,7 +64,7 @@ impl Writer {
             limits: Limits::default(),
             complained: false,
         };
-        writer.run(notes).await;
+        writer.run(events).await;
     }
 }
 
@@ -77,7 +77,7 @@ struct EventWriter {
 }
 
 impl EventWriter {
-    async fn run(mut self, mut notes: Notes) {
+    async fn run(mut self, mut events: FleetEvents) {
         let mut changes = self.writer.index.changes();
         changes.mark_changed();
         let mut look_at: Option<Time> = None;
@@ -89,8 +89,8 @@ impl EventWriter {
                 }
             };
             let told: Vec<Told> = tokio::select! {
-                note = notes.next() => match note {
-                    Some(note) => self.history.note(note).into_iter().collect(),
+                event = events.next() => match event {
+                    Some(event) => self.history.told(event).into_iter().collect(),
                     None => return,
                 },
                 changed = changes.changed(), if look_at.is_none() => {

@@ -5,18 +5,18 @@ use protocol::TargetId;
 
 use super::limits::Limits;
 use super::told::{History, Told};
-use fleet::life::{Failure, FailureClass, Refusal, Why};
+use fleet::lifecycle::{Failure, FailureClass, Reason, Refusal};
 use fleet::time::Time;
-use fleet::{Note, WokenBy};
+use fleet::{FleetEvent, WokenBy};
 
 #[test]
 fn a_wake_tells_by_whom_and_how_long_it_took() {
     let mut history = History::default();
-    let waking = mk_move("asleep", "waking", Why::Asked);
-    assert_eq!(history.note(waking), None, "must wait for the end");
+    let waking = mk_move("asleep", "waking", Reason::Asked);
+    assert_eq!(history.told(waking), None, "must wait for the end");
     let ready = mk_woken(Duration::from_millis(1234), WokenBy::Person);
     check(
-        history.note(ready),
+        history.told(ready),
         "Woken",
         "woken by a person, ready after 1.23 s",
     );
@@ -26,15 +26,18 @@ fn a_wake_tells_by_whom_and_how_long_it_took() {
 fn a_sleep_tells_why_it_began() {
     for (why, text) in [
         (
-            Why::Idle,
+            Reason::Idle,
             "nobody has used it for its idle time; requests are held from now on",
         ),
-        (Why::Asked, "a person asked for it; requests are held from now on"),
+        (
+            Reason::Asked,
+            "a person asked for it; requests are held from now on",
+        ),
     ] {
         let mut history = History::default();
-        history.note(mk_move("ready", "draining", why));
-        history.note(mk_move("draining", "stopping", Why::Confirmed));
-        let told = history.note(mk_move("stopping", "asleep", Why::Gone));
+        history.told(mk_move("ready", "draining", why));
+        history.told(mk_move("draining", "stopping", Reason::Confirmed));
+        let told = history.told(mk_move("stopping", "asleep", Reason::Gone));
         check(told, "PutToSleep", text);
     }
 }
@@ -42,9 +45,9 @@ fn a_sleep_tells_why_it_began() {
 #[test]
 fn what_others_put_to_sleep_is_told_as_theirs() {
     let mut history = History::default();
-    history.note(mk_move("ready", "stopping", Why::SetByOthers));
+    history.told(mk_move("ready", "stopping", Reason::SetByOthers));
     check(
-        history.note(mk_move("stopping", "asleep", Why::Gone)),
+        history.told(mk_move("stopping", "asleep", Reason::Gone)),
         "PutToSleep",
         "somebody else has set its replicas to zero; requests are held from now on",
     );
@@ -53,9 +56,9 @@ fn what_others_put_to_sleep_is_told_as_theirs() {
 #[test]
 fn a_drain_that_is_given_up_tells_why() {
     let mut history = History::default();
-    history.note(mk_move("ready", "draining", Why::Idle));
+    history.told(mk_move("ready", "draining", Reason::Idle));
     check(
-        history.note(mk_move("draining", "ready", Why::Unconfirmed)),
+        history.told(mk_move("draining", "ready", Reason::Unconfirmed)),
         "DrainGivenUp",
         "not put to sleep: not every proxy confirmed in time that it holds",
     );
@@ -64,17 +67,17 @@ fn a_drain_that_is_given_up_tells_why() {
 #[test]
 fn a_refusal_and_a_failure_tell_why() {
     let mut history = History::default();
-    let refused = Note::Refused {
+    let refused = FleetEvent::Refused {
         target: web(),
         refusal: Refusal::Silent,
     };
     check(
-        history.note(refused),
+        history.told(refused),
         "Refused",
         "what was asked is refused: a proxy has gone silent and may still be passing requests",
     );
     let failed = mk_failed("ImagePullBackOff: no such image");
-    let told = history.note(failed);
+    let told = history.told(failed);
     assert!(
         told.as_ref().is_some_and(|told| told.warning),
         "must be a warning"
@@ -84,14 +87,14 @@ fn a_refusal_and_a_failure_tell_why() {
 
 #[test]
 fn who_keeps_undoing_wakes_is_named() {
-    let contended = Note::Contended {
+    let contended = FleetEvent::Contended {
         target: web(),
         by: Some("keda".to_owned()),
         times: 3,
         wait: Duration::from_secs(8),
     };
     check(
-        History::default().note(contended),
+        History::default().told(contended),
         "Contended",
         "keda has undone 3 wakes in a row: the next start waits 8.00 s",
     );
@@ -123,7 +126,7 @@ fn a_document_that_cannot_be_used_is_told_once() {
 #[test]
 fn a_text_is_bounded() {
     let failed = mk_failed(&"ü".repeat(2000));
-    let text = History::default().note(failed).unwrap().text;
+    let text = History::default().told(failed).unwrap().text;
     assert!(
         text.len() <= 1024 && text.ends_with("ü..."),
         "must be cut at a character: {}",
@@ -162,19 +165,19 @@ fn web() -> TargetId {
     TargetId::new("shop/web")
 }
 
-fn mk_move(from: &'static str, to: &'static str, why: Why) -> Note {
+fn mk_move(from: &'static str, to: &'static str, why: Reason) -> FleetEvent {
     mk_end(from, to, why, None, None)
 }
 
-fn mk_woken(took: Duration, by: WokenBy) -> Note {
-    mk_end("waking", "ready", Why::Endpoints, Some((took, by)), None)
+fn mk_woken(took: Duration, by: WokenBy) -> FleetEvent {
+    mk_end("waking", "ready", Reason::Endpoints, Some((took, by)), None)
 }
 
-fn mk_failed(reason: &str) -> Note {
+fn mk_failed(reason: &str) -> FleetEvent {
     mk_end(
         "waking",
         "failed",
-        Why::CannotStart,
+        Reason::CannotStart,
         None,
         Some(reason.to_owned()),
     )
@@ -183,12 +186,12 @@ fn mk_failed(reason: &str) -> Note {
 fn mk_end(
     from: &'static str,
     to: &'static str,
-    why: Why,
+    why: Reason,
     woken: Option<(Duration, WokenBy)>,
     reason: Option<String>,
-) -> Note {
+) -> FleetEvent {
     let (woke_in, by) = woken.unzip();
-    Note::Moved {
+    FleetEvent::Moved {
         target: web(),
         from,
         to,

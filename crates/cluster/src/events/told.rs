@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use protocol::TargetId;
 
-use fleet::Note;
-use fleet::life::Why;
+use fleet::FleetEvent;
+use fleet::lifecycle::Reason;
 use fleet::line::one_line;
 
 /// Longest text of an Event that the API server takes, in bytes.
@@ -27,20 +27,20 @@ pub(super) struct Told {
     pub text: String,
 }
 
-/// Turns notes into what the owner of a target wants to read. Pure.
+/// Turns events into what the owner of a target wants to read. Pure.
 #[derive(Debug, Default)]
 pub(super) struct History {
     /// Why targets are on their way to sleep. As many as are draining or stopping.
-    going: BTreeMap<TargetId, Why>,
+    going: BTreeMap<TargetId, Reason>,
     /// Documents that cannot be used, and why. As many as there are ScaleTargets.
     invalid: BTreeMap<TargetId, String>,
 }
 
 impl History {
-    /// What a note tells, if anything.
-    pub(super) fn note(&mut self, note: Note) -> Option<Told> {
-        match note {
-            Note::Moved {
+    /// What an event tells, if anything.
+    pub(super) fn told(&mut self, event: FleetEvent) -> Option<Told> {
+        match event {
+            FleetEvent::Moved {
                 target,
                 from,
                 to,
@@ -56,7 +56,7 @@ impl History {
                 }
                 (_, "stopping") => {
                     // The confirms end a drain; why it began is what people want to know.
-                    if why != Why::Confirmed {
+                    if why != Reason::Confirmed {
                         self.going.insert(target, why);
                     }
                     None
@@ -89,13 +89,13 @@ impl History {
                     None
                 }
             },
-            Note::Refused { target, refusal } => Some(Told::normal(
+            FleetEvent::Refused { target, refusal } => Some(Told::normal(
                 target,
                 "Refused",
                 "Refuse",
                 &format!("what was asked is refused: {refusal}"),
             )),
-            Note::Contended {
+            FleetEvent::Contended {
                 target,
                 by,
                 times,
@@ -106,7 +106,7 @@ impl History {
                 let text = format!("{by} has undone {times} wakes in a row: the next start waits {wait}");
                 Some(Told::warning(target, "Contended", "Wake", &text))
             }
-            Note::Dropped(target) => {
+            FleetEvent::Dropped(target) => {
                 self.going.remove(&target);
                 None
             }
@@ -143,26 +143,26 @@ impl Told {
     }
 }
 
-fn asleep(why: Why) -> String {
+fn asleep(why: Reason) -> String {
     let why = match why {
-        Why::Idle => "nobody has used it for its idle time",
-        Why::Asked => "a person asked for it",
-        Why::SetByOthers => "somebody else has set its replicas to zero",
-        Why::Finished => "it has ended by itself",
+        Reason::Idle => "nobody has used it for its idle time",
+        Reason::Asked => "a person asked for it",
+        Reason::SetByOthers => "somebody else has set its replicas to zero",
+        Reason::Finished => "it has ended by itself",
         _ => return format!("scaled to zero ({why}); requests are held from now on"),
     };
     format!("{why}; requests are held from now on")
 }
 
-fn given_up(why: Why) -> String {
+fn given_up(why: Reason) -> String {
     match why {
-        Why::InUse => "not put to sleep: something is held or in flight".to_owned(),
-        Why::Used => "not put to sleep: it was used just before".to_owned(),
-        Why::Unconfirmed => "not put to sleep: not every proxy confirmed in time that it holds".to_owned(),
-        Why::Abandoned | Why::SetByOthers => {
+        Reason::InUse => "not put to sleep: something is held or in flight".to_owned(),
+        Reason::Used => "not put to sleep: it was used just before".to_owned(),
+        Reason::Unconfirmed => "not put to sleep: not every proxy confirmed in time that it holds".to_owned(),
+        Reason::Abandoned | Reason::SetByOthers => {
             "not put to sleep: somebody else has set its replicas, and they stand".to_owned()
         }
-        Why::Lost => "not put to sleep: its endpoints were lost, so it is being woken".to_owned(),
+        Reason::Lost => "not put to sleep: its endpoints were lost, so it is being woken".to_owned(),
         _ => format!("not put to sleep ({why})"),
     }
 }

@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::core::v1::{ContainerStateWaiting, ContainerStatus};
 
-use fleet::life::FailureClass;
+use fleet::lifecycle::FailureClass;
 
 /// Why an object was not admitted. `None`: its words are not known.
 pub(in super::super) fn of_admission(message: &str) -> Option<FailureClass> {

@@ -4,7 +4,7 @@ use kube::core::DynamicObject;
 use serde_json::Value;
 
 use super::{Failure, Kind, of_admission};
-use fleet::life::FailureClass;
+use fleet::lifecycle::FailureClass;
 
 /// What the conditions of a workload tell: those that a Deployment and a ReplicaSet have, wherever a kind uses them.
 /// Conditions from before the last change of its spec do not count.

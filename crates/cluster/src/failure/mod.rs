@@ -9,7 +9,7 @@ mod conditions;
 mod pods;
 mod words;
 
-use fleet::life::{self, FailureClass};
+use fleet::lifecycle::{self, FailureClass};
 
 pub(super) use class::{of_admission, of_error, of_forbidden};
 pub(super) use conditions::of_conditions;
@@ -43,8 +43,8 @@ impl Failure {
     }
 
     /// As a life is told.
-    pub fn for_life(&self) -> life::Failure {
-        life::Failure::new(self.class, self.reason.as_str())
+    pub fn for_life(&self) -> lifecycle::Failure {
+        lifecycle::Failure::new(self.class, self.reason.as_str())
     }
 }
 

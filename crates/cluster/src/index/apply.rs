@@ -11,13 +11,13 @@ use tracing::warn;
 use super::{Index, Object, Service, State, Workloads};
 use crate::crd;
 use crate::discovery::facts::{Grant, Route, RouteKind, ServiceFacts};
+use crate::fact_store::FactStore;
 use crate::failure::{self, Failure};
-use crate::mirror::Mirror;
 use crate::names::{Key, Kind};
 use crate::observe::{ReplicasAt, Slice, Workload};
 use crate::resource::Scalable;
-use crate::watches::Seen;
-use fleet::life::FailureClass;
+use crate::watches::WatchEvent;
+use fleet::lifecycle::FailureClass;
 
 /// What one event changed in a mirror.
 struct Change<K> {
@@ -35,11 +35,11 @@ impl<K> Change<K> {
 
 impl Index {
     /// Documents.
-    pub fn targets(&self, seen: Seen<crd::ScaleTarget>) {
+    pub fn targets(&self, seen: WatchEvent<crd::ScaleTarget>) {
         let mut state = self.lock();
         let mirror = &mut state.targets;
         let change = match seen {
-            Seen::Apply(object) => {
+            WatchEvent::Apply(object) => {
                 let id = object.id();
                 let known = mirror.find(&id);
                 let object = Object::read(&object, known);
@@ -54,7 +54,7 @@ impl Index {
                     completed: false,
                 }
             }
-            Seen::Delete(object) => {
+            WatchEvent::Delete(object) => {
                 let id = object.id();
                 Change {
                     keys: mirror.delete(&id).then_some(id).into_iter().collect(),
@@ -68,7 +68,7 @@ impl Index {
     }
 
     /// Services.
-    pub fn services(&self, seen: &Seen<core::Service>) {
+    pub fn services(&self, seen: &WatchEvent<core::Service>) {
         let mut state = self.lock();
         let change = take(&mut state.services, seen, Service::reduce);
         let followers = change
@@ -82,7 +82,7 @@ impl Index {
     }
 
     /// HTTPRoutes and GRPCRoutes.
-    pub fn routes(&self, kind: RouteKind, seen: &Seen<DynamicObject>) {
+    pub fn routes(&self, kind: RouteKind, seen: &WatchEvent<DynamicObject>) {
         let mut state = self.lock();
         let mirror = match kind {
             RouteKind::Http => &mut state.http_routes,
@@ -98,7 +98,7 @@ impl Index {
     }
 
     /// ReferenceGrants.
-    pub fn grants(&self, seen: &Seen<DynamicObject>) {
+    pub fn grants(&self, seen: &WatchEvent<DynamicObject>) {
         let mut state = self.lock();
         let change = take(&mut state.grants, seen, |object| {
             Grant::parse(object).map(Arc::new).map_err(|e| e.to_string())
@@ -108,10 +108,10 @@ impl Index {
     }
 
     /// EndpointSlices.
-    pub fn slices(&self, seen: &Seen<slices::EndpointSlice>) {
+    pub fn slices(&self, seen: &WatchEvent<slices::EndpointSlice>) {
         let mut state = self.lock();
         let removed = match seen {
-            Seen::Delete(object) => state
+            WatchEvent::Delete(object) => state
                 .slices
                 .find(&Key::of(object))
                 .map(|slice| slice.service.clone()),
@@ -119,7 +119,7 @@ impl Index {
         };
         let before: Vec<(Key, Key)> = match seen {
             // What is gone after a new listing is found in what was there before it.
-            Seen::End | Seen::Absent => state.services_of_slices(),
+            WatchEvent::End | WatchEvent::Absent => state.services_of_slices(),
             _ => Vec::new(),
         };
         let change = take(&mut state.slices, seen, |object| Ok(Slice::reduce(object)));
@@ -160,24 +160,24 @@ impl Index {
     }
 
     /// Workloads of one kind.
-    pub fn workloads(&self, kind: &Kind, seen: &Seen<DynamicObject>) {
+    pub fn workloads(&self, kind: &Kind, seen: &WatchEvent<DynamicObject>) {
         let mut state = self.lock();
         let workloads = state.kinds.entry(kind.clone()).or_default();
         let was_usable = workloads.unusable.is_none();
         match seen {
-            Seen::Absent => {
+            WatchEvent::Absent => {
                 let reason = format!("{kind} is not installed in this cluster");
                 workloads.unusable = Some(Failure::new(failure::Kind::KindNotScalable, &reason));
             }
             // What has been listed stands. What never was must not keep everybody else waiting.
-            Seen::Refused(why) if !workloads.mirror.is_complete() => {
+            WatchEvent::Refused(why) if !workloads.mirror.is_complete() => {
                 let reason = format!("{kind} may not be read: {why}");
                 let failure = Failure::new(failure::Kind::Refused, &reason);
                 workloads.unusable = Some(failure.classed(FailureClass::Forbidden));
             }
             // Of a listing that only begins nothing is known yet.
-            Seen::Refused(_) | Seen::Begin => {}
-            Seen::Apply(_) | Seen::Delete(_) | Seen::End => workloads.unusable = None,
+            WatchEvent::Refused(_) | WatchEvent::Begin => {}
+            WatchEvent::Apply(_) | WatchEvent::Delete(_) | WatchEvent::End => workloads.unusable = None,
         }
         let turned = was_usable != workloads.unusable.is_none();
         let at = workloads
@@ -263,12 +263,12 @@ impl Service {
 
 /// Takes one event into a mirror. What cannot be read is said in the log, and what was known of it stays.
 fn take<O: ResourceExt, V: PartialEq>(
-    mirror: &mut Mirror<Key, V>,
-    seen: &Seen<O>,
+    mirror: &mut FactStore<Key, V>,
+    seen: &WatchEvent<O>,
     read: impl FnOnce(&O) -> Result<V, String>,
 ) -> Change<Key> {
     let keys = match seen {
-        Seen::Apply(object) => {
+        WatchEvent::Apply(object) => {
             let key = Key::of(object);
             match read(object) {
                 Ok(facts) => mirror.apply(key.clone(), facts).then_some(key),
@@ -279,7 +279,7 @@ fn take<O: ResourceExt, V: PartialEq>(
                 }
             }
         }
-        Seen::Delete(object) => {
+        WatchEvent::Delete(object) => {
             let key = Key::of(object);
             mirror.delete(&key).then_some(key)
         }
@@ -292,16 +292,16 @@ fn take<O: ResourceExt, V: PartialEq>(
 }
 
 /// Begin and end of a listing.
-fn frame<K: Ord + Clone, V: PartialEq, O>(mirror: &mut Mirror<K, V>, seen: &Seen<O>) -> Change<K> {
+fn frame<K: Ord + Clone, V: PartialEq, O>(mirror: &mut FactStore<K, V>, seen: &WatchEvent<O>) -> Change<K> {
     let before = mirror.is_complete();
     let keys = match seen {
-        Seen::Begin => {
+        WatchEvent::Begin => {
             mirror.begin();
             Vec::new()
         }
-        Seen::End => mirror.end(),
-        Seen::Absent => mirror.absent(),
-        Seen::Apply(_) | Seen::Delete(_) | Seen::Refused(_) => Vec::new(),
+        WatchEvent::End => mirror.end(),
+        WatchEvent::Absent => mirror.absent(),
+        WatchEvent::Apply(_) | WatchEvent::Delete(_) | WatchEvent::Refused(_) => Vec::new(),
     };
     Change {
         keys,

@@ -1,4 +1,4 @@
-//! What a keeper is told of its target's workload and endpoints.
+//! What a reconciler is told of its target's workload and endpoints.
 
 use std::sync::Arc;
 

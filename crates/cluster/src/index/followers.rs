@@ -105,8 +105,8 @@ impl Followers {
         receiver
     }
 
-    /// Whoever holds `facts` no longer follows for `id`. False if another does, in its place or beside it: the keeper of
-    /// a leadership that has ended may be dropped after that of the next has begun.
+    /// Removes the subscription of `id` unless another receiver still uses the channel. Returns whether it was removed: the
+    /// reconciler of a leadership that has ended may be dropped after that of the next has begun.
     pub(super) fn leave(&mut self, id: &TargetId, facts: &watch::Receiver<Facts>) -> bool {
         let others = |sender: &watch::Sender<Facts>| sender.receiver_count() > 1;
         let last = self

@@ -24,8 +24,8 @@ pub use object::Object;
 
 use super::discovery::Input;
 use super::discovery::facts::{Grant, Route, ServiceFacts, Target};
+use super::fact_store::FactStore;
 use super::failure::{self, Failure};
-use super::mirror::Mirror;
 use super::names::{Key, Kind};
 use super::observe::{Slice, Workload, endpoints_of};
 use super::resource::Scalable;
@@ -41,12 +41,12 @@ pub struct Index {
 
 #[derive(Debug, Default)]
 struct State {
-    targets: Mirror<TargetId, Object>,
-    services: Mirror<Key, Service>,
-    http_routes: Mirror<Key, Arc<Route>>,
-    grpc_routes: Mirror<Key, Arc<Route>>,
-    grants: Mirror<Key, Arc<Grant>>,
-    slices: Mirror<Key, Slice>,
+    targets: FactStore<TargetId, Object>,
+    services: FactStore<Key, Service>,
+    http_routes: FactStore<Key, Arc<Route>>,
+    grpc_routes: FactStore<Key, Arc<Route>>,
+    grants: FactStore<Key, Arc<Grant>>,
+    slices: FactStore<Key, Slice>,
     /// Slices by the Service that they belong to.
     slices_of: BTreeMap<Key, BTreeSet<Key>>,
     kinds: BTreeMap<Kind, Workloads>,
@@ -64,7 +64,7 @@ struct Service {
 /// The workloads of one kind.
 #[derive(Debug, Default)]
 struct Workloads {
-    mirror: Mirror<Key, Workload>,
+    mirror: FactStore<Key, Workload>,
     /// How they are scaled, once that is known.
     scalable: Option<Arc<Scalable>>,
     /// Why there are none.

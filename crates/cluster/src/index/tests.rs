@@ -7,21 +7,21 @@ use super::*;
 use crate::crd;
 use crate::discovery::facts::RouteKind;
 use crate::observe::{Endpoints, ReplicasAt};
-use crate::watches::Seen;
+use crate::watches::WatchEvent;
 
 #[test]
 fn is_complete_once_all_is_read_and_every_kind_was_looked_for() {
     let index = Index::default();
     assert!(!index.is_complete(), "must not be complete at its start");
-    index.targets(Seen::Begin);
-    index.targets(Seen::Apply(mk_target("web", "Deployment")));
-    index.targets(Seen::End);
-    index.services(&Seen::Absent);
-    index.slices(&Seen::Absent);
+    index.targets(WatchEvent::Begin);
+    index.targets(WatchEvent::Apply(mk_target("web", "Deployment")));
+    index.targets(WatchEvent::End);
+    index.services(&WatchEvent::Absent);
+    index.slices(&WatchEvent::Absent);
     for kind in [RouteKind::Http, RouteKind::Grpc] {
-        index.routes(kind, &Seen::Absent);
+        index.routes(kind, &WatchEvent::Absent);
     }
-    index.grants(&Seen::Absent);
+    index.grants(&WatchEvent::Absent);
     assert!(
         !index.is_complete(),
         "must not be complete before the workloads were read"
@@ -36,15 +36,15 @@ fn is_complete_once_all_is_read_and_every_kind_was_looked_for() {
         !index.is_complete(),
         "must not be complete before they were listed"
     );
-    index.workloads(&deployments(), &Seen::Begin);
-    index.workloads(&deployments(), &Seen::End);
+    index.workloads(&deployments(), &WatchEvent::Begin);
+    index.workloads(&deployments(), &WatchEvent::End);
     assert!(index.is_complete(), "must be complete");
 }
 
 #[test]
 fn is_complete_without_a_kind_that_is_not_there() {
     let index = mk_index();
-    index.targets(Seen::Apply(mk_target("odd", "Game")));
+    index.targets(WatchEvent::Apply(mk_target("odd", "Game")));
     assert!(!index.is_complete(), "must look for the kind first");
     index.unusable(&Kind::new("apps/v1", "Game"), mk_failure("no such kind"));
     assert!(index.is_complete(), "must be complete all the same");
@@ -60,12 +60,12 @@ fn is_complete_without_a_kind_that_is_not_there() {
 fn a_kind_that_may_not_be_read_keeps_nobody_waiting() {
     let index = mk_index();
     let game = Kind::new("apps/v1", "Game");
-    index.targets(Seen::Apply(mk_target("odd", "Game")));
+    index.targets(WatchEvent::Apply(mk_target("odd", "Game")));
     index.usable(&game, mk_scalable());
     let mut follower = index.follow(&spec_of(&index, "odd"));
-    let refused = Seen::Refused("forbidden".to_owned());
+    let refused = WatchEvent::Refused("forbidden".to_owned());
     for _ in 0..2 {
-        index.workloads(&game, &Seen::Begin);
+        index.workloads(&game, &WatchEvent::Begin);
         index.workloads(&game, &refused);
         assert!(index.is_complete(), "must be complete all the same");
     }
@@ -74,9 +74,9 @@ fn a_kind_that_may_not_be_read_keeps_nobody_waiting() {
     };
     assert!(failure.reason.ends_with("forbidden"), "must say why: {failure:?}");
 
-    index.workloads(&game, &Seen::Begin);
-    index.workloads(&game, &Seen::Apply(mk_workload("odd", 3)));
-    index.workloads(&game, &Seen::End);
+    index.workloads(&game, &WatchEvent::Begin);
+    index.workloads(&game, &WatchEvent::Apply(mk_workload("odd", 3)));
+    index.workloads(&game, &WatchEvent::End);
     let there = follower.borrow_and_update().workload.clone();
     assert!(matches!(there, Found::There(_)), "must be used once it may be");
     index.workloads(&game, &refused);
@@ -108,30 +108,30 @@ fn what_is_unusable_for_the_same_reason_is_no_news() {
 fn tells_a_follower_what_changes_and_nobody_else() {
     let index = mk_index();
     for name in ["web", "api"] {
-        index.targets(Seen::Apply(mk_target(name, "Deployment")));
+        index.targets(WatchEvent::Apply(mk_target(name, "Deployment")));
     }
     let mut web = index.follow(&spec_of(&index, "web"));
     let mut api = index.follow(&spec_of(&index, "api"));
-    index.workloads(&deployments(), &Seen::Apply(mk_workload("web", 3)));
+    index.workloads(&deployments(), &WatchEvent::Apply(mk_workload("web", 3)));
     assert!(web.has_changed().unwrap(), "must tell who follows");
     assert!(!api.has_changed().unwrap(), "must not tell others");
     let Found::There(workload) = web.borrow_and_update().workload.clone() else {
         panic!("must be there");
     };
     assert_eq!(workload.replicas, Some(3), "must tell the replicas");
-    index.slices(&Seen::Apply(mk_slice("web-1", "web", true)));
+    index.slices(&WatchEvent::Apply(mk_slice("web-1", "web", true)));
     assert_eq!(
         web.borrow_and_update().endpoints,
         Endpoints { ready: 1, left: 1 },
         "must count endpoints"
     );
-    index.slices(&Seen::Delete(mk_slice("web-1", "web", true)));
+    index.slices(&WatchEvent::Delete(mk_slice("web-1", "web", true)));
     assert_eq!(
         web.borrow_and_update().endpoints,
         Endpoints::default(),
         "must see them go"
     );
-    index.workloads(&deployments(), &Seen::Delete(mk_workload("web", 3)));
+    index.workloads(&deployments(), &WatchEvent::Delete(mk_workload("web", 3)));
     assert!(
         matches!(web.borrow_and_update().workload, Found::Unusable(_)),
         "must see it go"
@@ -142,19 +142,19 @@ fn tells_a_follower_what_changes_and_nobody_else() {
 #[test]
 fn sees_what_went_while_the_watch_was_away() {
     let index = mk_index();
-    index.targets(Seen::Apply(mk_target("web", "Deployment")));
-    index.slices(&Seen::Apply(mk_slice("web-1", "web", true)));
-    index.workloads(&deployments(), &Seen::Apply(mk_workload("web", 1)));
+    index.targets(WatchEvent::Apply(mk_target("web", "Deployment")));
+    index.slices(&WatchEvent::Apply(mk_slice("web-1", "web", true)));
+    index.workloads(&deployments(), &WatchEvent::Apply(mk_workload("web", 1)));
     let web = index.follow(&spec_of(&index, "web"));
-    index.slices(&Seen::Begin);
-    index.slices(&Seen::End);
+    index.slices(&WatchEvent::Begin);
+    index.slices(&WatchEvent::End);
     assert_eq!(
         web.borrow().endpoints,
         Endpoints::default(),
         "must see slices that are no longer listed go"
     );
-    index.workloads(&deployments(), &Seen::Begin);
-    index.workloads(&deployments(), &Seen::End);
+    index.workloads(&deployments(), &WatchEvent::Begin);
+    index.workloads(&deployments(), &WatchEvent::End);
     assert!(
         matches!(web.borrow().workload, Found::Unusable(_)),
         "must see workloads go as well"
@@ -166,11 +166,11 @@ fn follows_one_port_of_a_service() {
     let index = mk_index();
     let mut target = mk_target("web", "Deployment");
     target.spec.0["service"] = json!({"name": "web", "port": 80});
-    index.targets(Seen::Apply(target));
+    index.targets(WatchEvent::Apply(target));
     let web = index.follow(&spec_of(&index, "web"));
     let mut slice = mk_slice("web-1", "web", true);
     slice.ports.as_mut().unwrap()[0].name = Some("metrics".to_owned());
-    index.slices(&Seen::Apply(slice));
+    index.slices(&WatchEvent::Apply(slice));
     assert_eq!(
         web.borrow().endpoints.ready,
         1,
@@ -180,18 +180,20 @@ fn follows_one_port_of_a_service() {
         "metadata": {"name": "web", "namespace": "shop"},
         "spec": {"ports": [{"name": "http", "port": 80}, {"name": "metrics", "port": 9090}]},
     });
-    index.services(&Seen::Apply(serde_json::from_value::<Service>(service).unwrap()));
+    index.services(&WatchEvent::Apply(
+        serde_json::from_value::<Service>(service).unwrap(),
+    ));
     assert_eq!(web.borrow().endpoints.ready, 0, "must count the port's only");
 }
 
 #[test]
 fn a_bad_edit_keeps_the_last_good_document() {
     let index = mk_index();
-    index.targets(Seen::Apply(mk_target("web", "Deployment")));
+    index.targets(WatchEvent::Apply(mk_target("web", "Deployment")));
     let good = spec_of(&index, "web");
     let mut bad = mk_target("web", "Deployment");
     bad.spec.0["confirm"] = json!({"enabled": false, "grpc": true});
-    index.targets(Seen::Apply(bad));
+    index.targets(WatchEvent::Apply(bad));
     let object = index.object(&TargetId::new("shop/web")).unwrap();
     assert_eq!(object.spec, Some(good), "must keep the good one");
     let reason = object.invalid.unwrap();
@@ -201,7 +203,7 @@ fn a_bad_edit_keeps_the_last_good_document() {
 #[test]
 fn a_follower_that_comes_again_gets_the_same_channel() {
     let index = mk_index();
-    index.targets(Seen::Apply(mk_target("web", "Deployment")));
+    index.targets(WatchEvent::Apply(mk_target("web", "Deployment")));
     let spec = spec_of(&index, "web");
     let first = index.follow(&spec);
     let mut changes = index.changes();
@@ -213,7 +215,7 @@ fn a_follower_that_comes_again_gets_the_same_channel() {
 #[test]
 fn one_that_goes_takes_nothing_from_one_that_has_come_in_its_place() {
     let index = mk_index();
-    index.targets(Seen::Apply(mk_target("web", "Deployment")));
+    index.targets(WatchEvent::Apply(mk_target("web", "Deployment")));
     let mut spec = spec_of(&index, "web");
     let (old, same) = (index.follow(&spec), index.follow(&spec));
     drop(old);
@@ -230,16 +232,16 @@ fn one_that_goes_takes_nothing_from_one_that_has_come_in_its_place() {
 
 fn mk_index() -> Index {
     let index = Index::default();
-    index.targets(Seen::Absent);
-    index.services(&Seen::Absent);
-    index.slices(&Seen::Absent);
+    index.targets(WatchEvent::Absent);
+    index.services(&WatchEvent::Absent);
+    index.slices(&WatchEvent::Absent);
     for kind in [RouteKind::Http, RouteKind::Grpc] {
-        index.routes(kind, &Seen::Absent);
+        index.routes(kind, &WatchEvent::Absent);
     }
-    index.grants(&Seen::Absent);
+    index.grants(&WatchEvent::Absent);
     index.usable(&deployments(), mk_scalable());
-    index.workloads(&deployments(), &Seen::Begin);
-    index.workloads(&deployments(), &Seen::End);
+    index.workloads(&deployments(), &WatchEvent::Begin);
+    index.workloads(&deployments(), &WatchEvent::End);
     index
 }
 

@@ -16,7 +16,7 @@ pub use version::Version;
 pub use workload::{ReplicasAt, Workload};
 
 use super::failure::Failure;
-use fleet::life::Observed;
+use fleet::lifecycle::Observed;
 use verdict::Verdict;
 
 /// Who writes: the field manager of every write of ours.

@@ -37,7 +37,7 @@ const LONGEST_READ: Duration = Duration::from_secs(5);
 const LONGEST_WRITE: Duration = Duration::from_secs(10);
 /// The API server is told to give a write up when we do; this much later it surely has.
 const MARGIN: Duration = Duration::from_secs(1);
-/// Between two looks at a fence that is closed. A keeper ends with its leadership, so this is seldom.
+/// Between two looks at a fence that is closed. A reconciler ends with its leadership, so this is seldom.
 const CLOSED: Duration = Duration::from_millis(250);
 
 /// What is to be written.

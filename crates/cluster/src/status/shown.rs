@@ -7,14 +7,14 @@ use protocol::TargetId;
 use tokio::sync::watch;
 
 use crate::crd::{ScaleTarget, ScaleTargetStatus};
-use crate::mirror::Mirror;
+use crate::fact_store::FactStore;
 use crate::observe::Version;
-use crate::watches::Seen;
+use crate::watches::WatchEvent;
 
 /// All ScaleTargets. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Shown {
-    targets: Arc<Mutex<Mirror<TargetId, Arc<ShownTarget>>>>,
+    targets: Arc<Mutex<FactStore<TargetId, Arc<ShownTarget>>>>,
     changed: Arc<watch::Sender<()>>,
 }
 
@@ -46,18 +46,18 @@ impl Default for Shown {
 
 impl Shown {
     /// Takes in what the watch of the ScaleTargets tells.
-    pub fn take(&self, seen: &Seen<ScaleTarget>) {
+    pub fn take(&self, seen: &WatchEvent<ScaleTarget>) {
         let mut targets = self.lock();
         match seen {
-            Seen::Begin => targets.begin(),
-            Seen::Apply(object) => {
+            WatchEvent::Begin => targets.begin(),
+            WatchEvent::Apply(object) => {
                 let target = ShownTarget::of(object);
                 targets.apply(target.id.clone(), Arc::new(target));
             }
-            Seen::Delete(object) => drop(targets.delete(&object.id())),
-            Seen::End => drop(targets.end()),
-            Seen::Absent => drop(targets.absent()),
-            Seen::Refused(_) => {}
+            WatchEvent::Delete(object) => drop(targets.delete(&object.id())),
+            WatchEvent::End => drop(targets.end()),
+            WatchEvent::Absent => drop(targets.absent()),
+            WatchEvent::Refused(_) => {}
         }
         drop(targets);
         self.changed.send_replace(());
@@ -73,7 +73,7 @@ impl Shown {
         self.changed.subscribe()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Mirror<TargetId, Arc<ShownTarget>>> {
+    fn lock(&self) -> MutexGuard<'_, FactStore<TargetId, Arc<ShownTarget>>> {
         // Nothing panics while it holds the lock; if it did, what was seen is true all the same.
         self.targets.lock().unwrap_or_else(PoisonError::into_inner)
     }

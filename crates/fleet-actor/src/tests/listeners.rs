@@ -4,9 +4,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::manual::Manual;
 use crate::{Clock, FleetHandle, Metrics, new};
-use fleet::life::Why;
+use fleet::lifecycle::Reason;
 use fleet::testing::{id, mk_settings, mk_spec};
-use fleet::{Note, WokenBy};
+use fleet::{FleetEvent, WokenBy};
 
 #[tokio::test(start_paused = true)]
 async fn listeners_hear_of_targets_and_learn_of_the_end() {
@@ -15,13 +15,13 @@ async fn listeners_hear_of_targets_and_learn_of_the_end() {
         .configure(vec![mk_spec("web", "web", "").into()])
         .await
         .unwrap();
-    let mut notes = handle.notes().unwrap();
+    let mut events = handle.events().unwrap();
     handle.wake(id("web")).await.unwrap().unwrap();
-    let moves = [notes.next().await.unwrap(), notes.next().await.unwrap()];
+    let moves = [events.next().await.unwrap(), events.next().await.unwrap()];
     let told: Vec<_> = moves
         .iter()
-        .map(|note| match note {
-            Note::Moved {
+        .map(|event| match event {
+            FleetEvent::Moved {
                 to, why, by, woke_in, ..
             } => (*to, *why, by.clone(), woke_in.is_some()),
             other => panic!("must tell of targets alone: {other:?}"),
@@ -29,14 +29,14 @@ async fn listeners_hear_of_targets_and_learn_of_the_end() {
         .collect();
     let person = Some(WokenBy::Person);
     let expected = [
-        ("waking", Why::Asked, person.clone(), false),
-        ("ready", Why::Endpoints, person, true),
+        ("waking", Reason::Asked, person.clone(), false),
+        ("ready", Reason::Endpoints, person, true),
     ];
     assert_eq!(told, expected, "must tell who woke it, and that it is up");
     end.cancel();
-    assert_eq!(notes.next().await, None, "must end with the fleet");
+    assert_eq!(events.next().await, None, "must end with the fleet");
     assert_eq!(metrics.notes_missed.get(), 0, "must have missed nothing");
-    assert!(handle.notes().is_err(), "must not wait for what has ended");
+    assert!(handle.events().is_err(), "must not wait for what has ended");
 }
 
 #[tokio::test(start_paused = true)]
@@ -48,11 +48,11 @@ async fn a_slow_listener_holds_nobody_up_and_what_it_misses_is_counted() {
         .unwrap();
     // It has been suspended before anybody listens.
     handle.status().await.unwrap();
-    let mut notes = handle.notes().unwrap();
+    let mut events = handle.events().unwrap();
     for _ in 0..1_100 {
         handle.wake(id("web")).await.unwrap().unwrap_err();
     }
-    let Some(Note::Refused { .. }) = notes.next().await else {
+    let Some(FleetEvent::Refused { .. }) = events.next().await else {
         panic!("must tell of wishes that are refused")
     };
     assert_eq!(

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::manual::Manual;
 use crate::{Clock, Metrics, new};
 use fleet::command::Sighting;
-use fleet::life::Observed;
+use fleet::lifecycle::Observed;
 use fleet::testing::{id, mk_proxy, mk_settings};
 
 /// Nothing is ever answered out of a past that is over, however much waits.

@@ -19,5 +19,5 @@ pub use file::{FileError, Needs, TargetsFile};
 
 pub use keys::{ClusterKey, HostKey, MatchKeys};
 pub use target::{Probe, Process, ScaleTarget, Workload};
-pub use units::{Size, Span};
+pub use units::{HumanDuration, Size};
 pub use words::Authority;

@@ -8,7 +8,7 @@ use std::num::NonZeroU16;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::{PositiveSpan, Span};
+use super::units::{HumanDuration, PositiveSpan};
 use super::words::UrlPath;
 
 /// A process on this machine.
@@ -31,7 +31,7 @@ pub struct Process {
     pub stop_signal: StopSignal,
     /// From that signal to SIGKILL.
     #[serde(default = "ten_seconds")]
-    pub stop_grace: Span,
+    pub stop_grace: HumanDuration,
     /// From the start to the first ready; after it the start has failed.
     #[serde(default = "one_minute")]
     pub start_timeout: PositiveSpan,
@@ -137,8 +137,8 @@ pub struct GrpcReady {
     pub service: String,
 }
 
-fn ten_seconds() -> Span {
-    Span::from_secs(10)
+fn ten_seconds() -> HumanDuration {
+    HumanDuration::from_secs(10)
 }
 
 fn one_minute() -> PositiveSpan {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{ClusterKey, HostKey};
 pub use super::process::{GrpcReady, HttpReady, Process, Ready, Restart, StopSignal, TcpReady};
-use super::units::{PositiveSpan, Size, Span};
+use super::units::{HumanDuration, PositiveSpan, Size};
 use super::words::{AgentPrefix, Authority, GroupVersion, Name, ObjectKind, UrlPath};
 
 /// One document.
@@ -240,9 +240,9 @@ pub struct Confirm {
     pub timeout: PositiveSpan,
     /// How long 502, 503, 504, UNAVAILABLE, NOT_SERVING, no answer, or a closed connection is believed to mean that the
     /// workload is not there yet. No endpoint and a refused connection are believed for as long as they last.
-    pub give_up: Span,
+    pub give_up: HumanDuration,
     /// With `enabled: false`: time from ready to the first release.
-    pub settle: Span,
+    pub settle: HumanDuration,
 }
 
 impl Default for Confirm {
@@ -253,8 +253,8 @@ impl Default for Confirm {
             path: UrlPath::default(),
             authority: None,
             timeout: PositiveSpan::from_secs(1),
-            give_up: Span::from_secs(5),
-            settle: Span::from_secs(2),
+            give_up: HumanDuration::from_secs(5),
+            settle: HumanDuration::from_secs(2),
         }
     }
 }

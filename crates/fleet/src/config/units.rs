@@ -11,17 +11,17 @@ use serde::{Deserialize, Serialize, Serializer};
 
 /// A time span in text form. At most 365 days, so that sums cannot overflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
-#[schemars(extend("pattern" = "^[0-9]+(ms|s|m|h)$", "maxLength" = Span::MAX_LEN))]
-pub struct Span(#[schemars(with = "String")] Duration);
+#[schemars(extend("pattern" = "^[0-9]+(ms|s|m|h)$", "maxLength" = HumanDuration::MAX_LEN))]
+pub struct HumanDuration(#[schemars(with = "String")] Duration);
 
-impl Span {
+impl HumanDuration {
     /// Longest span there is.
     pub const MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
     /// Longest text, in bytes: 365 days in milliseconds.
     pub const MAX_LEN: usize = 13;
 
-    /// A span of `seconds`, at most [`Span::MAX`].
+    /// A span of `seconds`, at most [`HumanDuration::MAX`].
     pub fn from_secs(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds).min(Self::MAX))
     }
@@ -37,7 +37,7 @@ impl Span {
     }
 }
 
-impl FromStr for Span {
+impl FromStr for HumanDuration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -66,7 +66,7 @@ impl FromStr for Span {
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.as_millis();
         match ms {
@@ -79,27 +79,27 @@ impl fmt::Display for Span {
     }
 }
 
-impl Serialize for Span {
+impl Serialize for HumanDuration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         parse_text(deserializer, "a duration: 500ms, 60s, 5m or 1h")
     }
 }
 
-/// A [`Span`] longer than zero.
+/// A [`HumanDuration`] longer than zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
-#[schemars(extend("pattern" = "^[0-9]*[1-9][0-9]*(ms|s|m|h)$", "maxLength" = Span::MAX_LEN))]
-pub struct PositiveSpan(Span);
+#[schemars(extend("pattern" = "^[0-9]*[1-9][0-9]*(ms|s|m|h)$", "maxLength" = HumanDuration::MAX_LEN))]
+pub struct PositiveSpan(HumanDuration);
 
 impl PositiveSpan {
-    /// A span of `seconds`, at least one and at most [`Span::MAX`].
+    /// A span of `seconds`, at least one and at most [`HumanDuration::MAX`].
     pub fn from_secs(seconds: u64) -> Self {
-        Self(Span::from_secs(seconds.max(1)))
+        Self(HumanDuration::from_secs(seconds.max(1)))
     }
 
     /// The span as the standard library has it.
@@ -117,7 +117,7 @@ impl FromStr for PositiveSpan {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let span: Span = text.parse()?;
+        let span: HumanDuration = text.parse()?;
         if span.get().is_zero() {
             return Err(format!("{text:?} must be longer than zero"));
         }
@@ -264,7 +264,7 @@ mod tests {
             ("0s", 0),
         ] {
             assert_eq!(
-                text.parse::<Span>().map(Span::as_millis),
+                text.parse::<HumanDuration>().map(HumanDuration::as_millis),
                 Ok(ms),
                 "{text} must be {ms} ms"
             );
@@ -284,7 +284,10 @@ mod tests {
             "99999999999999999999s",
             "9000h",
         ] {
-            assert!(text.parse::<Span>().is_err(), "{text:?} must not be a duration");
+            assert!(
+                text.parse::<HumanDuration>().is_err(),
+                "{text:?} must not be a duration"
+            );
         }
     }
 
@@ -292,7 +295,7 @@ mod tests {
     fn writes_durations_as_it_reads_them() {
         for text in ["0s", "500ms", "59s", "5m", "2h"] {
             assert_eq!(
-                text.parse::<Span>().unwrap().to_string(),
+                text.parse::<HumanDuration>().unwrap().to_string(),
                 text,
                 "must come back as written"
             );

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use protocol::TargetId;
 
 use super::wakes::Told;
-use super::{Effect, Fleet, Note};
+use super::{Effect, Fleet, FleetEvent};
 use crate::command::Command;
-use crate::life::{self, Event, Failure, Phase, deadline, step};
+use crate::lifecycle::{self, Event, Failure, Phase, deadline, step};
 use crate::time::{Time, millis};
 use crate::view::Publication;
 
@@ -36,11 +36,11 @@ impl Fleet {
             if let Some(why) = taken.moved {
                 let unix_ms = self.unix_zero + millis(now.as_duration());
                 let told = entry.follow_wake(why, caller.as_deref(), now, unix_ms);
-                let note = moved(id, &before, &entry.life, why, now, told);
-                self.effects.push(Effect::Note(note));
+                let event = moved(id, &before, &entry.life, why, now, told);
+                self.effects.push(Effect::Emit(event));
             }
-            if let Some(note) = contended(id, &before, &entry.life) {
-                self.effects.push(Effect::Note(note));
+            if let Some(event) = contended(id, &before, &entry.life) {
+                self.effects.push(Effect::Emit(event));
             }
             self.publish_if_changed(id);
             self.mark(id);
@@ -86,12 +86,12 @@ impl Fleet {
     }
 
     /// True if the target is gone.
-    fn carry_out(&mut self, id: &TargetId, effect: life::Effect) -> bool {
+    fn carry_out(&mut self, id: &TargetId, effect: lifecycle::Effect) -> bool {
         let id = id.clone();
         let command = match effect {
-            life::Effect::Start { command, cause } => Command::Start { id, command, cause },
-            life::Effect::Stop { command, from } => Command::Stop { id, command, from },
-            life::Effect::Drop => {
+            lifecycle::Effect::Start { command, cause } => Command::Start { id, command, cause },
+            lifecycle::Effect::Stop { command, from } => Command::Stop { id, command, from },
+            lifecycle::Effect::Drop => {
                 self.drop_target(&id);
                 return true;
             }
@@ -115,7 +115,7 @@ impl Fleet {
         });
         self.effects
             .push(Effect::Backend(Command::Release { id: id.clone() }));
-        self.note(Note::Dropped(id.clone()));
+        self.emit(FleetEvent::Dropped(id.clone()));
     }
 }
 
@@ -124,10 +124,14 @@ pub(super) fn passes(state: protocol::State) -> bool {
 }
 
 /// Said once for each wake that was undone, from the second in a row on.
-fn contended(id: &TargetId, before: &life::Life, after: &life::Life) -> Option<Note> {
+fn contended(
+    id: &TargetId,
+    before: &lifecycle::Lifecycle,
+    after: &lifecycle::Lifecycle,
+) -> Option<FleetEvent> {
     let undone = after.undone.as_ref().filter(|one| one.is_contended())?;
     let news = before.undone.as_ref() != Some(undone);
-    news.then(|| Note::Contended {
+    news.then(|| FleetEvent::Contended {
         target: id.clone(),
         by: undone.by.clone(),
         times: undone.times,
@@ -137,18 +141,18 @@ fn contended(id: &TargetId, before: &life::Life, after: &life::Life) -> Option<N
 
 fn moved(
     id: &TargetId,
-    before: &life::Life,
-    after: &life::Life,
-    why: life::Why,
+    before: &lifecycle::Lifecycle,
+    after: &lifecycle::Lifecycle,
+    why: lifecycle::Reason,
     now: Time,
     told: Told,
-) -> Note {
+) -> FleetEvent {
     let failure = match &after.phase {
         Phase::Failed { class, reason, .. } => Some(Failure::new(*class, reason.as_str())),
         _ => None,
     };
     let Told { woke_in, by } = told;
-    Note::Moved {
+    FleetEvent::Moved {
         target: id.clone(),
         from: before.phase.name(),
         to: after.phase.name(),

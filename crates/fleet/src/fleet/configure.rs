@@ -9,7 +9,7 @@ use super::renames::{Renames, identity};
 use super::{Configured, Effect, Entry, Fleet};
 use crate::command::Command;
 use crate::config::{MatchKeys, ScaleTarget, Workload};
-use crate::life::{Event, Life};
+use crate::lifecycle::{Event, Lifecycle};
 use crate::time::Time;
 use crate::view::Publication;
 
@@ -84,7 +84,7 @@ impl Fleet {
         entry.conditions = conditions;
         if let Some(seen) = seen {
             let facts = entry.facts(id, &self.proxies, &self.settings, now);
-            entry.begin(Life::found(seen, &facts));
+            entry.begin(Lifecycle::found(seen, &facts));
         }
         let published = Arc::clone(&entry.published);
         self.targets.insert(id.clone(), entry);

@@ -2,7 +2,7 @@
 
 use super::Condition;
 use crate::config::ScaleTarget;
-use crate::life::Observed;
+use crate::lifecycle::Observed;
 
 /// One target as the configuration has it now.
 #[derive(Clone, Debug, PartialEq)]

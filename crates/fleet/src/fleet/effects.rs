@@ -8,7 +8,7 @@ use protocol::{State, TargetId};
 use super::WokenBy;
 use super::proxies::{Module, PollId, ProxyKey};
 use crate::command::Command;
-use crate::life::{Failure, Refusal, Why};
+use crate::lifecycle::{Failure, Reason, Refusal};
 use crate::view::Publication;
 
 /// What a [`super::Fleet`] wants done, in order.
@@ -21,12 +21,12 @@ pub enum Effect {
     /// A newer poll of the same proxy has come, or the proxy is no longer known: this one is turned away.
     EndPoll(PollId),
     /// For the log and the metrics.
-    Note(Note),
+    Emit(FleetEvent),
 }
 
 /// What happened, for the log and the metrics.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Note {
+pub enum FleetEvent {
     /// A target changed its phase.
     Moved {
         /// Which.
@@ -36,7 +36,7 @@ pub enum Note {
         /// Entered.
         to: &'static str,
         /// Why.
-        why: Why,
+        why: Reason,
         /// How long it had been in `from`.
         after: Duration,
         /// From the wish to wake it to ready; only on entering ready from a wake.
@@ -142,7 +142,7 @@ pub enum Note {
     Dropped(TargetId),
 }
 
-impl Note {
+impl FleetEvent {
     /// True if it is something that the owner of a target would want to read in its history.
     pub fn is_history(&self) -> bool {
         matches!(

@@ -9,7 +9,7 @@ use super::index::Marks;
 use super::proxies::{Proxies, ProxyKey};
 use super::wakes::Wake;
 use crate::config::{MatchKeys, ScaleTarget};
-use crate::life::{Facts, Life, Phase};
+use crate::lifecycle::{Facts, Lifecycle, Phase};
 use crate::time::Time;
 
 /// One target with its life and what was published of it.
@@ -20,7 +20,7 @@ pub(super) struct Entry {
     /// Its keys, less those that a newer target has taken over from a retiring one.
     pub(super) keys: MatchKeys,
     /// Its life.
-    pub(super) life: Life,
+    pub(super) life: Lifecycle,
     /// When its keys last changed; `None` since the first configuration.
     pub(super) keys_changed: Option<Time>,
     /// A live proxy has matched a request since then, or a person asked for a sleep.
@@ -48,7 +48,7 @@ pub(super) struct Entry {
 impl Entry {
     /// A target that begins asleep and is published under `n`.
     pub(super) fn new(spec: Arc<ScaleTarget>, keys_changed: Option<Time>, now: Time, n: u64) -> Self {
-        let life = Life::asleep(now);
+        let life = Lifecycle::asleep(now);
         let keys = spec.keys.clone();
         let published = Arc::new(wire(&spec, &keys, &life));
         Self {
@@ -80,7 +80,7 @@ impl Entry {
     }
 
     /// Makes `life` its life, before anything was published of it.
-    pub(super) fn begin(&mut self, life: Life) {
+    pub(super) fn begin(&mut self, life: Lifecycle) {
         self.published = Arc::new(wire(&self.spec, &self.keys, &life));
         self.life = life;
     }
@@ -94,7 +94,7 @@ impl Entry {
             in_flight,
             last_arrival: self.last_arrival,
             last_use: self.last_use,
-            quorum: proxies.quorum(self.held_since),
+            consent: proxies.consent(self.held_since),
             matched: self.matched,
             may_drain_at: settings.started + (settings.lease * 2).max(self.spec.idle_after),
             idle_after: self.spec.idle_after,
@@ -178,7 +178,7 @@ impl Entry {
     }
 }
 
-fn wire(spec: &ScaleTarget, keys: &MatchKeys, life: &Life) -> Target {
+fn wire(spec: &ScaleTarget, keys: &MatchKeys, life: &Lifecycle) -> Target {
     let (class, reason, retry_after_ms) = failure(life);
     Target {
         id: spec.id.clone(),
@@ -200,7 +200,7 @@ fn wire(spec: &ScaleTarget, keys: &MatchKeys, life: &Life) -> Target {
 }
 
 /// Why it cannot start, in a word and in a sentence, and when to come back.
-fn failure(life: &Life) -> (Option<&'static str>, Option<&str>, Option<u64>) {
+fn failure(life: &Lifecycle) -> (Option<&'static str>, Option<&str>, Option<u64>) {
     match &life.phase {
         Phase::Failed {
             class,
@@ -216,7 +216,7 @@ fn failure(life: &Life) -> (Option<&'static str>, Option<&str>, Option<u64>) {
     }
 }
 
-fn endpoints(life: &Life) -> u32 {
+fn endpoints(life: &Lifecycle) -> u32 {
     match life.phase {
         Phase::Ready | Phase::Draining { .. } => life.seen.ready,
         _ => 0,

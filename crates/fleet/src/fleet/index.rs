@@ -115,7 +115,7 @@ impl Fleet {
 impl Fleet {
     /// What is kept up to date must be what one would find by looking at everything.
     pub(super) fn check_sums(&self) {
-        use super::proxies::Standing;
+        use super::proxies::ProxyWatermark;
 
         self.check_counts();
         let all = || self.targets.iter();
@@ -134,14 +134,14 @@ impl Fleet {
         );
 
         let proxies = || self.proxies.iter().map(|(_, state)| state);
-        let standing = match proxies().map(|state| state.applied).min() {
-            _ if proxies().any(|state| state.silent) || self.proxies.others() > 0 => Standing::Silent,
-            None => Standing::NoProxy,
-            Some(least) => Standing::Applied(least),
+        let watermark = match proxies().map(|state| state.applied).min() {
+            _ if proxies().any(|state| state.silent) || self.proxies.others() > 0 => ProxyWatermark::Silent,
+            None => ProxyWatermark::NoProxy,
+            Some(least) => ProxyWatermark::Applied(least),
         };
         assert_eq!(
-            self.proxies.standing(),
-            standing,
+            self.proxies.watermark(),
+            watermark,
             "must know what all have applied"
         );
         let mut totals: BTreeMap<TargetId, (u64, u64)> = BTreeMap::new();

@@ -35,19 +35,19 @@ use thiserror::Error;
 
 pub use configured::Configured;
 pub use counts::Counts;
-pub use effects::{Effect, Note};
+pub use effects::{Effect, FleetEvent};
 pub use known::Known;
 pub use report::Reported;
 pub use status::{Condition, ProxyStatus, Status, TargetStatus};
 pub use unreached::{Missed, UnreachedBy};
 pub use wakes::{LastWake, WokenBy};
 
-use crate::life::{Event, Life, Observed, Phase, Policy, Refusal, may_sleep};
+use crate::lifecycle::{Event, Lifecycle, Observed, Phase, Policy, Refusal, may_sleep};
 use crate::time::{Time, millis};
 use crate::view::Publication;
 use entry::Entry;
 use index::Index;
-use proxies::{Heard, Lapse, Limits, Misfit, Module, PollId, Proxies, ProxyKey, Standing, TooMany};
+use proxies::{Expired, Heard, Limits, Misfit, Module, PollId, Proxies, ProxyKey, ProxyWatermark, TooMany};
 use twins::Twins;
 
 /// What a fleet is made with.
@@ -155,7 +155,7 @@ impl Fleet {
             .find(&key)
             .map_or(Ok(()), |state| state.judge(proxy.term));
         judged.map_err(PollRefusal::Misfit)?;
-        let before = self.proxies.standing();
+        let before = self.proxies.watermark();
         let heard = self.proxies.hear(&key, proxy.term, now);
         let heard = heard.map_err(|TooMany| PollRefusal::TooMany)?;
         if let Some(older) = self.proxies.open_poll(&key, poll) {
@@ -170,29 +170,29 @@ impl Fleet {
         &mut self,
         key: &ProxyKey,
         heard: Heard,
-        before: Standing,
+        before: ProxyWatermark,
         affected: BTreeSet<TargetId>,
         now: Time,
     ) {
         if let Some((evicted, poll)) = heard.evicted {
             self.effects.extend(poll.map(Effect::EndPoll));
             let others = self.proxies.others();
-            self.note(Note::Evicted {
+            self.emit(FleetEvent::Evicted {
                 proxy: evicted,
                 others,
             });
         }
         if heard.fresh {
-            self.note(Note::Live(key.clone()));
+            self.emit(FleetEvent::Live(key.clone()));
         }
-        self.follow_standing(before, affected, now);
+        self.follow_watermark(before, affected, now);
     }
 
     /// Takes in what a proxy that was heard says of its module's version; tells it once.
     pub fn hear_module(&mut self, proxy: &Proxy, module: Option<&str>) {
         let (key, module) = (ProxyKey::from(proxy), Module::parse(module));
         if self.proxies.set_module(&key, module) && module.compared() != "same" {
-            self.note(Note::Module { proxy: key, module });
+            self.emit(FleetEvent::Module { proxy: key, module });
         }
     }
 
@@ -245,7 +245,7 @@ impl Fleet {
     }
 
     fn refuse(&mut self, id: &TargetId, refusal: Refusal) -> WishRefusal {
-        self.note(Note::Refused {
+        self.emit(FleetEvent::Refused {
             target: id.clone(),
             refusal,
         });
@@ -275,7 +275,7 @@ impl Fleet {
     }
 
     /// The life of one target.
-    pub fn life(&self, id: &TargetId) -> Option<&Life> {
+    pub fn life(&self, id: &TargetId) -> Option<&Lifecycle> {
         self.targets.get(id).map(|entry| &entry.life)
     }
 
@@ -287,28 +287,28 @@ impl Fleet {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Time) {
-        let lapses = self.proxies.lapse(now);
-        if lapses.is_empty() {
+        let expired = self.proxies.expire(now);
+        if expired.is_empty() {
             for id in self.index.due(now) {
                 self.advance(&id, Event::Tick, now);
             }
             return;
         }
-        for lapse in lapses {
-            self.note(match lapse {
-                Lapse::Silent(key) => Note::Silent(key),
-                Lapse::Forgotten(key) => Note::Forgotten(key),
-                Lapse::Others(count) => Note::OthersForgotten(count),
+        for one in expired {
+            self.emit(match one {
+                Expired::Silent(key) => FleetEvent::Silent(key),
+                Expired::Forgotten(key) => FleetEvent::Forgotten(key),
+                Expired::Others(count) => FleetEvent::OthersForgotten(count),
             });
         }
         self.tick_all(now);
     }
 
-    /// Ticks `affected`, and every target whose quorum is another than it was when the proxies stood at `before`.
-    fn follow_standing(&mut self, before: Standing, mut affected: BTreeSet<TargetId>, now: Time) {
-        match (before, self.proxies.standing()) {
+    /// Ticks `affected`, and every target whose consent is another than it was when the proxies stood at `before`.
+    fn follow_watermark(&mut self, before: ProxyWatermark, mut affected: BTreeSet<TargetId>, now: Time) {
+        match (before, self.proxies.watermark()) {
             (before, after) if before == after => {}
-            (Standing::Applied(one), Standing::Applied(other)) => {
+            (ProxyWatermark::Applied(one), ProxyWatermark::Applied(other)) => {
                 let changed = self.index.confirms(one.min(other) + 1..=one.max(other));
                 affected.extend(changed.cloned());
             }
@@ -326,8 +326,8 @@ impl Fleet {
         }
     }
 
-    fn note(&mut self, note: Note) {
-        self.effects.push(Effect::Note(note));
+    fn emit(&mut self, event: FleetEvent) {
+        self.effects.push(Effect::Emit(event));
     }
 
     fn next_revision(&mut self) -> u64 {
@@ -337,14 +337,14 @@ impl Fleet {
 
     fn publish(&mut self, publication: Publication) {
         for target in &publication.changed {
-            self.effects.push(Effect::Note(Note::Published {
+            self.effects.push(Effect::Emit(FleetEvent::Published {
                 target: target.clone(),
                 n: publication.n,
             }));
         }
         for id in &publication.removed {
             self.effects
-                .push(Effect::Note(Note::Removed { target: id.clone() }));
+                .push(Effect::Emit(FleetEvent::Removed { target: id.clone() }));
         }
         self.effects.push(Effect::Publish(publication));
     }

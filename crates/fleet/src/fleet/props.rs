@@ -13,7 +13,7 @@ use action::{Action, action};
 
 use super::world::{World, id, mk_proxy, mk_report};
 use crate::command::Command;
-use crate::life::{Failure, FailureClass, Observed};
+use crate::lifecycle::{Failure, FailureClass, Observed};
 use crate::time::{Time, millis};
 
 /// What the target is called, by turns.

@@ -12,12 +12,12 @@ use protocol::{Revision, TargetId};
 
 pub use module::Module;
 pub use state::{
-    Before, Lapse, Limits, MAX_TERM_RISE, Misfit, Newest, PollId, ProxyKey, ProxyState, Standing, TooMany,
-    Use,
+    Before, Expired, Limits, MAX_TERM_RISE, Misfit, Newest, PollId, ProxyKey, ProxyState, ProxyWatermark,
+    TooMany, Use,
 };
 
 use super::{Known, Missed};
-use crate::life::Quorum;
+use crate::lifecycle::DrainConsent;
 use crate::time::Time;
 use others::Others;
 pub(super) use sums::shift;
@@ -47,7 +47,7 @@ pub struct Proxies {
     modules: BTreeMap<&'static str, u64>,
     /// Raised whenever somebody comes or goes.
     changes: u64,
-    /// Nobody lapses before it. Made exact by [`Self::lapse`]; a word in between only puts a lapse off.
+    /// Lower bound of the next moment a proxy can turn silent or be forgotten; exact after [`Self::expire`].
     next_lapse: Option<Time>,
 }
 
@@ -116,7 +116,7 @@ impl Proxies {
             *self.applied.entry(0).or_default() += 1;
         }
         self.changes += 1;
-        self.lapses_at(now + self.limits.forget_after());
+        self.expires_at(now + self.limits.forget_after());
     }
 
     /// Whom another control plane would have to know.
@@ -152,7 +152,7 @@ impl Proxies {
         if fresh {
             shift(&mut self.modules, None, Some(state.compared()));
         }
-        self.lapses_at(now + self.limits.silence());
+        self.expires_at(now + self.limits.silence());
         Ok(Heard { fresh, evicted })
     }
 
@@ -220,7 +220,7 @@ impl Proxies {
             state.poll = None;
             self.polling -= 1;
             state.last_word = now;
-            self.lapses_at(now + self.limits.silence());
+            self.expires_at(now + self.limits.silence());
         }
     }
 
@@ -249,49 +249,49 @@ impl Proxies {
     }
 
     /// What all of them have applied.
-    pub fn standing(&self) -> Standing {
+    pub fn watermark(&self) -> ProxyWatermark {
         if self.silent > 0 || !self.others.is_empty() {
-            return Standing::Silent;
+            return ProxyWatermark::Silent;
         }
         match self.applied.first_key_value() {
-            None => Standing::NoProxy,
-            Some((least, _)) => Standing::Applied(*least),
+            None => ProxyWatermark::NoProxy,
+            Some((least, _)) => ProxyWatermark::Applied(*least),
         }
     }
 
     /// What the proxies say to a stop of something that has held since revision `n`.
-    pub fn quorum(&self, n: u64) -> Quorum {
-        self.standing().quorum(n)
+    pub fn consent(&self, n: u64) -> DrainConsent {
+        self.watermark().consent(n)
     }
 
     /// Who has said nothing for too long, at most one step for each. Their demand is dropped at once.
-    pub fn lapse(&mut self, now: Time) -> Vec<Lapse> {
+    pub fn expire(&mut self, now: Time) -> Vec<Expired> {
         if self.next_lapse.is_none_or(|at| now < at) {
             return Vec::new();
         }
         let silence = self.limits.silence();
         let forget_after = self.limits.forget_after();
-        let mut lapses = Vec::new();
+        let mut expired = Vec::new();
         for (key, state) in self.all.iter().filter(|(_, state)| state.poll.is_none()) {
             let quiet = now.since(state.last_word);
             if quiet >= forget_after {
-                lapses.push(Lapse::Forgotten(key.clone()));
+                expired.push(Expired::Forgotten(key.clone()));
             } else if quiet >= silence && !state.silent {
-                lapses.push(Lapse::Silent(key.clone()));
+                expired.push(Expired::Silent(key.clone()));
             }
         }
-        for lapse in &lapses {
-            match lapse {
-                Lapse::Forgotten(key) => drop(self.remove(key)),
-                Lapse::Silent(key) => self.silence(key),
-                Lapse::Others(_) => {}
+        for one in &expired {
+            match one {
+                Expired::Forgotten(key) => drop(self.remove(key)),
+                Expired::Silent(key) => self.silence(key),
+                Expired::Others(_) => {}
             }
         }
-        let others = self.others.lapse(now);
+        let others = self.others.expire(now);
         self.changes += u64::from(others > 0);
-        lapses.extend((others > 0).then_some(Lapse::Others(others)));
+        expired.extend((others > 0).then_some(Expired::Others(others)));
         self.next_lapse = self.first_lapse();
-        lapses
+        expired
     }
 
     fn silence(&mut self, key: &ProxyKey) {
@@ -320,11 +320,11 @@ impl Proxies {
         quiet.map(lapse_at).chain(self.others.deadline()).min()
     }
 
-    fn lapses_at(&mut self, at: Time) {
+    fn expires_at(&mut self, at: Time) {
         self.next_lapse = Some(self.next_lapse.map_or(at, |known| known.min(at)));
     }
 
-    /// When [`Self::lapse`] must be asked: it may have something to say then, and has nothing to say before.
+    /// When [`Self::expire`] must be asked: it may have something to say then, and has nothing to say before.
     pub fn deadline(&self) -> Option<Time> {
         self.next_lapse
     }

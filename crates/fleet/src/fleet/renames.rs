@@ -9,7 +9,7 @@ use std::sync::Arc;
 use protocol::{Target, TargetId};
 
 use super::advance::passes;
-use super::{Configured, Effect, Entry, Fleet, Note};
+use super::{Configured, Effect, Entry, Fleet, FleetEvent};
 use crate::command::Command;
 use crate::config::{MatchKeys, ScaleTarget, Workload};
 use crate::time::Time;
@@ -157,7 +157,7 @@ impl Fleet {
             from: from.clone(),
             spec: Arc::clone(&entry.spec),
         }));
-        self.note(Note::Renamed {
+        self.emit(FleetEvent::Renamed {
             from: from.clone(),
             to: id.clone(),
         });

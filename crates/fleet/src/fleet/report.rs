@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use protocol::{Report, TargetId, Usage};
 
 use super::proxies::{Misfit, Newest, ProxyKey, Use, applied_of};
-use super::{Effect, Fleet, Note};
-use crate::life::Phase;
+use super::{Effect, Fleet, FleetEvent};
+use crate::lifecycle::Phase;
 use crate::time::Time;
 
 /// What became of a report.
@@ -29,11 +29,11 @@ impl Fleet {
         let order = (report.proxy.term, report.proxy.seq);
         if let Some(state) = self.proxies.find(&key) {
             if let Err(misfit) = state.judge(report.proxy.term) {
-                self.note(Note::StaleReport(key));
+                self.emit(FleetEvent::StaleReport(key));
                 return Reported::Misfit(misfit);
             }
             if state.is_overtaken(order, now, self.settings.limits.silence()) {
-                self.note(Note::StaleReport(key));
+                self.emit(FleetEvent::StaleReport(key));
                 return Reported::Stale;
             }
         }
@@ -45,7 +45,7 @@ impl Fleet {
             .iter()
             .filter(|(id, _)| self.targets.contains_key(*id))
             .collect();
-        let standing = self.proxies.standing();
+        let watermark = self.proxies.watermark();
         let Ok(heard) = self.proxies.hear(&key, report.proxy.term, now) else {
             return Reported::TooMany;
         };
@@ -81,7 +81,7 @@ impl Fleet {
             .cloned()
             .collect();
         affected.extend(twins);
-        self.heard(&key, heard, standing, affected, now);
+        self.heard(&key, heard, watermark, affected, now);
         Reported::Taken
     }
 
@@ -96,7 +96,7 @@ impl Fleet {
         let confirmed = waiting.filter(drains).cloned();
         self.effects.extend(confirmed.map(|target| {
             let proxy = key.clone();
-            Effect::Note(Note::Confirmed { target, proxy })
+            Effect::Emit(FleetEvent::Confirmed { target, proxy })
         }));
     }
 
@@ -110,7 +110,7 @@ impl Fleet {
             if let Some(poll) = state.poll {
                 self.effects.push(Effect::EndPoll(poll));
             }
-            self.note(Note::Left(key));
+            self.emit(FleetEvent::Left(key));
             self.tick_all(now);
         }
         Reported::Taken
@@ -133,7 +133,7 @@ impl Fleet {
         let state = entry.published.state;
         if usage.held > 0 && before.held == 0 && !entry.life.phase.passes() {
             let (target, proxy, held) = (id.clone(), key.clone(), usage.held);
-            self.effects.push(Effect::Note(Note::Reported {
+            self.effects.push(Effect::Emit(FleetEvent::Reported {
                 target,
                 proxy,
                 state,

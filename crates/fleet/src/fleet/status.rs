@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::wakes::Wake;
 use super::{Entry, Fleet, LastWake, UnreachedBy, unreached};
-use crate::life::{Life, Phase};
+use crate::lifecycle::{Lifecycle, Phase};
 use crate::time::{Time, millis};
 
 /// All there is to see, for `GET /v1/targets`, `GET /v1/proxies` and `/metrics`.
@@ -30,7 +30,7 @@ pub struct TargetStatus {
     pub state: &'static str,
     /// How long it has been in it, in ms.
     pub since_ms: u64,
-    /// Why it failed, in one word: a name of [`FailureClass`](crate::life::FailureClass).
+    /// Why it failed, in one word: a name of [`FailureClass`](crate::lifecycle::FailureClass).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason_class: Option<&'static str>,
     /// Why it failed.
@@ -112,7 +112,7 @@ const RETIRING: Condition = Condition {
 };
 
 /// Stays the same while nothing more is undone, so that what is written down of it need not be written again.
-fn contended(life: &Life) -> Option<Condition> {
+fn contended(life: &Lifecycle) -> Option<Condition> {
     let undone = life.undone.as_ref().filter(|one| one.is_contended())?;
     let by = undone.by.as_deref().unwrap_or("another manager");
     let times = undone.times;

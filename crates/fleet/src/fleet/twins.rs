@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use protocol::TargetId;
 
 use super::{Entry, Fleet};
-use crate::life::{Event, Facts};
+use crate::lifecycle::{Event, Facts};
 use crate::time::Time;
 
 /// Who shares a key with whom. Empty as a rule: keys have one claimant.

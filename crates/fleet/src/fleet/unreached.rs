@@ -9,10 +9,10 @@ use protocol::{Report, TargetId, Unreached};
 use serde::Serialize;
 
 use super::proxies::ProxyKey;
-use super::{Condition, Effect, Entry, Fleet, Note};
+use super::{Condition, Effect, Entry, Fleet, FleetEvent};
 use crate::command::Command;
 use crate::config::ClusterKey;
-use crate::life::Phase;
+use crate::lifecycle::Phase;
 use crate::time::{Time, millis};
 
 /// Most bytes of names and answers that are kept of one proxy: a full report of usual names has half of it.
@@ -86,7 +86,7 @@ impl Fleet {
         }
         let is_known = |one: &Missed| before.iter().any(|old| old.is_same(one));
         let news = missed.into_iter().filter(|one| !is_known(one)).map(|one| {
-            Effect::Note(Note::Unreached {
+            Effect::Emit(FleetEvent::Unreached {
                 target: one.target,
                 proxy: key.clone(),
                 cluster: one.cluster,

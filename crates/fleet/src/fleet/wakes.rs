@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::Entry;
-use crate::life::{Phase, Why};
+use crate::lifecycle::{Phase, Reason};
 use crate::time::{Time, millis};
 
 /// Who or what brought a wake about.
@@ -103,7 +103,7 @@ pub(super) struct Told {
 
 impl Entry {
     /// Follows a change of phase. `caller` is the proxy that is meant if it was demand.
-    pub(super) fn follow_wake(&mut self, why: Why, caller: Option<&str>, now: Time, unix_ms: u64) -> Told {
+    pub(super) fn follow_wake(&mut self, why: Reason, caller: Option<&str>, now: Time, unix_ms: u64) -> Told {
         let open = self.wake.as_mut().filter(|wake| wake.end == End::Open);
         match self.life.phase {
             Phase::Waking { .. } => {
@@ -138,14 +138,14 @@ impl Entry {
     }
 }
 
-fn woken_by(why: Why, caller: Option<&str>, set_by: Option<&str>) -> WokenBy {
+fn woken_by(why: Reason, caller: Option<&str>, set_by: Option<&str>) -> WokenBy {
     match why {
-        Why::Asked => WokenBy::Person,
-        Why::Retry => WokenBy::Retry,
-        Why::Lost => WokenBy::LostEndpoints,
-        Why::Retired => WokenBy::Removal,
-        Why::Suspend => WokenBy::Resumption,
-        Why::Demand => match caller {
+        Reason::Asked => WokenBy::Person,
+        Reason::Retry => WokenBy::Retry,
+        Reason::Lost => WokenBy::LostEndpoints,
+        Reason::Retired => WokenBy::Removal,
+        Reason::Suspend => WokenBy::Resumption,
+        Reason::Demand => match caller {
             Some(id) => WokenBy::Proxy(id.to_owned()),
             // Demand is reported by proxies alone.
             None => WokenBy::Others(None),

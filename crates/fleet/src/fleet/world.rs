@@ -7,7 +7,7 @@ use protocol::{Incarnation, Proxy, Report, Reporter, Revision, State, Target, Us
 use super::proxies::PollId;
 use super::{Effect, Fleet};
 use crate::command::Command;
-use crate::life::{Cause, Observed};
+use crate::lifecycle::{Cause, Observed};
 pub(crate) use crate::testing::{id, mk_proxy, mk_settings, mk_spec};
 use crate::time::Time;
 use crate::view::View;
@@ -68,7 +68,7 @@ impl World {
             match effect {
                 Effect::Backend(command) => commands.push(command),
                 Effect::Publish(publication) => self.view.apply(publication),
-                Effect::EndPoll(_) | Effect::Note(_) => {}
+                Effect::EndPoll(_) | Effect::Emit(_) => {}
             }
         }
         self.fleet.check_sums();

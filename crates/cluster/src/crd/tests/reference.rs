@@ -13,7 +13,7 @@ use crate::crd::{CONDITIONS, schema};
 use fleet::config::spec::Process;
 use fleet::config::units::PositiveSpan;
 use fleet::config::words::{AgentPrefix, Authority, GroupVersion, Name, ObjectKind, UrlPath};
-use fleet::config::{ClusterKey, HostKey, Size, Span};
+use fleet::config::{ClusterKey, HostKey, HumanDuration, Size};
 
 const HEAD: &str = "\
 <!-- Made from the types in crates/fleet/src/config/spec.rs and crates/cluster/src/crd/:
@@ -148,7 +148,7 @@ fn forms() -> Vec<Form> {
         }
     }
     vec![
-        form::<Span>(
+        form::<HumanDuration>(
             "duration",
             "A whole number and `ms`, `s`, `m` or `h`: `500ms`, `60s`, `5m`, `1h`. At most 365 days; `0s` is none.",
         ),

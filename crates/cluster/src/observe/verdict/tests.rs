@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::failure::Kind;
 use crate::observe::ReplicasAt;
-use fleet::life::FailureClass;
+use fleet::lifecycle::FailureClass;
 
 const GRACE: Duration = Duration::from_secs(30);
 

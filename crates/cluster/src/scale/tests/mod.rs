@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use self::server::{LEASE, Scenario, Server};
 use super::*;
 use crate::failure::Kind;
-use fleet::life::FailureClass;
+use fleet::lifecycle::FailureClass;
 
 #[tokio::test(start_paused = true)]
 async fn writes_once_with_the_version_read() {

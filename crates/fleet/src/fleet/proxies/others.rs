@@ -60,7 +60,7 @@ impl Others {
     }
 
     /// How many are forgotten by `now`.
-    pub(super) fn lapse(&mut self, now: Time) -> u64 {
+    pub(super) fn expire(&mut self, now: Time) -> u64 {
         let mut lapsed: u64 = 0;
         while let Some(entry) = self.until.first_entry().filter(|entry| *entry.key() <= now) {
             lapsed = lapsed.saturating_add(entry.remove());
@@ -81,12 +81,12 @@ mod tests {
         }
         assert_eq!(others.count(), 2_000, "must count all");
         assert_eq!(
-            others.lapse(at(599_999)),
+            others.expire(at(599_999)),
             0,
             "must not be forgotten before their time"
         );
         assert_eq!(
-            others.lapse(at(800_000 + 600_000 / 64)),
+            others.expire(at(800_000 + 600_000 / 64)),
             2_000,
             "must be forgotten then"
         );
@@ -97,7 +97,7 @@ mod tests {
     fn take_no_more_room_the_more_there_are() {
         let mut others = Others::new(Duration::from_secs(600));
         for ms in 0..100_000 {
-            others.lapse(at(ms * 100));
+            others.expire(at(ms * 100));
             others.add(1, at(ms * 100));
             assert!(others.until.len() <= 66, "must be bounded");
         }

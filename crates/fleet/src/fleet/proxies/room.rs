@@ -62,7 +62,7 @@ impl Proxies {
         };
         self.others.add(1, last_word);
         if let Some(at) = self.others.deadline() {
-            self.lapses_at(at);
+            self.expires_at(at);
         }
         Ok(Some((key, state.poll)))
     }

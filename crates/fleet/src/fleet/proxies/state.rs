@@ -7,7 +7,7 @@ use protocol::{Incarnation, Proxy, Reporter, TargetId};
 
 use super::Module;
 use crate::fleet::Missed;
-use crate::life::Quorum;
+use crate::lifecycle::DrainConsent;
 use crate::time::Time;
 
 /// Most that a term rises by from one word of a proxy to the next. A relay speaks as soon as it has taken over, and it
@@ -167,9 +167,9 @@ pub struct Before {
     pub usage: BTreeMap<TargetId, Use>,
 }
 
-/// What all proxies together have applied. It changes rarely, and only then does any target's [`Quorum`].
+/// What all proxies together have applied. It changes rarely, and only then does any target's [`DrainConsent`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum ProxyWatermark {
     /// There is none.
     NoProxy,
     /// One that is not forgotten says nothing, or had to make room.
@@ -178,14 +178,14 @@ pub enum Standing {
     Applied(u64),
 }
 
-impl Standing {
+impl ProxyWatermark {
     /// What it means for a stop of something that has held since revision `n`.
-    pub fn quorum(self, n: u64) -> Quorum {
+    pub fn consent(self, n: u64) -> DrainConsent {
         match self {
-            Self::NoProxy => Quorum::NoProxy,
-            Self::Silent => Quorum::Silent,
-            Self::Applied(least) if least >= n => Quorum::Confirmed,
-            Self::Applied(_) => Quorum::Unconfirmed,
+            Self::NoProxy => DrainConsent::NoProxy,
+            Self::Silent => DrainConsent::Silent,
+            Self::Applied(least) if least >= n => DrainConsent::Confirmed,
+            Self::Applied(_) => DrainConsent::Unconfirmed,
         }
     }
 }
@@ -215,7 +215,7 @@ impl Limits {
 
 /// What became of a proxy that said nothing for too long.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lapse {
+pub enum Expired {
     /// Its demand no longer counts; it goes on blocking sleeps.
     Silent(ProxyKey),
     /// It is as if it had never been.

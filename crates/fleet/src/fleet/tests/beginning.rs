@@ -3,7 +3,7 @@ use protocol::State;
 use super::super::world::{World, id, mk_spec};
 use super::super::*;
 use crate::command::Command;
-use crate::life::{Failure, FailureClass, Observed};
+use crate::lifecycle::{Failure, FailureClass, Observed};
 use crate::view::Publication;
 
 #[test]
@@ -145,7 +145,7 @@ fn configure(world: &mut World, configured: Vec<Configured>) -> Told {
                 world.view.apply(publication.clone());
                 told.publications.push(publication);
             }
-            Effect::EndPoll(_) | Effect::Note(_) => {}
+            Effect::EndPoll(_) | Effect::Emit(_) => {}
         }
     }
     told

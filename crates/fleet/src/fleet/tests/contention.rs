@@ -2,7 +2,7 @@ use protocol::State;
 
 use super::super::world::{World, id, start};
 use super::super::*;
-use crate::life::Cause;
+use crate::lifecycle::Cause;
 
 #[test]
 fn a_wake_that_is_undone_twice_waits_and_says_who_insists() {
@@ -42,13 +42,13 @@ fn each_time_it_is_undone_is_told_once() {
     world.report("a", 1, &[("web", 1, 0, Some(0))]);
     undo(&mut world, 1);
     world.fleet.observe(&id("web"), mk_zero(2), world.now);
-    let notes: Vec<_> = world
+    let events: Vec<_> = world
         .fleet
         .take_effects()
         .into_iter()
-        .filter(|effect| matches!(effect, Effect::Note(Note::Contended { times: 2, .. })))
+        .filter(|effect| matches!(effect, Effect::Emit(FleetEvent::Contended { times: 2, .. })))
         .collect();
-    assert_eq!(notes.len(), 1, "must be told once");
+    assert_eq!(events.len(), 1, "must be told once");
     world.fleet.observe(&id("web"), mk_zero(2), world.now);
     assert_eq!(
         world.fleet.take_effects(),

@@ -5,7 +5,7 @@ use super::super::world::{World, id, mk_proxy, mk_spec, start};
 use super::super::*;
 use crate::command::Command;
 use crate::config::Workload;
-use crate::life::Cause;
+use crate::lifecycle::Cause;
 
 #[test]
 fn an_open_poll_is_a_word() {

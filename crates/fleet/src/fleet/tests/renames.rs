@@ -4,7 +4,7 @@ use super::super::world::{World, id, mk_report, mk_spec, start, stop};
 use super::super::*;
 use crate::command::Command;
 use crate::config::{MatchKeys, ScaleTarget, Workload};
-use crate::life::Cause;
+use crate::lifecycle::Cause;
 
 #[test]
 fn what_is_renamed_is_told_in_one_revision_and_goes_on() {

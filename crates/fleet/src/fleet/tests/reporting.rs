@@ -2,7 +2,7 @@ use protocol::{Proxy, State};
 
 use super::super::proxies::PollId;
 use super::super::world::{World, id, mk_proxy, start};
-use crate::life::{Cause, Failure, FailureClass, Observed, Quorum};
+use crate::lifecycle::{Cause, DrainConsent, Failure, FailureClass, Observed};
 
 #[test]
 fn a_report_wakes_at_once() {
@@ -107,15 +107,15 @@ fn a_confirm_from_before_a_silence_is_none() {
     world.sync("a");
     world.confirm("a", n);
     assert_eq!(
-        world.fleet.proxies.quorum(n),
-        Quorum::Confirmed,
+        world.fleet.proxies.consent(n),
+        DrainConsent::Confirmed,
         "must be confirmed"
     );
     world.pass(15_000);
     world.sync("a");
     assert_eq!(
-        world.fleet.proxies.quorum(n),
-        Quorum::Unconfirmed,
+        world.fleet.proxies.consent(n),
+        DrainConsent::Unconfirmed,
         "must say again what it has in flight before anything is stopped"
     );
 }

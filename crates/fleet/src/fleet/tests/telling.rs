@@ -1,7 +1,7 @@
 //! What is told of a target, and of an Envoy, and how often.
 
 use super::super::world::{World, mk_proxy};
-use super::super::{Effect, Note};
+use super::super::{Effect, FleetEvent};
 
 #[test]
 fn an_envoy_with_another_version_of_the_module_is_told_of_once() {
@@ -14,7 +14,7 @@ fn an_envoy_with_another_version_of_the_module_is_told_of_once() {
         let effects = world.fleet.take_effects();
         effects
             .iter()
-            .filter(|effect| matches!(effect, Effect::Note(Note::Module { .. })))
+            .filter(|effect| matches!(effect, Effect::Emit(FleetEvent::Module { .. })))
             .count()
     };
     assert_eq!(told(Some(env!("CARGO_PKG_VERSION"))), 0, "it is ours");

@@ -5,7 +5,7 @@ use protocol::State;
 use super::super::world::{World, id, mk_spec, start};
 use super::super::*;
 use crate::config::{MatchKeys, ScaleTarget};
-use crate::life::Cause;
+use crate::lifecycle::Cause;
 
 const BOTH: [(&str, &str); 2] = [("old", "shared.example.com"), ("new", "shared.example.com")];
 const APART: [(&str, &str); 2] = [("old", "old.example.com"), ("new", "shared.example.com")];

@@ -51,10 +51,10 @@ fn it_is_told_to_the_log_once() {
         let report = mk_unreached("a", seq, &[("web", "web-v1", saw, 100)]);
         world.fleet.report(&report, world.now);
         let effects = world.fleet.take_effects();
-        let notes = effects
+        let events = effects
             .into_iter()
-            .filter(|effect| matches!(effect, Effect::Note(Note::Unreached { .. })));
-        notes.count()
+            .filter(|effect| matches!(effect, Effect::Emit(FleetEvent::Unreached { .. })));
+        events.count()
     };
     assert_eq!(told(&mut world, 10, "refused"), 1, "must be told");
     assert_eq!(

@@ -2,7 +2,7 @@ use protocol::State;
 
 use super::super::world::{World, id};
 use super::super::*;
-use crate::life::{Failure, FailureClass};
+use crate::lifecycle::{Failure, FailureClass};
 
 const HOUR_MS: u64 = 3_600_000;
 

@@ -3,7 +3,7 @@ use super::*;
 
 #[test]
 fn demand_waits_while_stopping_and_then_wakes() {
-    let life = Life {
+    let life = Lifecycle {
         command: 4,
         seen: seen(4, 0, 0, 1),
         ..mk_life(Phase::Stopping)
@@ -18,9 +18,9 @@ fn demand_waits_while_stopping_and_then_wakes() {
         Event::Observed(seen(4, 0, 0, 0)),
         &wanted,
         "asleep",
-        Some(Why::Gone),
+        Some(Reason::Gone),
     );
-    check_life(&step.life, Event::Tick, &wanted, "waking", Some(Why::Demand));
+    check_life(&step.life, Event::Tick, &wanted, "waking", Some(Reason::Demand));
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn a_drain_ends_when_somebody_else_scales_meanwhile() {
             scaled,
             &mk_facts(101),
             "ready",
-            Some(Why::SetByOthers),
+            Some(Reason::SetByOthers),
         );
         assert_eq!(
             (step.effects, step.life.epoch),
@@ -45,14 +45,14 @@ fn a_drain_ends_when_somebody_else_scales_meanwhile() {
             Event::Tick,
             &mk_facts(161),
             "draining",
-            Some(Why::Idle),
+            Some(Reason::Idle),
         );
     }
 }
 
 #[test]
 fn a_stop_names_the_replicas_that_the_drain_began_with() {
-    let life = Life {
+    let life = Lifecycle {
         seen: seen(0, 3, 3, 3),
         ..mk_ready()
     };
@@ -67,7 +67,7 @@ fn a_stop_names_the_replicas_that_the_drain_began_with() {
 
 #[test]
 fn an_abandoned_stop_returns_to_service_at_once() {
-    let life = Life {
+    let life = Lifecycle {
         command: 4,
         seen: seen(3, 1, 1, 1),
         ..mk_life(Phase::Stopping)
@@ -77,7 +77,7 @@ fn an_abandoned_stop_returns_to_service_at_once() {
         Event::Observed(seen(4, 5, 1, 5)),
         &mk_facts(100),
         "ready",
-        Some(Why::Abandoned),
+        Some(Reason::Abandoned),
     );
     assert_eq!(
         (back.life.epoch, back.effects),
@@ -89,13 +89,13 @@ fn an_abandoned_stop_returns_to_service_at_once() {
         Event::Observed(seen(4, 5, 0, 0)),
         &mk_facts(100),
         "waking",
-        Some(Why::Abandoned),
+        Some(Reason::Abandoned),
     );
 }
 
 #[test]
 fn replicas_set_after_the_stop_are_no_abandoned_drain() {
-    let life = Life {
+    let life = Lifecycle {
         command: 4,
         seen: seen(4, 0, 0, 1),
         ..mk_life(Phase::Stopping)
@@ -105,13 +105,13 @@ fn replicas_set_after_the_stop_are_no_abandoned_drain() {
         Event::Observed(seen(4, 2, 0, 1)),
         &mk_facts(100),
         "waking",
-        Some(Why::SetByOthers),
+        Some(Reason::SetByOthers),
     );
 }
 
 #[test]
 fn stopping_ends_only_when_the_stop_was_seen_and_nothing_is_left() {
-    let life = Life {
+    let life = Lifecycle {
         command: 4,
         seen: seen(3, 1, 1, 1),
         ..mk_life(Phase::Stopping)
@@ -129,19 +129,25 @@ fn stopping_ends_only_when_the_stop_was_seen_and_nothing_is_left() {
 
 #[test]
 fn a_wake_asked_for_while_stopping_is_kept() {
-    let life = Life {
+    let life = Lifecycle {
         command: 4,
         seen: seen(4, 0, 0, 1),
         ..mk_life(Phase::Stopping)
     };
     let asked = step(&life, Event::Wake, &mk_facts(100)).life;
     let asleep = step(&asked, Event::Observed(seen(4, 0, 0, 0)), &mk_facts(101)).life;
-    check_life(&asleep, Event::Tick, &mk_facts(101), "waking", Some(Why::Asked));
+    check_life(
+        &asleep,
+        Event::Tick,
+        &mk_facts(101),
+        "waking",
+        Some(Reason::Asked),
+    );
 }
 
 #[test]
 fn nobody_waits_for_a_wake_that_has_not_begun_so_it_stops() {
-    let life = Life {
+    let life = Lifecycle {
         command: 1,
         seen: seen(0, 0, 0, 0),
         ..mk_life(Phase::Waking { start_at: None })
@@ -151,14 +157,14 @@ fn nobody_waits_for_a_wake_that_has_not_begun_so_it_stops() {
         ..mk_facts(500)
     };
     check_life(&life, Event::Tick, &held, "waking", None);
-    let step = check_life(&life, Event::Tick, &mk_facts(110), "stopping", Some(Why::Idle));
+    let step = check_life(&life, Event::Tick, &mk_facts(110), "stopping", Some(Reason::Idle));
     assert_eq!(
         step.effects,
         [Effect::Stop { command: 2, from: 0 }],
         "must stop it"
     );
     let unconfirmed = Facts {
-        quorum: Quorum::Unconfirmed,
+        consent: DrainConsent::Unconfirmed,
         ..mk_facts(110)
     };
     check_life(&life, Event::Tick, &unconfirmed, "waking", None);
@@ -172,5 +178,5 @@ fn nobody_comes_back_to_what_failed_so_it_stops() {
         retry_at: at(60),
         retry_after: Duration::ZERO,
     };
-    check(failed, Event::Tick, mk_facts(110), "stopping", Some(Why::Idle));
+    check(failed, Event::Tick, mk_facts(110), "stopping", Some(Reason::Idle));
 }

@@ -11,7 +11,7 @@ fn demand_wakes_what_is_asleep() {
             ..mk_facts(100)
         },
         "waking",
-        Some(Why::Demand),
+        Some(Reason::Demand),
     );
     assert_eq!(
         step.effects,
@@ -34,14 +34,14 @@ fn a_refused_arrival_is_demand_but_an_old_one_is_not() {
         Event::Tick,
         arrived(51),
         "waking",
-        Some(Why::Demand),
+        Some(Reason::Demand),
     );
     check(Phase::Asleep, Event::Tick, arrived(50), "asleep", None);
 }
 
 #[test]
 fn replicas_set_by_others_wake_without_a_start() {
-    let life = Life {
+    let life = Lifecycle {
         seen: seen(0, 2, 0, 2),
         ..mk_life(Phase::Asleep)
     };
@@ -50,7 +50,7 @@ fn replicas_set_by_others_wake_without_a_start() {
         Event::Tick,
         &mk_facts(100),
         "waking",
-        Some(Why::SetByOthers),
+        Some(Reason::SetByOthers),
     );
     assert_eq!(
         step.effects,
@@ -67,14 +67,14 @@ fn ready_endpoints_end_a_wake_and_raise_the_epoch() {
         Event::Observed(seen(0, 1, 1, 1)),
         &mk_facts(100),
         "ready",
-        Some(Why::Endpoints),
+        Some(Reason::Endpoints),
     );
     assert_eq!(step.life.epoch, life.epoch + 1, "must be a new epoch");
 }
 
 #[test]
 fn what_was_seen_before_the_last_command_is_ignored() {
-    let life = Life {
+    let life = Lifecycle {
         command: 3,
         ..mk_life(Phase::Waking { start_at: None })
     };
@@ -96,7 +96,7 @@ fn a_failure_while_waking_is_told_with_its_reason() {
         Event::Observed(failure),
         &mk_facts(100),
         "failed",
-        Some(Why::CannotStart),
+        Some(Reason::CannotStart),
     );
     let expected = Phase::Failed {
         class: FailureClass::Crash,
@@ -124,8 +124,8 @@ fn failed_is_retried_only_when_due_and_somebody_came() {
     };
     check(failed(), Event::Tick, came(89, 60), "failed", None);
     check(failed(), Event::Tick, came(90, 40), "failed", None);
-    check(failed(), Event::Tick, came(90, 60), "waking", Some(Why::Retry));
-    check(failed(), Event::Wake, mk_facts(60), "waking", Some(Why::Asked));
+    check(failed(), Event::Tick, came(90, 60), "waking", Some(Reason::Retry));
+    check(failed(), Event::Wake, mk_facts(60), "waking", Some(Reason::Asked));
 }
 
 #[test]
@@ -160,13 +160,13 @@ fn endpoints_of_a_failed_target_make_it_ready() {
         Event::Observed(seen(0, 1, 1, 1)),
         mk_facts(60),
         "ready",
-        Some(Why::Endpoints),
+        Some(Reason::Endpoints),
     );
 }
 
 #[test]
 fn a_drain_of_what_has_died_turns_back_to_waking() {
-    let life = Life {
+    let life = Lifecycle {
         seen: seen(0, 1, 0, 0),
         ..mk_draining()
     };
@@ -178,7 +178,7 @@ fn a_drain_of_what_has_died_turns_back_to_waking() {
             ..mk_facts(101)
         },
         "waking",
-        Some(Why::Lost),
+        Some(Reason::Lost),
     );
     assert_eq!(
         step.effects,
@@ -201,7 +201,7 @@ fn what_dies_while_ready_is_waited_for_and_started_again() {
         Event::Observed(died),
         &mk_facts(70),
         "waking",
-        Some(Why::Lost),
+        Some(Reason::Lost),
     );
     assert_eq!(
         first.effects,
@@ -220,7 +220,7 @@ fn what_dies_while_ready_is_waited_for_and_started_again() {
 
 #[test]
 fn what_dies_again_and_again_is_started_later_and_later() {
-    let life = Life {
+    let life = Lifecycle {
         attempts: 1,
         up_since: Some(at(98)),
         ..mk_ready()
@@ -230,7 +230,7 @@ fn what_dies_again_and_again_is_started_later_and_later() {
         Event::Observed(seen(0, 1, 0, 0)),
         &mk_facts(100),
         "waking",
-        Some(Why::Lost),
+        Some(Reason::Lost),
     );
     assert_eq!(lost.effects, [], "must not start at once");
     assert_eq!(
@@ -247,7 +247,7 @@ fn what_dies_again_and_again_is_started_later_and_later() {
         }],
         "must start when due"
     );
-    let stood = Life {
+    let stood = Lifecycle {
         attempts: 5,
         up_since: Some(at(90)),
         ..mk_ready()
@@ -258,7 +258,7 @@ fn what_dies_again_and_again_is_started_later_and_later() {
 
 #[test]
 fn a_start_that_has_begun_is_not_cancelled_by_idleness() {
-    let starting = Life {
+    let starting = Lifecycle {
         command: 1,
         seen: seen(1, 1, 0, 1),
         ..mk_life(Phase::Waking { start_at: None })
@@ -270,7 +270,7 @@ fn a_start_that_has_begun_is_not_cancelled_by_idleness() {
         "must wait for ready or for the limit"
     );
     let up = Event::Observed(seen(1, 1, 1, 1));
-    let ready = check_life(&starting, up, &mk_facts(600), "ready", Some(Why::Endpoints));
+    let ready = check_life(&starting, up, &mk_facts(600), "ready", Some(Reason::Endpoints));
     assert_eq!(
         deadline(&ready.life, &mk_facts(600)),
         Some(at(660)),
@@ -280,12 +280,12 @@ fn a_start_that_has_begun_is_not_cancelled_by_idleness() {
 
 #[test]
 fn a_start_that_has_not_begun_is_cancelled_once_nobody_waits() {
-    let started = |seen| Life {
+    let started = |seen| Lifecycle {
         command: 1,
         seen,
         ..mk_life(Phase::Waking { start_at: None })
     };
-    let backing_off = Life {
+    let backing_off = Lifecycle {
         phase: Phase::Waking {
             start_at: Some(at(500)),
         },
@@ -293,7 +293,7 @@ fn a_start_that_has_not_begun_is_cancelled_once_nobody_waits() {
     };
     for life in [started(seen(0, 0, 0, 0)), backing_off] {
         check_life(&life, Event::Tick, &mk_facts(109), life.phase.name(), None);
-        let step = check_life(&life, Event::Tick, &mk_facts(110), "stopping", Some(Why::Idle));
+        let step = check_life(&life, Event::Tick, &mk_facts(110), "stopping", Some(Reason::Idle));
         assert_eq!(step.life.command, 2, "must take the start back");
     }
 }
@@ -311,7 +311,7 @@ fn a_start_that_takes_too_long_fails_once_nobody_waits_and_then_sleeps() {
         Event::Tick,
         &mk_facts(700),
         "failed",
-        Some(Why::CannotStart),
+        Some(Reason::CannotStart),
     );
     let Phase::Failed { class, .. } = failed.life.phase else {
         panic!("must have failed")
@@ -322,7 +322,7 @@ fn a_start_that_takes_too_long_fails_once_nobody_waits_and_then_sleeps() {
         Event::Tick,
         &mk_facts(760),
         "stopping",
-        Some(Why::Idle),
+        Some(Reason::Idle),
     );
 
     let mut unlimited = mk_facts(1_000_000);

@@ -14,7 +14,7 @@ proptest! {
     /// command while one is under way, no end of stopping before everything is gone, no spinning.
     #[test]
     fn no_history_breaks_a_promise(turns in prop::collection::vec(turn(), 1..60)) {
-        let mut life = Life::asleep(Time::default());
+        let mut life = Lifecycle::asleep(Time::default());
         let mut now = Time::default();
         for turn in turns {
             now = now + turn.wait;
@@ -43,12 +43,14 @@ proptest! {
 }
 
 /// Whether all have confirmed changes nothing where it is said not to matter: the fleet does not ask there.
-fn check_confirms(life: &Life, facts: &Facts) -> Result<(), TestCaseError> {
-    if life.phase.minds_confirms() || !matches!(facts.quorum, Quorum::Confirmed | Quorum::Unconfirmed) {
+fn check_confirms(life: &Lifecycle, facts: &Facts) -> Result<(), TestCaseError> {
+    if life.phase.minds_confirms()
+        || !matches!(facts.consent, DrainConsent::Confirmed | DrainConsent::Unconfirmed)
+    {
         return Ok(());
     }
-    let [one, other] = [Quorum::Confirmed, Quorum::Unconfirmed].map(|quorum| Facts {
-        quorum,
+    let [one, other] = [DrainConsent::Confirmed, DrainConsent::Unconfirmed].map(|consent| Facts {
+        consent,
         ..facts.clone()
     });
     prop_assert_eq!(step(life, Event::Tick, &one), step(life, Event::Tick, &other));
@@ -56,7 +58,7 @@ fn check_confirms(life: &Life, facts: &Facts) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-fn check(before: &Life, event: &Event, facts: &Facts, taken: &Step) -> Result<(), TestCaseError> {
+fn check(before: &Lifecycle, event: &Event, facts: &Facts, taken: &Step) -> Result<(), TestCaseError> {
     let after = &taken.life;
     prop_assert!(taken.effects.len() <= 2, "must not do much at once");
     prop_assert!(
@@ -75,8 +77,8 @@ fn check(before: &Life, event: &Event, facts: &Facts, taken: &Step) -> Result<()
                 }
                 prop_assert_eq!(*command, after.command, "must number its commands");
                 prop_assert_eq!(
-                    facts.quorum,
-                    Quorum::Confirmed,
+                    facts.consent,
+                    DrainConsent::Confirmed,
                     "must not stop without every proxy's word"
                 );
                 prop_assert!(!facts.busy(), "must not stop what is in use");
@@ -87,7 +89,7 @@ fn check(before: &Life, event: &Event, facts: &Facts, taken: &Step) -> Result<()
                     "must be stopping before zero is written"
                 );
                 prop_assert!(!before.phase.passes(), "must not stop what requests pass into");
-                let now = Life {
+                let now = Lifecycle {
                     seen: after.seen.clone(),
                     ..before.clone()
                 };
@@ -123,14 +125,14 @@ fn check(before: &Life, event: &Event, facts: &Facts, taken: &Step) -> Result<()
         ("ready" | "suspended", "draining") => {
             prop_assert!(!facts.busy(), "must not drain what is in use");
             prop_assert!(
-                !matches!(facts.quorum, Quorum::NoProxy | Quorum::Silent),
+                !matches!(facts.consent, DrainConsent::NoProxy | DrainConsent::Silent),
                 "silence must not permit a drain"
             );
             prop_assert!(
                 facts.now >= facts.may_drain_at,
                 "must not drain just after a start"
             );
-            if taken.moved == Some(Why::Idle) {
+            if taken.moved == Some(Reason::Idle) {
                 let quiet = facts.last_use.map_or(before.since, |used| used.max(before.since));
                 prop_assert!(
                     facts.now >= quiet + facts.idle_after,
@@ -138,7 +140,7 @@ fn check(before: &Life, event: &Event, facts: &Facts, taken: &Step) -> Result<()
                 );
             }
         }
-        ("ready" | "draining", "stopping") if taken.moved == Some(Why::Finished) => {
+        ("ready" | "draining", "stopping") if taken.moved == Some(Reason::Finished) => {
             prop_assert!(!facts.busy(), "must not sleep while somebody uses it");
             prop_assert!(
                 after.seen.finished && after.seen.replicas == 0,
@@ -174,7 +176,7 @@ fn check(before: &Life, event: &Event, facts: &Facts, taken: &Step) -> Result<()
     Ok(())
 }
 
-fn asked(before: &Life, event: &Event) -> bool {
+fn asked(before: &Lifecycle, event: &Event) -> bool {
     // The caller takes a person's sleep as a match for good; here the facts are random.
     *event == Event::Sleep || matches!(before.phase, Phase::Draining { .. })
 }
@@ -188,7 +190,7 @@ struct Turn {
     held: u64,
     in_flight: u64,
     arrival_age: Option<Duration>,
-    quorum: Quorum,
+    consent: DrainConsent,
     matched: bool,
     suspend: bool,
     idle_after: Duration,
@@ -203,7 +205,7 @@ impl Turn {
             in_flight: self.in_flight,
             last_arrival: arrival,
             last_use: arrival,
-            quorum: self.quorum,
+            consent: self.consent,
             matched: self.matched,
             may_drain_at: Time::new(Duration::from_secs(30)),
             idle_after: self.idle_after,
@@ -214,7 +216,7 @@ impl Turn {
         }
     }
 
-    fn event(&self, life: &Life) -> Event {
+    fn event(&self, life: &Lifecycle) -> Event {
         match self.what {
             0..4 => Event::Tick,
             4..10 => {
@@ -248,11 +250,11 @@ impl Turn {
 }
 
 fn turn() -> impl Strategy<Value = Turn> {
-    let quorum = prop_oneof![
-        1 => Just(Quorum::NoProxy),
-        1 => Just(Quorum::Silent),
-        1 => Just(Quorum::Unconfirmed),
-        3 => Just(Quorum::Confirmed)
+    let consent = prop_oneof![
+        1 => Just(DrainConsent::NoProxy),
+        1 => Just(DrainConsent::Silent),
+        1 => Just(DrainConsent::Unconfirmed),
+        3 => Just(DrainConsent::Confirmed)
     ];
     let count = || prop_oneof![3 => Just(0u64), 1 => 1u64..3];
     let seconds = |range: std::ops::Range<u64>| range.prop_map(Duration::from_secs);
@@ -267,12 +269,12 @@ fn turn() -> impl Strategy<Value = Turn> {
         count(),
         count(),
         prop::option::of(seconds(0..90)),
-        quorum,
+        consent,
         any::<bool>(),
     );
     let rest = (prop::bool::weighted(0.1), seconds(1..20));
     (seconds(0..30), 0u8..15, seen, world, rest).prop_map(|(wait, what, seen, world, rest)| {
-        let (held, in_flight, arrival_age, quorum, matched) = world;
+        let (held, in_flight, arrival_age, consent, matched) = world;
         let (suspend, idle_after) = rest;
         Turn {
             wait,
@@ -281,7 +283,7 @@ fn turn() -> impl Strategy<Value = Turn> {
             held,
             in_flight,
             arrival_age,
-            quorum,
+            consent,
             matched,
             suspend,
             idle_after,

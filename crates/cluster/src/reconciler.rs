@@ -21,7 +21,7 @@ use super::workload_view::WorkloadView;
 use fleet::config::{ScaleTarget, Workload};
 use fleet_actor::Gone;
 
-/// What a keeper has been told to do last. A later one overrides an earlier one.
+/// What a reconciler has been told to do last. A later one overrides an earlier one.
 #[derive(Clone, Debug)]
 struct Orders {
     spec: Arc<ScaleTarget>,
@@ -40,7 +40,7 @@ enum Wish {
     Down { from: u32 },
 }
 
-/// A running keeper. Dropping it ends it.
+/// A running reconciler. Dropping it ends it.
 #[derive(Debug)]
 pub struct Handle {
     orders: watch::Sender<Orders>,
@@ -48,7 +48,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Starts a keeper that only looks, for now.
+    /// Starts a reconciler that only looks, for now.
     pub fn start(context: Context, spec: Arc<ScaleTarget>) -> Self {
         let (orders, receiver) = watch::channel(Orders {
             spec,

@@ -11,7 +11,7 @@ fn what_is_found_begins_where_it_is() {
         (seen(0, 3, 1, 3), "ready", 1),
     ];
     for (seen, phase, epoch) in cases {
-        let life = Life::found(seen.clone(), &mk_facts(100));
+        let life = Lifecycle::found(seen.clone(), &mk_facts(100));
         assert_eq!(
             (life.phase.name(), life.epoch, life.since),
             (phase, epoch, at(100)),
@@ -22,7 +22,7 @@ fn what_is_found_begins_where_it_is() {
 
 #[test]
 fn what_is_found_up_is_as_found_until_it_has_been_away() {
-    let found = Life::found(seen(0, 1, 1, 1), &mk_facts(100));
+    let found = Lifecycle::found(seen(0, 1, 1, 1), &mk_facts(100));
     assert!(found.is_as_found(), "must say so");
     let asked = step(&found, Event::Sleep, &mk_facts(200)).life;
     assert_eq!(asked.phase.name(), "draining");
@@ -40,7 +40,7 @@ fn what_is_found_up_is_as_found_until_it_has_been_away() {
     assert_eq!(back.phase, Phase::Ready);
     assert!(!back.is_as_found(), "must not say it of what has been away");
 
-    let slept = Life::found(seen(0, 0, 0, 0), &mk_facts(100));
+    let slept = Lifecycle::found(seen(0, 0, 0, 0), &mk_facts(100));
     let woken = step(&slept, Event::Wake, &mk_facts(101)).life;
     let first = step(&woken, Event::Observed(seen(1, 1, 1, 1)), &mk_facts(102)).life;
     assert_eq!(
@@ -62,9 +62,9 @@ fn what_is_found_failed_begins_failed_with_the_first_wait() {
         retry_at: at(101),
         retry_after: Duration::from_secs(1),
     };
-    let life = Life::found(broken(0), &mk_facts(100));
+    let life = Lifecycle::found(broken(0), &mk_facts(100));
     assert_eq!(life.phase, expected, "must name the reason and the first retry");
-    let life = Life::found(broken(1), &mk_facts(100));
+    let life = Lifecycle::found(broken(1), &mk_facts(100));
     assert_eq!(life.phase, Phase::Ready, "must serve with what is ready");
 }
 
@@ -75,14 +75,14 @@ fn what_is_found_suspended_is_left_alone() {
         ..mk_facts(100)
     };
     for seen in [seen(0, 0, 0, 0), seen(0, 0, 0, 1), seen(0, 2, 2, 2)] {
-        let life = Life::found(seen, &suspended);
+        let life = Lifecycle::found(seen, &suspended);
         assert_eq!(life.phase, Phase::Suspended, "must be suspended whatever it does");
     }
 }
 
 #[test]
 fn commands_of_an_earlier_life_are_not_waited_for() {
-    let life = Life::found(seen(41, 1, 1, 1), &mk_facts(100));
+    let life = Lifecycle::found(seen(41, 1, 1, 1), &mk_facts(100));
     assert!(life.obeyed(), "must take what is seen for the present");
 }
 
@@ -94,7 +94,7 @@ fn what_is_found_stays_there_and_starts_nothing() {
         seen(0, 3, 0, 3),
         seen(0, 3, 3, 3),
     ] {
-        let life = Life::found(seen, &mk_facts(100));
+        let life = Lifecycle::found(seen, &mk_facts(100));
         let step = check_life(&life, Event::Tick, &mk_facts(100), life.phase.name(), None);
         assert_eq!(step.effects, [], "must do nothing by itself");
     }

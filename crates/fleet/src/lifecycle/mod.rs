@@ -25,7 +25,7 @@ use std::time::Duration;
 pub use backoff::backoff;
 pub use contention::Undone;
 pub use deadline::deadline;
-pub use facts::{Facts, Observed, Policy, Quorum};
+pub use facts::{DrainConsent, Facts, Observed, Policy};
 pub use failure::{Failure, FailureClass};
 pub use sleep::{Refusal, may_sleep};
 pub use step::step;
@@ -34,7 +34,7 @@ use crate::time::Time;
 
 /// One target's life. Changed by [`step`] alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Life {
+pub struct Lifecycle {
     /// Where it is.
     pub phase: Phase,
     /// When it entered the phase.
@@ -63,7 +63,7 @@ pub struct Life {
     pub retiring: bool,
 }
 
-impl Life {
+impl Lifecycle {
     /// A life that begins asleep at `now`, with nothing seen yet but zero.
     pub fn asleep(now: Time) -> Self {
         Self {
@@ -228,16 +228,16 @@ pub enum Cause {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// The life after it.
-    pub life: Life,
+    pub life: Lifecycle,
     /// What must be done, in order.
     pub effects: Vec<Effect>,
     /// Why the phase changed, if it did.
-    pub moved: Option<Why>,
+    pub moved: Option<Reason>,
 }
 
 /// Why a target changed its phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Why {
+pub enum Reason {
     /// A request came.
     Demand,
     /// A person asked.
@@ -274,7 +274,7 @@ pub enum Why {
     Finished,
 }
 
-impl Why {
+impl Reason {
     /// In logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -299,7 +299,7 @@ impl Why {
     }
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

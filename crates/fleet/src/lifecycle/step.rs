@@ -1,11 +1,11 @@
 //! One step of a life: a pure function of the life, what happens, and the facts.
 
 use super::sleep::{idle, may_sleep, may_stop};
-use super::{Cause, Effect, Event, Facts, Failure, FailureClass, Life, Phase, Step, Why, backoff};
+use super::{Cause, Effect, Event, Facts, Failure, FailureClass, Lifecycle, Phase, Reason, Step, backoff};
 use crate::time::Time;
 
 /// One step of a life: the event is taken in, then at most one change of phase is made.
-pub fn step(life: &Life, event: Event, facts: &Facts) -> Step {
+pub fn step(life: &Lifecycle, event: Event, facts: &Facts) -> Step {
     let mut turn = Turn {
         life: life.clone(),
         had_obeyed: life.obeyed(),
@@ -35,11 +35,11 @@ pub fn step(life: &Life, event: Event, facts: &Facts) -> Step {
 
 /// A life while it is stepped.
 struct Turn<'a> {
-    life: Life,
+    life: Lifecycle,
     /// The last command was known to be carried out before this step.
     had_obeyed: bool,
     effects: Vec<Effect>,
-    moved: Option<Why>,
+    moved: Option<Reason>,
     facts: &'a Facts,
 }
 
@@ -50,13 +50,13 @@ impl Turn<'_> {
             return;
         }
         match self.life.phase {
-            Phase::Asleep | Phase::Failed { .. } => self.start(Cause::Person, Why::Asked),
+            Phase::Asleep | Phase::Failed { .. } => self.start(Cause::Person, Reason::Asked),
             // Said again, for a backend that waits for a person; its idle time begins anew.
             Phase::Waking { .. } => {
                 self.life.since = self.facts.now;
                 self.command_start(Cause::Person);
             }
-            Phase::Draining { .. } => self.turn_back(Why::Asked),
+            Phase::Draining { .. } => self.turn_back(Reason::Asked),
             Phase::Stopping => self.life.wake_asked = true,
             Phase::Ready | Phase::Suspended => {}
         }
@@ -68,8 +68,8 @@ impl Turn<'_> {
             return;
         }
         match self.life.phase {
-            Phase::Ready => self.drain(true, Why::Asked),
-            Phase::Waking { .. } | Phase::Failed { .. } => self.stop(self.life.seen.replicas, Why::Asked),
+            Phase::Ready => self.drain(true, Reason::Asked),
+            Phase::Waking { .. } | Phase::Failed { .. } => self.stop(self.life.seen.replicas, Reason::Asked),
             Phase::Stopping => self.life.wake_asked = false,
             Phase::Asleep | Phase::Draining { .. } | Phase::Suspended => {}
         }
@@ -80,7 +80,7 @@ impl Turn<'_> {
         self.life.note_lasting(self.facts);
         if self.facts.suspend && !matches!(self.life.phase, Phase::Stopping | Phase::Suspended) {
             self.life.undone = None;
-            return self.enter(Phase::Suspended, Why::Suspend);
+            return self.enter(Phase::Suspended, Reason::Suspend);
         }
         match self.life.phase {
             Phase::Asleep => self.settle_asleep(),
@@ -95,23 +95,23 @@ impl Turn<'_> {
 
     fn settle_asleep(&mut self) {
         if self.set_to_some() {
-            self.enter(Phase::Waking { start_at: None }, Why::SetByOthers);
+            self.enter(Phase::Waking { start_at: None }, Reason::SetByOthers);
         } else if self.is_let_go_asleep() {
             self.effects.push(Effect::Drop);
         } else if self.life.wake_asked {
-            self.start(Cause::Person, Why::Asked);
+            self.start(Cause::Person, Reason::Asked);
         } else if self.life.held_until(self.facts).is_some() {
             // Requests stay held while it waits.
         } else if self.life.retiring {
-            self.start(Cause::Retired, Why::Retired);
+            self.start(Cause::Retired, Reason::Retired);
         } else if self.facts.demand(self.life.away_since) {
-            self.start(Cause::Demand, Why::Demand);
+            self.start(Cause::Demand, Reason::Demand);
         }
     }
 
     fn settle_waking(&mut self, start_at: Option<Time>) {
         if self.is_up() {
-            return self.enter_ready(Why::Endpoints);
+            return self.enter_ready(Reason::Endpoints);
         }
         if self.life.obeyed()
             && let Some(failure) = self.life.seen.failure.clone()
@@ -136,13 +136,13 @@ impl Turn<'_> {
             self.finish();
         } else if self.set_to_zero() {
             self.life.note_undone(self.facts);
-            self.leave(Phase::Stopping, Why::SetByOthers);
+            self.leave(Phase::Stopping, Reason::SetByOthers);
         } else if !self.is_up() {
             self.lose();
         } else if self.life.retiring {
             self.effects.push(Effect::Drop);
         } else if idle(&self.life, self.facts) {
-            self.drain(false, Why::Idle);
+            self.drain(false, Reason::Idle);
         }
     }
 
@@ -153,19 +153,19 @@ impl Turn<'_> {
         if self.set_to_zero() && self.life.seen.finished {
             self.finish();
         } else if self.set_to_zero() {
-            self.leave(Phase::Stopping, Why::SetByOthers);
+            self.leave(Phase::Stopping, Reason::SetByOthers);
         } else if self.life.obeyed() && self.life.seen.replicas != from {
-            self.turn_back(Why::SetByOthers);
+            self.turn_back(Reason::SetByOthers);
         } else if self.life.retiring {
-            self.turn_back(Why::Retired);
+            self.turn_back(Reason::Retired);
         } else if self.facts.busy() {
-            self.turn_back(Why::InUse);
+            self.turn_back(Reason::InUse);
         } else if !asked && idle_until.is_some_and(|until| until > now) {
-            self.turn_back(Why::Used);
+            self.turn_back(Reason::Used);
         } else if may_stop(self.facts).is_ok() && now >= begun + policy.drain_pause {
-            self.stop(from, Why::Confirmed);
+            self.stop(from, Reason::Confirmed);
         } else if now >= begun + policy.drain_timeout {
-            self.turn_back(Why::Unconfirmed);
+            self.turn_back(Reason::Unconfirmed);
         }
     }
 
@@ -175,15 +175,15 @@ impl Turn<'_> {
         }
         if self.life.seen.replicas > 0 || (self.life.seen.absent && self.is_up()) {
             let why = if self.had_obeyed {
-                Why::SetByOthers
+                Reason::SetByOthers
             } else {
-                Why::Abandoned
+                Reason::Abandoned
             };
             self.return_to_service(why);
         } else if self.life.seen.left == 0 {
             // It has lived to its end: what failed before is forgiven.
             self.life.attempts = 0;
-            self.enter(Phase::Asleep, Why::Gone);
+            self.enter(Phase::Asleep, Reason::Gone);
         }
     }
 
@@ -191,16 +191,16 @@ impl Turn<'_> {
         let wanted = self.facts.demand(self.life.since);
         let let_go = self.life.retiring && (self.life.seen.absent || self.facts.held == 0);
         if self.is_up() {
-            self.enter_ready(Why::Endpoints);
+            self.enter_ready(Reason::Endpoints);
         } else if let_go {
             // Tried again for nobody it would go on refusing what is no longer its own.
             self.effects.push(Effect::Drop);
         } else if self.set_to_zero() && self.life.seen.failure.is_none() {
             self.undone();
         } else if wanted && self.facts.now >= retry_at {
-            self.start(Cause::Retry, Why::Retry);
+            self.start(Cause::Retry, Reason::Retry);
         } else if idle(&self.life, self.facts) {
-            self.stop(self.life.seen.replicas, Why::Idle);
+            self.stop(self.life.seen.replicas, Reason::Idle);
         }
     }
 
@@ -209,11 +209,11 @@ impl Turn<'_> {
             self.effects.push(Effect::Drop);
         } else if self.facts.suspend {
         } else if self.is_up() {
-            self.enter_ready(Why::Suspend);
+            self.enter_ready(Reason::Suspend);
         } else if self.life.seen.replicas > 0 && self.life.seen.failure.is_none() {
-            self.enter(Phase::Waking { start_at: None }, Why::Suspend);
+            self.enter(Phase::Waking { start_at: None }, Reason::Suspend);
         } else {
-            self.leave(Phase::Asleep, Why::Suspend);
+            self.leave(Phase::Asleep, Reason::Suspend);
         }
     }
 
@@ -255,7 +255,7 @@ impl Turn<'_> {
                 FailureClass::StartTimeout,
                 format!("not ready within {limit:?}"),
             )),
-            _ => self.stop(self.life.seen.replicas, Why::Idle),
+            _ => self.stop(self.life.seen.replicas, Reason::Idle),
         }
     }
 
@@ -264,17 +264,17 @@ impl Turn<'_> {
         if self.facts.busy() {
             self.lose();
         } else {
-            self.leave(Phase::Stopping, Why::Finished);
+            self.leave(Phase::Stopping, Reason::Finished);
         }
     }
 
-    fn enter(&mut self, phase: Phase, why: Why) {
+    fn enter(&mut self, phase: Phase, why: Reason) {
         self.life.phase = phase;
         self.life.since = self.facts.now;
         self.moved = Some(why);
     }
 
-    fn enter_ready(&mut self, why: Why) {
+    fn enter_ready(&mut self, why: Reason) {
         self.life.epoch += 1;
         self.life.found_up = false;
         self.life.up_since = Some(self.facts.now);
@@ -282,7 +282,7 @@ impl Turn<'_> {
     }
 
     /// On the way to zero: from now on an arrival is demand.
-    fn leave(&mut self, phase: Phase, why: Why) {
+    fn leave(&mut self, phase: Phase, why: Reason) {
         self.life.away_since = self.facts.now;
         self.enter(phase, why);
     }
@@ -295,10 +295,10 @@ impl Turn<'_> {
         } else {
             Phase::Asleep
         };
-        self.leave(phase, Why::SetByOthers);
+        self.leave(phase, Reason::SetByOthers);
     }
 
-    fn start(&mut self, cause: Cause, why: Why) {
+    fn start(&mut self, cause: Cause, why: Reason) {
         self.life.wake_asked = false;
         self.enter(Phase::Waking { start_at: None }, why);
         self.command_start(cause);
@@ -315,12 +315,12 @@ impl Turn<'_> {
         });
     }
 
-    fn drain(&mut self, asked: bool, why: Why) {
+    fn drain(&mut self, asked: bool, why: Reason) {
         let from = self.life.seen.replicas;
         self.enter(Phase::Draining { asked, from }, why);
     }
 
-    fn stop(&mut self, from: u32, why: Why) {
+    fn stop(&mut self, from: u32, why: Reason) {
         self.life.command += 1;
         self.effects.push(Effect::Stop {
             command: self.life.command,
@@ -331,7 +331,7 @@ impl Turn<'_> {
 
     /// Somebody else wants it up while it was to be stopped. Whether the endpoints are those from before is not known:
     /// an epoch begins.
-    fn return_to_service(&mut self, why: Why) {
+    fn return_to_service(&mut self, why: Reason) {
         if self.is_up() {
             self.enter_ready(why);
         } else {
@@ -340,7 +340,7 @@ impl Turn<'_> {
     }
 
     /// A drain is given up. The epoch stands: nothing was stopped.
-    fn turn_back(&mut self, why: Why) {
+    fn turn_back(&mut self, why: Reason) {
         if self.is_up() {
             self.enter(Phase::Ready, why)
         } else {
@@ -361,14 +361,14 @@ impl Turn<'_> {
         };
         self.life.seen.failure = None;
         if self.life.attempts == 1 {
-            return self.start(Cause::Lost, Why::Lost);
+            return self.start(Cause::Lost, Reason::Lost);
         }
         let wait = backoff(&self.facts.policy, self.life.attempts - 1, self.facts.jitter);
         self.enter(
             Phase::Waking {
                 start_at: Some(self.facts.now + wait),
             },
-            Why::Lost,
+            Reason::Lost,
         );
     }
 
@@ -387,7 +387,7 @@ impl Turn<'_> {
                 retry_at,
                 retry_after,
             },
-            Why::CannotStart,
+            Reason::CannotStart,
         );
     }
 }

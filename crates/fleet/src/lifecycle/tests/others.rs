@@ -9,7 +9,13 @@ fn others_who_set_zero_are_followed_without_a_stop() {
         mk_draining(),
         mk_life(Phase::Waking { start_at: None }),
     ] {
-        let step = check_life(&life, zero(), &mk_facts(100), "stopping", Some(Why::SetByOthers));
+        let step = check_life(
+            &life,
+            zero(),
+            &mk_facts(100),
+            "stopping",
+            Some(Reason::SetByOthers),
+        );
         assert_eq!(step.effects, [], "must stop nothing itself");
     }
     let gone = Event::Observed(seen(0, 0, 0, 0));
@@ -18,7 +24,7 @@ fn others_who_set_zero_are_followed_without_a_stop() {
         gone,
         mk_facts(100),
         "asleep",
-        Some(Why::SetByOthers),
+        Some(Reason::SetByOthers),
     );
 }
 
@@ -42,7 +48,7 @@ fn suspension_leaves_it_alone_and_its_end_takes_it_as_it_is() {
             Event::Tick,
             suspended.clone(),
             "suspended",
-            Some(Why::Suspend),
+            Some(Reason::Suspend),
         );
         assert_eq!(step.effects, [], "must leave the workload alone");
     }
@@ -54,18 +60,18 @@ fn suspension_leaves_it_alone_and_its_end_takes_it_as_it_is() {
             ..mk_facts(100)
         },
         "asleep",
-        Some(Why::Gone),
+        Some(Reason::Gone),
     );
     for (seen, to) in [
         (seen(0, 1, 1, 1), "ready"),
         (seen(0, 1, 0, 1), "waking"),
         (seen(0, 0, 0, 0), "asleep"),
     ] {
-        let life = Life {
+        let life = Lifecycle {
             seen,
             ..mk_life(Phase::Suspended)
         };
-        check_life(&life, Event::Tick, &mk_facts(100), to, Some(Why::Suspend));
+        check_life(&life, Event::Tick, &mk_facts(100), to, Some(Reason::Suspend));
     }
 }
 
@@ -76,7 +82,7 @@ fn what_is_removed_while_asleep_is_woken_and_then_dropped() {
         Event::Retire,
         mk_facts(100),
         "waking",
-        Some(Why::Retired),
+        Some(Reason::Retired),
     );
     assert_eq!(
         retired.effects,
@@ -91,7 +97,7 @@ fn what_is_removed_while_asleep_is_woken_and_then_dropped() {
         Event::Observed(seen(1, 1, 1, 1)),
         &mk_facts(101),
         "ready",
-        Some(Why::Endpoints),
+        Some(Reason::Endpoints),
     );
     assert_eq!(
         step(&up.life, Event::Tick, &mk_facts(101)).effects,
@@ -102,7 +108,7 @@ fn what_is_removed_while_asleep_is_woken_and_then_dropped() {
 
 #[test]
 fn what_comes_back_is_no_longer_dropped() {
-    let life = Life {
+    let life = Lifecycle {
         retiring: true,
         ..mk_ready()
     };
@@ -120,14 +126,14 @@ fn what_is_removed_together_with_its_workload_is_dropped() {
         failure: Some(Failure::new(FailureClass::NotFound, "there is none")),
         ..seen(0, 0, 0, 0)
     };
-    let asleep = Life {
+    let asleep = Lifecycle {
         seen: gone,
         ..mk_life(Phase::Asleep)
     };
     let dropped = check_life(&asleep, Event::Retire, &mk_facts(100), "asleep", None);
     assert_eq!(dropped.effects, [Effect::Drop], "must not be kept for ever");
 
-    let waking = Life {
+    let waking = Lifecycle {
         retiring: true,
         ..mk_life(Phase::Waking { start_at: None })
     };
@@ -137,7 +143,7 @@ fn what_is_removed_together_with_its_workload_is_dropped() {
         observed,
         &mk_facts(100),
         "failed",
-        Some(Why::CannotStart),
+        Some(Reason::CannotStart),
     );
     assert_eq!(
         step(&failed.life, Event::Tick, &mk_facts(100)).effects,
@@ -153,7 +159,7 @@ fn what_is_up_without_its_workload_stays_up() {
         failure: Some(Failure::new(FailureClass::NotFound, "there is none")),
         ..seen(0, 0, 1, 1)
     };
-    let found = Life::found(up.clone(), &mk_facts(50));
+    let found = Lifecycle::found(up.clone(), &mk_facts(50));
     assert_eq!(found.phase, Phase::Ready, "must be ready from the first");
     let idle = mk_facts(1000);
     check_life(&found, Event::Tick, &idle, "ready", None);
@@ -169,7 +175,7 @@ fn what_is_up_without_its_workload_stays_up() {
         observed,
         &mk_facts(101),
         "ready",
-        Some(Why::SetByOthers),
+        Some(Reason::SetByOthers),
     );
     let gone = Observed {
         ready: 0,
@@ -181,7 +187,7 @@ fn what_is_up_without_its_workload_stays_up() {
         Event::Observed(gone),
         &mk_facts(60),
         "waking",
-        Some(Why::Lost),
+        Some(Reason::Lost),
     );
 }
 
@@ -201,28 +207,28 @@ fn a_workload_that_appears_at_zero_undoes_nothing() {
         Event::Tick,
         wanted.clone(),
         "waking",
-        Some(Why::Demand),
+        Some(Reason::Demand),
     );
     let failed = check_life(
         &woken.life,
         Event::Observed(missing),
         &wanted,
         "failed",
-        Some(Why::CannotStart),
+        Some(Reason::CannotStart),
     );
     let there = step(&failed.life, Event::Observed(seen(1, 0, 0, 0)), &wanted);
     assert_eq!(there.life.undone, None, "nobody must be blamed");
 }
 
 /// Removed, with nobody waiting.
-fn mk_retired(phase: Phase) -> Life {
-    Life {
+fn mk_retired(phase: Phase) -> Lifecycle {
+    Lifecycle {
         retiring: true,
         ..mk_life(phase)
     }
 }
 
-fn check_let_go(life: &Life, facts: &Facts) {
+fn check_let_go(life: &Lifecycle, facts: &Facts) {
     let taken = step(life, Event::Tick, facts);
     assert_eq!(taken.effects, [Effect::Drop], "must be let go: {:?}", life.phase);
 }
@@ -242,7 +248,13 @@ fn what_is_removed_after_it_failed_is_let_go_once_nobody_waits() {
     };
     let kept = check_life(&failed, Event::Tick, &waited_for(89), "failed", None);
     assert_eq!(kept.effects, [], "must not be let go under those who wait");
-    check_life(&failed, Event::Tick, &waited_for(90), "waking", Some(Why::Retry));
+    check_life(
+        &failed,
+        Event::Tick,
+        &waited_for(90),
+        "waking",
+        Some(Reason::Retry),
+    );
 }
 
 #[test]
@@ -252,9 +264,9 @@ fn what_is_removed_while_asleep_is_woken_only_if_it_is_to_be_left_awake() {
     ours.policy.leaves_awake = false;
     check_let_go(&asleep, &ours);
     ours.held = 1;
-    check_life(&asleep, Event::Tick, &ours, "waking", Some(Why::Retired));
+    check_life(&asleep, Event::Tick, &ours, "waking", Some(Reason::Retired));
 
-    let undone = Life {
+    let undone = Lifecycle {
         undone: Some(Undone {
             times: 1,
             last: at(60),
@@ -289,7 +301,7 @@ fn what_is_removed_on_its_way_up_is_not_waited_for_without_end() {
     check_let_go(&dying, &mk_facts(100));
 
     // Manual: nobody has done it yet.
-    let unheard = Life {
+    let unheard = Lifecycle {
         command: 1,
         ..starting
     };
@@ -304,7 +316,7 @@ fn what_ends_well_and_is_not_used_sleeps_and_is_woken_by_the_next_request() {
         finished: true,
         ..seen(1, 0, 0, 0)
     };
-    let up = Life {
+    let up = Lifecycle {
         command: 1,
         up_since: Some(at(50)),
         ..mk_life(Phase::Ready)
@@ -319,24 +331,24 @@ fn what_ends_well_and_is_not_used_sleeps_and_is_woken_by_the_next_request() {
         Event::Observed(finished.clone()),
         &resting,
         "stopping",
-        Some(Why::Finished),
+        Some(Reason::Finished),
     );
     assert_eq!(ended.effects, [], "must not be told to stop what has ended");
-    let asleep = check_life(&ended.life, Event::Tick, &resting, "asleep", Some(Why::Gone));
+    let asleep = check_life(&ended.life, Event::Tick, &resting, "asleep", Some(Reason::Gone));
     assert_eq!(asleep.life.undone, None, "must not be called undone by others");
     check_life(&asleep.life, Event::Tick, &resting, "asleep", None);
     let wanted = Facts {
         held: 1,
         ..mk_facts(101)
     };
-    let woken = check_life(&asleep.life, Event::Tick, &wanted, "waking", Some(Why::Demand));
+    let woken = check_life(&asleep.life, Event::Tick, &wanted, "waking", Some(Reason::Demand));
     let start = Effect::Start {
         command: 2,
         cause: Cause::Demand,
     };
     assert_eq!(woken.effects, [start], "must start at once");
 
-    let draining = Life {
+    let draining = Lifecycle {
         phase: Phase::Draining {
             asked: false,
             from: 1,
@@ -348,7 +360,7 @@ fn what_ends_well_and_is_not_used_sleeps_and_is_woken_by_the_next_request() {
         Event::Observed(finished),
         &mk_facts(100),
         "stopping",
-        Some(Why::Finished),
+        Some(Reason::Finished),
     );
 }
 
@@ -360,7 +372,7 @@ fn what_ends_well_under_those_who_use_it_is_started_again_with_a_back_off() {
             ..seen(command, 0, 0, 0)
         })
     };
-    let up = Life {
+    let up = Lifecycle {
         command: 1,
         up_since: Some(at(50)),
         ..mk_life(Phase::Ready)
@@ -369,18 +381,18 @@ fn what_ends_well_under_those_who_use_it_is_started_again_with_a_back_off() {
         in_flight: 1,
         ..mk_facts(second)
     };
-    let first = check_life(&up, finished(1), &used(100), "waking", Some(Why::Lost));
+    let first = check_life(&up, finished(1), &used(100), "waking", Some(Reason::Lost));
     let start = Effect::Start {
         command: 2,
         cause: Cause::Lost,
     };
     assert_eq!(first.effects, [start], "must start at once the first time");
-    let again = Life {
+    let again = Lifecycle {
         phase: Phase::Ready,
         up_since: Some(at(101)),
         ..first.life
     };
-    let second = check_life(&again, finished(2), &used(102), "waking", Some(Why::Lost));
+    let second = check_life(&again, finished(2), &used(102), "waking", Some(Reason::Lost));
     assert_eq!(second.effects, [], "must wait the second time");
     let waiting = check_life(&second.life, Event::Tick, &used(102), "waking", None);
     let due = deadline(&waiting.life, &used(102)).expect("must come back");

@@ -8,7 +8,7 @@ fn idle_begins_a_drain_and_stops_nothing() {
         Event::Tick,
         &mk_facts(200),
         "draining",
-        Some(Why::Idle),
+        Some(Reason::Idle),
     );
     assert_eq!(step.effects, [], "must wait for the proxies");
 }
@@ -25,7 +25,7 @@ fn idle_counts_from_the_later_of_last_use_and_ready() {
         Event::Tick,
         &used(110, 10),
         "draining",
-        Some(Why::Idle),
+        Some(Reason::Idle),
     );
     check_life(&mk_ready(), Event::Tick, &used(119, 60), "ready", None);
     check_life(
@@ -33,7 +33,7 @@ fn idle_counts_from_the_later_of_last_use_and_ready() {
         Event::Tick,
         &used(120, 60),
         "draining",
-        Some(Why::Idle),
+        Some(Reason::Idle),
     );
 }
 
@@ -52,14 +52,14 @@ fn no_drain_begins_while_anything_speaks_against_it() {
         (
             "no live proxy",
             Facts {
-                quorum: Quorum::NoProxy,
+                consent: DrainConsent::NoProxy,
                 ..idle()
             },
         ),
         (
             "a silent proxy",
             Facts {
-                quorum: Quorum::Silent,
+                consent: DrainConsent::Silent,
                 ..idle()
             },
         ),
@@ -108,14 +108,14 @@ fn a_person_is_refused_for_the_same_reasons() {
         ),
         (
             Facts {
-                quorum: Quorum::NoProxy,
+                consent: DrainConsent::NoProxy,
                 ..facts()
             },
             Err(Refusal::NoProxy),
         ),
         (
             Facts {
-                quorum: Quorum::Silent,
+                consent: DrainConsent::Silent,
                 ..facts()
             },
             Err(Refusal::Silent),
@@ -149,7 +149,7 @@ fn a_confirmed_drain_stops_it() {
         Event::Tick,
         &mk_facts(101),
         "stopping",
-        Some(Why::Confirmed),
+        Some(Reason::Confirmed),
     );
     assert_eq!(
         step.effects,
@@ -166,7 +166,7 @@ fn a_confirmed_drain_stops_it() {
 #[test]
 fn a_drain_turns_back_and_keeps_the_epoch() {
     let unconfirmed = |now| Facts {
-        quorum: Quorum::Unconfirmed,
+        consent: DrainConsent::Unconfirmed,
         ..mk_facts(now)
     };
     let life = mk_draining();
@@ -177,7 +177,7 @@ fn a_drain_turns_back_and_keeps_the_epoch() {
                 held: 1,
                 ..mk_facts(101)
             },
-            Why::InUse,
+            Reason::InUse,
         ),
         (
             Event::Tick,
@@ -185,7 +185,7 @@ fn a_drain_turns_back_and_keeps_the_epoch() {
                 in_flight: 1,
                 ..unconfirmed(101)
             },
-            Why::InUse,
+            Reason::InUse,
         ),
         (
             Event::Tick,
@@ -193,26 +193,26 @@ fn a_drain_turns_back_and_keeps_the_epoch() {
                 last_use: Some(at(99)),
                 ..mk_facts(101)
             },
-            Why::Used,
+            Reason::Used,
         ),
-        (Event::Tick, unconfirmed(110), Why::Unconfirmed),
+        (Event::Tick, unconfirmed(110), Reason::Unconfirmed),
         (
             Event::Tick,
             Facts {
-                quorum: Quorum::Silent,
+                consent: DrainConsent::Silent,
                 ..mk_facts(110)
             },
-            Why::Unconfirmed,
+            Reason::Unconfirmed,
         ),
         (
             Event::Tick,
             Facts {
-                quorum: Quorum::NoProxy,
+                consent: DrainConsent::NoProxy,
                 ..mk_facts(110)
             },
-            Why::Unconfirmed,
+            Reason::Unconfirmed,
         ),
-        (Event::Wake, unconfirmed(101), Why::Asked),
+        (Event::Wake, unconfirmed(101), Reason::Asked),
     ];
     for (event, facts, why) in cases {
         let step = check_life(&life, event, &facts, "ready", Some(why));
@@ -227,7 +227,7 @@ fn a_drain_turns_back_and_keeps_the_epoch() {
 
 #[test]
 fn a_recent_arrival_does_not_turn_a_persons_drain_back() {
-    let life = Life {
+    let life = Lifecycle {
         phase: Phase::Draining { asked: true, from: 1 },
         ..mk_draining()
     };
@@ -235,5 +235,5 @@ fn a_recent_arrival_does_not_turn_a_persons_drain_back() {
         last_use: Some(at(99)),
         ..mk_facts(101)
     };
-    check_life(&life, Event::Tick, &facts, "stopping", Some(Why::Confirmed));
+    check_life(&life, Event::Tick, &facts, "stopping", Some(Reason::Confirmed));
 }

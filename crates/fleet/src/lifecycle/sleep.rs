@@ -2,10 +2,10 @@
 
 use thiserror::Error;
 
-use super::{Facts, Life, Phase, Quorum};
+use super::{DrainConsent, Facts, Lifecycle, Phase};
 use crate::time::Time;
 
-impl Life {
+impl Lifecycle {
     /// True while the backend is about a start: the workload has its replicas, or its process, and is on its way up. It ends
     /// in ready or failed, whoever still waits: one that takes longer than clients wait would never be up otherwise.
     pub(super) fn start_has_begun(&self) -> bool {
@@ -54,7 +54,7 @@ pub enum Refusal {
 }
 
 /// Whether a person's wish to put it to sleep is taken now: a drain where requests pass, a stop where they are held.
-pub fn may_sleep(life: &Life, facts: &Facts) -> Result<(), Refusal> {
+pub fn may_sleep(life: &Lifecycle, facts: &Facts) -> Result<(), Refusal> {
     if life.retiring {
         return Err(Refusal::Retiring);
     }
@@ -79,10 +79,10 @@ fn may_begin(facts: &Facts, now: Time) -> Result<(), Refusal> {
             in_flight: facts.in_flight,
         });
     }
-    match facts.quorum {
-        Quorum::NoProxy => return Err(Refusal::NoProxy),
-        Quorum::Silent => return Err(Refusal::Silent),
-        Quorum::Unconfirmed | Quorum::Confirmed => {}
+    match facts.consent {
+        DrainConsent::NoProxy => return Err(Refusal::NoProxy),
+        DrainConsent::Silent => return Err(Refusal::Silent),
+        DrainConsent::Unconfirmed | DrainConsent::Confirmed => {}
     }
     if now < facts.may_drain_at {
         return Err(Refusal::TooEarly);
@@ -92,17 +92,17 @@ fn may_begin(facts: &Facts, now: Time) -> Result<(), Refusal> {
 
 /// Whether the workload may be stopped: every proxy holds.
 pub(super) fn may_stop(facts: &Facts) -> Result<(), Refusal> {
-    match facts.quorum {
-        Quorum::Confirmed => Ok(()),
-        Quorum::Unconfirmed => Err(Refusal::Unconfirmed),
-        Quorum::NoProxy => Err(Refusal::NoProxy),
-        Quorum::Silent => Err(Refusal::Silent),
+    match facts.consent {
+        DrainConsent::Confirmed => Ok(()),
+        DrainConsent::Unconfirmed => Err(Refusal::Unconfirmed),
+        DrainConsent::NoProxy => Err(Refusal::NoProxy),
+        DrainConsent::Silent => Err(Refusal::Silent),
     }
 }
 
 /// When it will have been idle for long enough, if nothing but time is missing. A start that has begun is not idle before it is
 /// overdue.
-pub(super) fn idle_at(life: &Life, facts: &Facts) -> Option<Time> {
+pub(super) fn idle_at(life: &Lifecycle, facts: &Facts) -> Option<Time> {
     if !facts.sleeps_when_idle || !facts.matched || life.retiring || life.seen.absent {
         return None;
     }
@@ -120,6 +120,6 @@ pub(super) fn idle_at(life: &Life, facts: &Facts) -> Option<Time> {
 }
 
 /// True if it has been idle for long enough and nothing stands in the way of a sleep.
-pub(super) fn idle(life: &Life, facts: &Facts) -> bool {
+pub(super) fn idle(life: &Lifecycle, facts: &Facts) -> bool {
     idle_at(life, facts).is_some_and(|at| facts.now >= at)
 }

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// One kind's facts by key. Complete once its first listing has ended.
 #[derive(Clone, Debug)]
-pub struct Mirror<K, V> {
+pub struct FactStore<K, V> {
     facts: BTreeMap<K, V>,
     /// Keys listed so far, while a listing is under way: what is not among them at its end is gone.
     listed: Option<BTreeSet<K>>,
     complete: bool,
 }
 
-impl<K, V> Default for Mirror<K, V> {
+impl<K, V> Default for FactStore<K, V> {
     fn default() -> Self {
         Self {
             facts: BTreeMap::new(),
@@ -21,7 +21,7 @@ impl<K, V> Default for Mirror<K, V> {
     }
 }
 
-impl<K: Ord + Clone, V: PartialEq> Mirror<K, V> {
+impl<K: Ord + Clone, V: PartialEq> FactStore<K, V> {
     /// True once everything has been read.
     pub fn is_complete(&self) -> bool {
         self.complete

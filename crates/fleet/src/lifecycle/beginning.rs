@@ -1,8 +1,8 @@
 //! The phase in which the life of a target begins that is found as it is.
 
-use super::{Facts, Life, Observed, Phase, backoff};
+use super::{Facts, Lifecycle, Observed, Phase, backoff};
 
-impl Life {
+impl Lifecycle {
     /// A life that begins with a workload that is there already: in the phase that fits what is seen of it. Nothing is
     /// started or stopped by it.
     pub fn found(seen: Observed, facts: &Facts) -> Self {

@@ -11,7 +11,7 @@ fn what_is_found_without_a_workload_is_asleep_unless_something_is_up() {
         (absent(seen(0, 0, 1, 1)), "ready"),
         (seen(0, 0, 1, 1), "stopping"),
     ] {
-        let life = Life::found(seen.clone(), &mk_facts(100));
+        let life = Lifecycle::found(seen.clone(), &mk_facts(100));
         assert_eq!(life.phase.name(), phase, "{seen:?}");
     }
 }
@@ -27,7 +27,7 @@ fn what_is_found_has_tried_once_if_it_failed_and_is_up_since_now_if_it_is() {
         (seen(0, 2, 0, 2), 0, None),
         (seen(0, 2, 2, 2), 0, Some(at(100))),
     ] {
-        let life = Life::found(seen.clone(), &mk_facts(100));
+        let life = Lifecycle::found(seen.clone(), &mk_facts(100));
         assert_eq!((life.attempts, life.up_since), (attempts, up_since), "{seen:?}");
     }
 }
@@ -40,7 +40,7 @@ fn what_was_undone_is_forgotten_only_while_it_is_up_as_we_want_it() {
         by: None,
         held_until: at(100),
     };
-    let mk = |phase, replicas| Life {
+    let mk = |phase, replicas| Lifecycle {
         undone: Some(undone.clone()),
         seen: seen(0, replicas, replicas, replicas),
         ..mk_life(phase)
@@ -53,7 +53,7 @@ fn what_was_undone_is_forgotten_only_while_it_is_up_as_we_want_it() {
         "others are at it again"
     );
     assert_eq!(mk(Phase::Asleep, 1).forgives_at(&facts), None, "must be up");
-    let told = Life {
+    let told = Lifecycle {
         command: 1,
         ..mk(Phase::Ready, 1)
     };
@@ -62,8 +62,8 @@ fn what_was_undone_is_forgotten_only_while_it_is_up_as_we_want_it() {
 
 #[test]
 fn a_pause_of_a_drain_ends_in_time_and_only_if_all_have_confirmed() {
-    let facts = |now, quorum| Facts {
-        quorum,
+    let facts = |now, consent| Facts {
+        consent,
         policy: Policy {
             drain_pause: Duration::from_secs(5),
             ..Policy::default()
@@ -71,15 +71,15 @@ fn a_pause_of_a_drain_ends_in_time_and_only_if_all_have_confirmed() {
         ..mk_facts(now)
     };
     let (draining, timeout) = (mk_draining(), at(110));
-    for (now, quorum, due) in [
-        (102, Quorum::Confirmed, at(105)),
-        (102, Quorum::Unconfirmed, timeout),
-        (105, Quorum::Confirmed, timeout),
+    for (now, consent, due) in [
+        (102, DrainConsent::Confirmed, at(105)),
+        (102, DrainConsent::Unconfirmed, timeout),
+        (105, DrainConsent::Confirmed, timeout),
     ] {
         assert_eq!(
-            deadline(&draining, &facts(now, quorum)),
+            deadline(&draining, &facts(now, consent)),
             Some(due),
-            "{quorum:?} at {now}"
+            "{consent:?} at {now}"
         );
     }
 }
@@ -88,7 +88,7 @@ fn a_pause_of_a_drain_ends_in_time_and_only_if_all_have_confirmed() {
 fn a_start_has_begun_once_there_are_replicas() {
     let waking = mk_life(Phase::Waking { start_at: None });
     assert!(waking.start_has_begun());
-    let before = Life {
+    let before = Lifecycle {
         seen: seen(0, 0, 0, 0),
         ..waking
     };
@@ -108,7 +108,7 @@ fn a_drain_may_begin_at_the_moment_from_which_it_may() {
 
 #[test]
 fn a_drain_that_begins_as_soon_as_it_may_is_not_turned_back_by_the_use_before() {
-    for (last_use, to, why) in [(40, "stopping", Why::Confirmed), (41, "ready", Why::Used)] {
+    for (last_use, to, why) in [(40, "stopping", Reason::Confirmed), (41, "ready", Reason::Used)] {
         let facts = Facts {
             last_use: Some(at(last_use)),
             ..mk_facts(100)
@@ -119,7 +119,7 @@ fn a_drain_that_begins_as_soon_as_it_may_is_not_turned_back_by_the_use_before() 
 
 #[test]
 fn what_is_removed_before_its_start_has_begun_is_let_go_only_if_it_need_not_be_up() {
-    let retired = |replicas| Life {
+    let retired = |replicas| Lifecycle {
         retiring: true,
         command: u64::from(replicas == 0),
         seen: seen(0, replicas, 0, replicas),
@@ -151,23 +151,23 @@ fn what_is_removed_before_its_start_has_begun_is_let_go_only_if_it_need_not_be_u
 #[test]
 fn reasons_and_classes_keep_their_names() {
     let reasons = [
-        (Why::Demand, "demand"),
-        (Why::Asked, "asked"),
-        (Why::SetByOthers, "set_by_others"),
-        (Why::Endpoints, "endpoints"),
-        (Why::Lost, "lost"),
-        (Why::CannotStart, "cannot_start"),
-        (Why::Idle, "idle"),
-        (Why::Confirmed, "confirmed"),
-        (Why::InUse, "in_use"),
-        (Why::Used, "used"),
-        (Why::Unconfirmed, "unconfirmed"),
-        (Why::Abandoned, "abandoned"),
-        (Why::Gone, "gone"),
-        (Why::Retry, "retry"),
-        (Why::Suspend, "suspend"),
-        (Why::Retired, "retired"),
-        (Why::Finished, "finished"),
+        (Reason::Demand, "demand"),
+        (Reason::Asked, "asked"),
+        (Reason::SetByOthers, "set_by_others"),
+        (Reason::Endpoints, "endpoints"),
+        (Reason::Lost, "lost"),
+        (Reason::CannotStart, "cannot_start"),
+        (Reason::Idle, "idle"),
+        (Reason::Confirmed, "confirmed"),
+        (Reason::InUse, "in_use"),
+        (Reason::Used, "used"),
+        (Reason::Unconfirmed, "unconfirmed"),
+        (Reason::Abandoned, "abandoned"),
+        (Reason::Gone, "gone"),
+        (Reason::Retry, "retry"),
+        (Reason::Suspend, "suspend"),
+        (Reason::Retired, "retired"),
+        (Reason::Finished, "finished"),
     ];
     for (why, name) in reasons {
         assert_eq!((why.name(), why.to_string().as_str()), (name, name));

@@ -19,7 +19,7 @@ pub struct Facts {
     /// The later of `last_arrival` and the last moment something was held or in flight.
     pub last_use: Option<Time>,
     /// What the proxies say to a stop.
-    pub quorum: Quorum,
+    pub consent: DrainConsent,
     /// A live proxy has matched a request since the match keys last changed, or a person asked for a sleep.
     pub matched: bool,
     /// No drain begins before it: after a start the control plane does not yet know everybody.
@@ -50,7 +50,7 @@ impl Facts {
 
 /// What the proxies say to a stop of this target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Quorum {
+pub enum DrainConsent {
     /// None is live: nobody can know whether it is used.
     NoProxy,
     /// One that is not forgotten says nothing.

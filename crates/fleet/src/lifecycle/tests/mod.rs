@@ -39,7 +39,7 @@ pub(super) fn mk_facts(now: u64) -> Facts {
         in_flight: 0,
         last_arrival: None,
         last_use: None,
-        quorum: Quorum::Confirmed,
+        consent: DrainConsent::Confirmed,
         matched: true,
         may_drain_at: at(0),
         idle_after: IDLE,
@@ -51,28 +51,28 @@ pub(super) fn mk_facts(now: u64) -> Facts {
 }
 
 /// In `phase` since second 50; the backend sees what belongs to it.
-pub(super) fn mk_life(phase: Phase) -> Life {
+pub(super) fn mk_life(phase: Phase) -> Lifecycle {
     let up = matches!(phase, Phase::Ready | Phase::Draining { .. });
     let away = matches!(phase, Phase::Asleep | Phase::Stopping);
     let replicas = u32::from(!away);
-    Life {
+    Lifecycle {
         seen: seen(0, replicas, u32::from(up), replicas),
         phase,
         epoch: 7,
-        ..Life::asleep(at(50))
+        ..Lifecycle::asleep(at(50))
     }
 }
 
-pub(super) fn mk_ready() -> Life {
-    Life {
+pub(super) fn mk_ready() -> Lifecycle {
+    Lifecycle {
         up_since: Some(at(50)),
         ..mk_life(Phase::Ready)
     }
 }
 
 /// Draining since second 100.
-pub(super) fn mk_draining() -> Life {
-    Life {
+pub(super) fn mk_draining() -> Lifecycle {
+    Lifecycle {
         since: at(100),
         ..mk_life(Phase::Draining {
             asked: false,
@@ -82,11 +82,17 @@ pub(super) fn mk_draining() -> Life {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
-pub(super) fn check(phase: Phase, event: Event, facts: Facts, to: &str, why: Option<Why>) -> Step {
+pub(super) fn check(phase: Phase, event: Event, facts: Facts, to: &str, why: Option<Reason>) -> Step {
     check_life(&mk_life(phase), event, &facts, to, why)
 }
 
-pub(super) fn check_life(life: &Life, event: Event, facts: &Facts, to: &str, why: Option<Why>) -> Step {
+pub(super) fn check_life(
+    life: &Lifecycle,
+    event: Event,
+    facts: &Facts,
+    to: &str,
+    why: Option<Reason>,
+) -> Step {
     let what = format!("{event:?}");
     let taken = step(life, event, facts);
     let from = life.phase.name();

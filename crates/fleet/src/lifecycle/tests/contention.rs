@@ -7,7 +7,7 @@ fn set_to_zero_by_hand_once_it_sleeps_and_a_request_wakes_it() {
     let asleep = undo(&woken, 110, Some("kubectl"));
     assert_eq!(asleep.phase, Phase::Asleep, "must follow");
     check_life(&asleep, Event::Tick, &mk_facts(111), "asleep", None);
-    let step = check_life(&asleep, Event::Tick, &wanted(111), "waking", Some(Why::Demand));
+    let step = check_life(&asleep, Event::Tick, &wanted(111), "waking", Some(Reason::Demand));
     assert_eq!(step.effects.len(), 1, "must be started at once");
 }
 
@@ -29,8 +29,8 @@ fn undone_twice_the_next_start_waits_and_doubles() {
 fn while_it_is_held_back_nothing_starts_it_but_a_person() {
     let life = contended(100);
     check_life(&life, Event::Tick, &wanted(100), "asleep", None);
-    check_life(&life, Event::Wake, &mk_facts(100), "waking", Some(Why::Asked));
-    check_life(&life, Event::Tick, &wanted(101), "waking", Some(Why::Demand));
+    check_life(&life, Event::Wake, &mk_facts(100), "waking", Some(Reason::Asked));
+    check_life(&life, Event::Tick, &wanted(101), "waking", Some(Reason::Demand));
     assert_eq!(
         deadline(&life, &mk_facts(100)),
         None,
@@ -94,7 +94,7 @@ fn a_wake_that_lasts_a_minute_ends_it() {
 
 #[test]
 fn zero_set_during_a_drain_undoes_nothing() {
-    let draining = Life {
+    let draining = Lifecycle {
         started: Some(at(90)),
         ..mk_draining()
     };
@@ -104,7 +104,7 @@ fn zero_set_during_a_drain_undoes_nothing() {
         zero,
         &mk_facts(101),
         "stopping",
-        Some(Why::SetByOthers),
+        Some(Reason::SetByOthers),
     );
     assert_eq!(step.life.undone, None, "must be taken for agreement");
 }
@@ -138,7 +138,7 @@ fn a_failed_workload_that_is_set_to_zero_sleeps() {
         zero(),
         mk_facts(60),
         "asleep",
-        Some(Why::SetByOthers),
+        Some(Reason::SetByOthers),
     );
     let missing = Event::Observed(Observed {
         failure: Some(Failure::new(
@@ -157,14 +157,14 @@ fn wanted(now: u64) -> Facts {
     }
 }
 
-fn wake(life: &Life, now: u64) -> Life {
-    let step = check_life(life, Event::Tick, &wanted(now), "waking", Some(Why::Demand));
+fn wake(life: &Lifecycle, now: u64) -> Lifecycle {
+    let step = check_life(life, Event::Tick, &wanted(now), "waking", Some(Reason::Demand));
     assert_eq!(step.effects.len(), 1, "must be started");
     step.life
 }
 
 /// Its start is seen to be carried out, and then zero.
-fn undo(life: &Life, now: u64, by: Option<&str>) -> Life {
+fn undo(life: &Lifecycle, now: u64, by: Option<&str>) -> Lifecycle {
     let zero = Observed {
         set_by: by.map(str::to_owned),
         ..seen(life.command, 0, 0, 0)
@@ -173,7 +173,7 @@ fn undo(life: &Life, now: u64, by: Option<&str>) -> Life {
 }
 
 /// Undone for the second time at `now`: the next start waits a second.
-fn contended(now: u64) -> Life {
+fn contended(now: u64) -> Lifecycle {
     let once = undo(&wake(&mk_life(Phase::Asleep), now), now, Some("keda"));
     undo(&wake(&once, now), now, Some("keda"))
 }

@@ -1,12 +1,12 @@
 //! The next moment at which time alone may change a life.
 
 use super::sleep::idle_at;
-use super::{Facts, Life, Phase, Quorum};
+use super::{DrainConsent, Facts, Lifecycle, Phase};
 use crate::time::Time;
 
 /// When the life must be stepped with a tick if nothing else happens. Later than `facts.now` once it has been stepped
 /// until nothing moves, so a caller that waits for it never spins.
-pub fn deadline(life: &Life, facts: &Facts) -> Option<Time> {
+pub fn deadline(life: &Lifecycle, facts: &Facts) -> Option<Time> {
     let earliest = |times: &[Option<Time>]| times.iter().copied().flatten().min();
     let forgives_at = life.forgives_at(facts);
     match life.phase {
@@ -22,7 +22,7 @@ pub fn deadline(life: &Life, facts: &Facts) -> Option<Time> {
         }
         Phase::Draining { .. } => {
             let pause_over = life.since + facts.policy.drain_pause;
-            let paused = facts.quorum == Quorum::Confirmed && facts.now < pause_over;
+            let paused = facts.consent == DrainConsent::Confirmed && facts.now < pause_over;
             earliest(&[
                 Some(life.since + facts.policy.drain_timeout),
                 paused.then_some(pause_over),

@@ -73,7 +73,7 @@ enum Action {
 }
 
 struct Play {
-    life: Life,
+    life: Lifecycle,
     now: Time,
     wanted: bool,
     told: Option<Effect>,
@@ -84,7 +84,7 @@ struct Play {
 impl Play {
     fn new() -> Self {
         Self {
-            life: Life::asleep(Time::default()),
+            life: Lifecycle::asleep(Time::default()),
             now: Time::default(),
             wanted: false,
             told: None,

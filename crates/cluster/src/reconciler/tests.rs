@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::names::Kind;
 use crate::observe::ReplicasAt;
 use crate::pods::PodWatches;
-use crate::watches::Seen;
+use crate::watches::WatchEvent;
 use fleet::testing;
 use fleet_actor::manual::Manual;
 use fleet_actor::{Clock, Fence};
@@ -28,22 +28,22 @@ use kube::Client;
 async fn an_order_that_comes_while_the_scale_is_read_is_carried_out() {
     let mut asked = mk_keeper(ReplicasAt::Scale, Server::Silent);
     assert!(asked.next().await.is_some(), "must read the scale");
-    asked.keeper.up(1);
+    asked.reconciler.up(1);
     assert!(asked.next().await.is_some(), "must go about the order");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_decided_about_one_workload_is_not_done_to_another() {
     let mut asked = mk_keeper(ReplicasAt::Spec, Server::Silent);
-    asked.keeper.down(1, 1);
+    asked.reconciler.down(1, 1);
     assert_eq!(
         asked.next().await.as_deref(),
         Some("GET web"),
         "must go about the order"
     );
-    asked.keeper.adopt(mk_spec("other"));
+    asked.reconciler.adopt(mk_spec("other"));
     assert_eq!(asked.next().await, None, "must leave the other alone");
-    asked.keeper.down(2, 1);
+    asked.reconciler.down(2, 1);
     assert_eq!(
         asked.next().await.as_deref(),
         Some("GET other"),
@@ -54,7 +54,7 @@ async fn what_was_decided_about_one_workload_is_not_done_to_another() {
 #[tokio::test(start_paused = true)]
 async fn another_workload_waits_for_what_was_written_of_the_first() {
     let mut asked = mk_keeper(ReplicasAt::Spec, Server::FailsToWrite);
-    asked.keeper.down(1, 1);
+    asked.reconciler.down(1, 1);
     assert_eq!(
         asked.next().await.as_deref(),
         Some("GET web"),
@@ -62,8 +62,8 @@ async fn another_workload_waits_for_what_was_written_of_the_first() {
     );
     assert_eq!(asked.next().await.as_deref(), Some("PUT web"), "must write");
     let begun = Instant::now();
-    asked.keeper.adopt(mk_spec("other"));
-    asked.keeper.up(2);
+    asked.reconciler.adopt(mk_spec("other"));
+    asked.reconciler.up(2);
     let other = async { while asked.next().await.as_deref() != Some("GET other") {} };
     assert!(
         timeout(Duration::from_secs(60), other).await.is_ok(),
@@ -103,9 +103,9 @@ impl Server {
     }
 }
 
-/// A keeper of the workload `web`, and what it asks: method and workload.
+/// A reconciler of the workload `web`, and what it asks: method and workload.
 struct Asked {
-    keeper: Handle,
+    reconciler: Handle,
     asked: mpsc::UnboundedReceiver<String>,
     _fleet: Box<dyn Send>,
 }
@@ -150,7 +150,7 @@ fn mk_keeper(replicas_at: ReplicasAt, server: Server) -> Asked {
         metrics,
     };
     Asked {
-        keeper: Handle::start(context, mk_spec("web")),
+        reconciler: Handle::start(context, mk_spec("web")),
         asked,
         _fleet: Box::new(actor),
     }
@@ -167,7 +167,7 @@ fn mk_index(replicas_at: ReplicasAt) -> Index {
             replicas_at,
         },
     );
-    index.workloads(&kind, &Seen::Begin);
+    index.workloads(&kind, &WatchEvent::Begin);
     for name in ["web", "other"] {
         let workload: DynamicObject = read(json!({
             "apiVersion": "apps/v1",
@@ -175,9 +175,9 @@ fn mk_index(replicas_at: ReplicasAt) -> Index {
             "metadata": {"name": name, "namespace": "shop", "resourceVersion": "1"},
             "spec": {"replicas": 1},
         }));
-        index.workloads(&kind, &Seen::Apply(workload));
+        index.workloads(&kind, &WatchEvent::Apply(workload));
     }
-    index.workloads(&kind, &Seen::End);
+    index.workloads(&kind, &WatchEvent::End);
     index
 }
 

@@ -2,7 +2,7 @@ use super::*;
 
 #[test]
 fn is_complete_once_listed() {
-    let mut mirror = Mirror::default();
+    let mut mirror = FactStore::default();
     mirror.begin();
     assert!(mirror.apply("a", 1), "must be news");
     assert!(!mirror.is_complete(), "must not be complete while it is listed");
@@ -48,8 +48,8 @@ fn what_is_deleted_while_it_is_listed_is_gone() {
     assert_eq!(mirror.end(), Vec::<&str>::new(), "must not be told twice");
 }
 
-fn mk_mirror(facts: &[(&'static str, u32)]) -> Mirror<&'static str, u32> {
-    let mut mirror = Mirror::default();
+fn mk_mirror(facts: &[(&'static str, u32)]) -> FactStore<&'static str, u32> {
+    let mut mirror = FactStore::default();
     mirror.begin();
     for (key, value) in facts {
         mirror.apply(*key, *value);

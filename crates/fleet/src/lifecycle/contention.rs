@@ -1,6 +1,6 @@
 //! Whether another manager keeps undoing our wakes, and how long the next one waits then.
 
-use super::{Facts, Life, Phase, backoff};
+use super::{Facts, Lifecycle, Phase, backoff};
 use crate::time::Time;
 
 /// Wakes in a row that others undid: they set the replicas to zero soon after we had raised them.
@@ -41,7 +41,7 @@ impl Undone {
     }
 }
 
-impl Life {
+impl Lifecycle {
     /// Others have set it to zero: takes note if that undid a wake of ours.
     pub(super) fn note_undone(&mut self, facts: &Facts) {
         let within = facts.policy.undone_within;
