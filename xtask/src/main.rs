@@ -29,7 +29,7 @@ enum Task {
     Demo(demo::Demo),
     /// Runs every test, the least powerful rung first
     Test(test::Test),
-    /// Formatting, clippy, documentation, licenses and sources, YAML, file sizes
+    /// Formatting, clippy, documentation, licenses and sources, YAML, contracts and sizes of Rust files
     Lint,
     /// Measures what README quotes
     Bench(bench::Bench),

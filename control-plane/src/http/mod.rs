@@ -1,4 +1,4 @@
-//! The HTTP surface: long polls, reports, what people ask, and the routes kept from the system before this one.
+//! The HTTP surface: long polls, reports, what people ask, and the routes of an older interface.
 //!
 //! Handlers read the view or ask the fleet; none decides anything.
 

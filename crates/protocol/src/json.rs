@@ -1,3 +1,5 @@
+//! Reads and writes JSON: an error names the field and the reason in one line.
+
 use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};

@@ -11,6 +11,8 @@ use crate::run::{output, root, say};
 const LONGEST: usize = 400;
 const EXCUSE: &str = "//! Long because";
 const MEDIAN: usize = 150;
+/// The contract stands in one of the first lines, after attributes at most.
+const FIRST: usize = 12;
 
 /// Every YAML file must be YAML, with no key twice.
 pub(crate) fn yaml() -> anyhow::Result<()> {
@@ -28,8 +30,8 @@ pub(crate) fn yaml() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Rust files that people write are short: at most 400 lines each, at most 150 in the median.
-pub(crate) fn sizes() -> anyhow::Result<()> {
+/// Rust files that people write begin with their contract, and are short: at most 400 lines each, at most 150 in the median.
+pub(crate) fn rust() -> anyhow::Result<()> {
     let mut sizes = Vec::new();
     let mut wrong = Vec::new();
     for file in tracked(&["*.rs"])?
@@ -37,6 +39,9 @@ pub(crate) fn sizes() -> anyhow::Result<()> {
         .filter(|file| !file.contains("/generated/"))
     {
         let text = fs::read_to_string(root().join(&file)).context(file.clone())?;
+        if !text.lines().take(FIRST).any(|line| line.starts_with("//!")) {
+            wrong.push(format!("{file} does not begin with its contract: `//! ...`"));
+        }
         let lines = text.lines().count();
         if lines > LONGEST && !text.lines().any(|line| line.starts_with(EXCUSE)) {
             wrong.push(format!(

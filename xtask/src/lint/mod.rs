@@ -22,7 +22,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         ("documentation", documentation),
         ("licenses, sources and bans", deny::check),
         ("YAML", files::yaml),
-        ("file sizes", files::sizes),
+        ("Rust files", files::rust),
     ];
     let mut failed = Vec::new();
     for (name, check) in checks {

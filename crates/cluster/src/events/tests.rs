@@ -1,3 +1,5 @@
+//! Which Events the owner of a target reads, and how many.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

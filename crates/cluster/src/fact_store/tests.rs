@@ -1,3 +1,5 @@
+//! What a store says has changed, while it is listed and afterwards.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Which subscriber is told of which change, and of nothing else.
+
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::core::{ApiResource, DynamicObject};

@@ -1,3 +1,5 @@
+//! One reconciler against an API server in memory: its orders, and what overrides them.
+
 use std::convert::Infallible;
 use std::time::Duration;
 

@@ -94,7 +94,7 @@ impl Lifecycle {
     }
 }
 
-/// Where a target is in its life (section 3 of the design).
+/// Where a target is in its life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// At zero.

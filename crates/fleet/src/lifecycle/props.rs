@@ -1,3 +1,5 @@
+//! Properties of the lifecycle under any sequence of facts and events: what it must never do.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! What a gate adds to the metrics since its shell took the last counts.
+
 use std::time::Duration;
 
 use crate::reply::Refusal;

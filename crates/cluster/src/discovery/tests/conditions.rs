@@ -1,3 +1,5 @@
+//! Which conditions a target gets when its keys are ambiguous, lost or too many.
+
 use super::{Cluster, check, message};
 
 #[test]

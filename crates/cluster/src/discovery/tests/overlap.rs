@@ -1,3 +1,5 @@
+//! Keys that a route gave linger beside their new owner for 30 s, and no longer.
+
 use std::time::Duration;
 
 use super::{Cluster, check, message};

@@ -1,3 +1,5 @@
+//! HTTPRoutes and GRPCRoutes as text: what is read of them, and how a refusal is worded.
+
 use k8s_openapi::api::core::v1::Service;
 use kube::core::DynamicObject;
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! Hosts and clusters that routes give, and those that they do not give.
+
 use super::{Cluster, RouteKind, check, mk_route};
 
 #[test]

@@ -1,3 +1,5 @@
+//! What an update costs: counted steps, never time.
+
 use super::{Cluster, RouteKind, mk_route, mk_target, owners};
 use crate::discovery::facts::{ObjectId, ServiceFacts};
 

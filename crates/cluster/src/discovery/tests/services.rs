@@ -1,3 +1,5 @@
+//! Names and clusters that a Service gives.
+
 use super::{Cluster, check};
 
 #[test]

@@ -1,3 +1,5 @@
+//! What facts of a workload and its endpoints amount to.
+
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 

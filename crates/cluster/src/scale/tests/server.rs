@@ -1,3 +1,5 @@
+//! An API server in memory that scales, refuses, fails and loses answers as told.
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};

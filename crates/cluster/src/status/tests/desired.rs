@@ -1,3 +1,5 @@
+//! The status that a ScaleTarget should have.
+
 use super::super::desired::{Urgency, compare, desired};
 use super::*;
 use crate::crd::{self, ConditionStatus};

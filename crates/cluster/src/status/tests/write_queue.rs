@@ -1,3 +1,5 @@
+//! When a status is written, and when it is left alone.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

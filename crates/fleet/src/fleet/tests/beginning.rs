@@ -1,3 +1,5 @@
+//! Targets at their first publication: what was found up is never told as asleep.
+
 use protocol::State;
 
 use super::super::world::{World, id, mk_spec};

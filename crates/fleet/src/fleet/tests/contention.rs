@@ -1,3 +1,5 @@
+//! Wakes that others undo.
+
 use protocol::State;
 
 use super::super::world::{World, id, start};

@@ -1,3 +1,5 @@
+//! A drain over several proxies: whose confirmation counts, and for what.
+
 use protocol::{Report, Revision, State};
 
 use super::super::world::{World, id, mk_report, stop};

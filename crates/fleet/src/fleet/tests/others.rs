@@ -1,3 +1,5 @@
+//! Polls and incarnations of proxies, and targets that are removed.
+
 use protocol::{Incarnation, Proxy, State};
 
 use super::super::proxies::PollId;

@@ -1,3 +1,5 @@
+//! Targets that go on under another name.
+
 use protocol::State;
 
 use super::super::world::{World, id, mk_report, mk_spec, start, stop};

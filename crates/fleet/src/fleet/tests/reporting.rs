@@ -1,3 +1,5 @@
+//! Reports: demand wakes at once, and what was overtaken is ignored.
+
 use protocol::{Proxy, State};
 
 use super::super::proxies::PollId;

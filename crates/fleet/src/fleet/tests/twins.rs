@@ -1,3 +1,5 @@
+//! Targets that share a key are judged together.
+
 use std::collections::BTreeSet;
 
 use protocol::State;

@@ -1,3 +1,5 @@
+//! Clusters that an Envoy does not reach although their target is ready.
+
 use protocol::{Report, Unreached};
 
 use super::super::world::{World, id, mk_report};

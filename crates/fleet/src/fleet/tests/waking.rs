@@ -1,3 +1,5 @@
+//! What a status tells of the last wake: who asked for it, when, and how long it took.
+
 use protocol::State;
 
 use super::super::world::{World, id};

@@ -1,3 +1,5 @@
+//! Where a target begins that was found in some state.
+
 use super::super::*;
 use super::*;
 

@@ -1,3 +1,5 @@
+//! Starts that others undo are held back, longer each time.
+
 use super::super::*;
 use super::*;
 

@@ -1,3 +1,5 @@
+//! Replicas that others set, suspension, and removal.
+
 use super::super::*;
 use super::*;
 

@@ -1,3 +1,5 @@
+//! From ready to draining, and what turns a drain back.
+
 use super::super::*;
 use super::*;
 

@@ -1,3 +1,5 @@
+//! From draining to asleep, and demand that comes meanwhile.
+
 use super::super::*;
 use super::*;
 

@@ -1,3 +1,5 @@
+//! From asleep to ready or failed.
+
 use super::super::*;
 use super::*;
 
