@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use e2e::{Client, Door, Envoy, EnvoyBuilder, Pending, Progress, Stack, Target, Upload, eventually};
 use futures_util::future::{join_all, try_join_all};
+use harness::{Client, Door, Envoy, EnvoyBuilder, Pending, Progress, Stack, Target, Upload, eventually};
 
 use crate::args::Size;
 use crate::proc;

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use e2e::{Client, Stack, Target};
+use harness::{Client, Stack, Target};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use e2e::{Control, Envoy, eventually};
+use harness::{Control, Envoy, eventually};
 
 use crate::args::Size;
 use crate::calm::Calm;

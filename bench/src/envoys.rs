@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use e2e::{Control, Envoy, EnvoyBuilder, eventually};
+use harness::{Control, Envoy, EnvoyBuilder, eventually};
 
 use crate::{lane, proc};
 

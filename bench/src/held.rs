@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Door, Envoy, EnvoyBuilder, Stack, Target, eventually};
+use harness::{Door, Envoy, EnvoyBuilder, Stack, Target, eventually};
 use tempfile::TempDir;
 
 use crate::args::Size;
@@ -173,7 +173,7 @@ impl Side {
             }
             Filter::Pause => {
                 let dir = tempfile::tempdir().expect("a directory");
-                let builder = EnvoyBuilder::new(e2e::free_port(), &[web]);
+                let builder = EnvoyBuilder::new(harness::free_port(), &[web]);
                 let builder = envoy(builder).singleton(false).wasm(&module("pause"));
                 let envoy = builder.start(dir.path()).await;
                 Self::Pause(Box::new(Pausing { envoy, _dir: dir }))

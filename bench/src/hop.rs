@@ -1,6 +1,6 @@
 //! `hop`: the same against a second proxy in the path, and against a callout for each request.
 
-use e2e::{Control, Envoy};
+use harness::{Control, Envoy};
 use tempfile::TempDir;
 
 use crate::args::Size;

@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
-use e2e::binaries;
+use harness::binaries;
 
 /// Host calls of one request, the most of several numbers of targets.
 #[derive(Debug, serde::Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::Envoy;
+use harness::Envoy;
 
 use crate::args::Size;
 use crate::calm::Calm;

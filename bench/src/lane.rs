@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use e2e::{Control, Envoy, EnvoyBuilder, Target, eventually};
+use harness::{Control, Envoy, EnvoyBuilder, Target, eventually};
 use serde_json::json;
 
 use crate::cores::Cores;

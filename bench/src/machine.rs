@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::Command;
 
-use e2e::binaries;
+use harness::binaries;
 use serde::{Deserialize, Serialize};
 
 /// What has to be known to compare figures of two days.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::ensure;
-use e2e::{Control, ControlBuilder};
+use harness::{Control, ControlBuilder};
 use http_body_util::BodyExt as _;
 
 use crate::fleet_file;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use clap::ValueEnum as _;
-use e2e::binaries::root;
+use harness::binaries::root;
 
 use crate::args::Name;
 use crate::report::Report;

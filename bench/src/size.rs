@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use e2e::{Client, Control, Envoy, EnvoyBuilder, binaries};
+use harness::{Client, Control, Envoy, EnvoyBuilder, binaries};
 
 use crate::args::Size;
 use crate::cores::Cores;

@@ -6,7 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::ensure;
-use e2e::{Stack, Target};
+use harness::{Stack, Target};
 use upstream::Event;
 
 use crate::args::Size;

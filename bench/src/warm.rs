@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Control, Envoy, eventually};
+use harness::{Control, Envoy, eventually};
 use tempfile::TempDir;
 
 use crate::args::Size;

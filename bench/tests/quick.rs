@@ -2,7 +2,7 @@
 
 use bench::{Name, Report, Size};
 use clap::ValueEnum as _;
-use e2e::skip::skip;
+use harness::skip::skip;
 
 /// What it found; nothing, and said so, where it cannot run.
 async fn check(name: Name) -> Option<Report> {

@@ -1,5 +1,5 @@
 //! Counts tests from what their runners print: closing lines, and the lines of tests that could not be run here
-//! (`e2e/src/skip.rs`), which the runner takes for passed.
+//! (`crates/harness/src/skip.rs`), which the runner takes for passed.
 
 use std::collections::BTreeMap;
 

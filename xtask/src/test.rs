@@ -134,8 +134,7 @@ impl Rung {
 
 fn native(filter: Option<&str>) -> anyhow::Result<Outcome> {
     let mut command = cargo(["test", "--workspace", "--no-fail-fast"]);
-    command.args(["--exclude", "e2e", "--exclude", "bench"]);
-    for package in lint::WASM {
+    for package in END_TO_END.into_iter().chain(lint::WASM) {
         command.args(["--exclude", package]);
     }
     counted(command.args(filter))
@@ -184,13 +183,24 @@ fn e2e(filter: Option<&str>) -> anyhow::Result<Outcome> {
     let panics = dist::filter_that_panics()?;
     let next = dist::filter_of_the_next_format()?;
     let modules = bench::modules()?;
-    let mut command = cargo(["test", "--profile", "bench", "--no-fail-fast"]);
-    command.args(["--package", "e2e", "--package", "bench"]);
+    let mut command = end_to_end();
     parts.tell(&mut command);
     command.env("HOLDFAST_WASM_TEST", panics);
     command.env("HOLDFAST_WASM_NEXT", next);
     command.env(bench::MODULES, modules);
     counted(command.args(filter))
+}
+
+/// The packages whose tests start servers.
+const END_TO_END: [&str; 3] = ["harness", "e2e", "bench"];
+
+/// Tests of all of these packages, whichever are run, so that nothing is built with other features.
+fn end_to_end() -> Command {
+    let mut command = cargo(["test", "--profile", "bench", "--no-fail-fast"]);
+    for package in END_TO_END {
+        command.args(["--package", package]);
+    }
+    command
 }
 
 /// Modules of the end-to-end tests that show whether an Envoy does what Holdfast builds on.
@@ -199,9 +209,8 @@ const CORE: [&str; 3] = ["hold::", "sleep::", "outage::"];
 /// The demo and the core of the end-to-end tests with that version of Envoy. The demo counts as one test.
 fn with_envoy(version: &str, filter: Option<&str>) -> anyhow::Result<Outcome> {
     let parts = Parts::build(Some(version))?;
-    // The same packages as in `e2e`, so that nothing is built with other features.
-    let mut command = cargo(["test", "--profile", "bench", "--no-fail-fast"]);
-    command.args(["--package", "e2e", "--package", "bench", "--test", "envoy", "--"]);
+    let mut command = end_to_end();
+    command.args(["--test", "envoy", "--"]);
     parts.tell(&mut command);
     let tests = match filter {
         Some(filter) => counted(command.arg(filter))?,
@@ -241,7 +250,7 @@ impl Parts {
         let envoy = tools::envoy(envoy)?;
         let wasm = dist::filter()?;
         let mut command = cargo(["build", "--release", "--bins", "--example", "grpc-echo"]);
-        for package in ["control-plane", "upstream", "e2e", "bench"] {
+        for package in ["control-plane", "upstream"].into_iter().chain(END_TO_END) {
             command.args(["--package", package]);
         }
         check(&mut command)?;
@@ -252,7 +261,7 @@ impl Parts {
         })
     }
 
-    /// Sets the variables in which the crate `e2e` looks for them.
+    /// Sets the variables in which the crate `harness` looks for them.
     pub(crate) fn tell(&self, command: &mut Command) {
         command.env("ENVOY_BIN", &self.envoy);
         command.env("HOLDFAST_WASM", &self.wasm);

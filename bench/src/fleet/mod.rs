@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use e2e::Control;
+use harness::Control;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use e2e::{Client, Reply};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use harness::{Client, Reply};
 use tokio::task::JoinHandle;
 
 type Call = JoinHandle<anyhow::Result<(Reply, Instant)>>;

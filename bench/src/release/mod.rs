@@ -5,7 +5,7 @@ mod crowd;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use e2e::{Client, Door, Journal, Process, Stack, Target, binaries, eventually, unix_ms};
+use harness::{Client, Door, Journal, Process, Stack, Target, binaries, eventually, unix_ms};
 
 use crate::args::Size;
 use crate::report::Report;
@@ -224,7 +224,7 @@ struct Direct {
 impl Direct {
     async fn start(work: Work) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let port = e2e::free_port();
+        let port = harness::free_port();
         let (http, at_once) = (format!("127.0.0.1:{port}"), work.at_once.to_string());
         let journal = dir.path().join("journal");
         let args = [

@@ -12,7 +12,7 @@ use kube::discovery::{ApiCapabilities, Scope, pinned_kind};
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::eventually;
+use harness::eventually;
 
 const SERVED_WITHIN: Duration = Duration::from_secs(20);
 

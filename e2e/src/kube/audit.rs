@@ -60,7 +60,7 @@ pub struct Request {
     pub code: u16,
     /// `user-agent`.
     pub user_agent: String,
-    /// When it came in, on the clock of [`crate::unix_ms`].
+    /// When it came in, on the clock of [`harness::unix_ms`].
     pub received_ms: u64,
     /// When it was answered (a watch: when it began), on the same clock.
     pub answered_ms: u64,

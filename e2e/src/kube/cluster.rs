@@ -17,7 +17,7 @@ use super::audit::{Audit, POLICY};
 use super::certificates::Certificates;
 use super::tokens::{Server, Tokens};
 use super::{apply, assets, kustomization};
-use crate::{Process, eventually, free_port};
+use harness::{Process, eventually, free_port};
 
 /// About 5 s on an idle machine; two tests may be starting one each on one core.
 const STARTS_WITHIN: Duration = Duration::from_secs(90);

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Cluster;
 use super::task::Task;
 use super::watching::watching;
-use crate::{eventually, unix_ms};
+use harness::{eventually, unix_ms};
 
 const SERVICE: &str = "kubernetes.io/service-name";
 
@@ -52,7 +52,7 @@ impl Follow {
 pub struct Change {
     /// Name of the Envoy cluster.
     pub cluster: String,
-    /// When the harness saw it, on the clock of [`crate::unix_ms`].
+    /// When the harness saw it, on the clock of [`harness::unix_ms`].
     pub seen_ms: u64,
     /// When it was written, on the same clock.
     pub written_ms: u64,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::eds::{assignment, replace};
 use super::task::Task;
-use crate::Client;
+use harness::Client;
 
 /// What a readiness probe of one second would take half of, on average; tests are shorter.
 const PERIOD: Duration = Duration::from_millis(50);

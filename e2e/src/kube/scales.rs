@@ -12,7 +12,7 @@ use kube::{Api, ResourceExt as _};
 use super::Cluster;
 use super::task::Task;
 use super::watching::watching;
-use crate::unix_ms;
+use harness::unix_ms;
 
 /// Replicas were set.
 #[derive(Clone, Debug, PartialEq, Eq)]

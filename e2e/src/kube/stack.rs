@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::replicas::ReadyReplicas;
 use super::{Cluster, Eds, Kubelet, Scales, Workload, assets};
-use crate::{
+use harness::{
     Client, Control, ControlBuilder, Envoy, EnvoyBuilder, Journal, Target, binaries, eventually, grpc,
 };
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::eds::Follow;
-use crate::target::set;
-use crate::{Kind, Target};
+use harness::set;
+use harness::{Kind, Target};
 
 /// Port of the pods that speaks what [`Kind`] says.
 const PORT: u16 = 8080;

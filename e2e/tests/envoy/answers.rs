@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-use e2e::{Culprit, Cutter, Fault, Health, Pending, Stack, StackBuilder, Target, both_relays, eventually};
 use futures_util::future::join_all;
+use harness::{
+    Culprit, Cutter, Fault, Health, Pending, Stack, StackBuilder, Target, both_relays, eventually,
+};
 use serde_json::json;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -161,7 +163,7 @@ async fn check_changes_of_clusters(fault: Fault, kind: fn(&str) -> Target) {
         })
         .await;
         let timeout = format!("{}s", round + 1);
-        let change = |envoy: e2e::EnvoyBuilder| {
+        let change = |envoy: harness::EnvoyBuilder| {
             (0..TIMES).fold(envoy, |envoy, n| {
                 // The first is the control plane's, the second the neighbour's.
                 let pointer = format!("/static_resources/clusters/{}/connect_timeout", n + 2);
@@ -216,7 +218,7 @@ fn neighbourly(stack: StackBuilder) -> StackBuilder {
 }
 
 async fn behind_a_cutter(stack: StackBuilder) -> (Stack, Cutter) {
-    let port = e2e::free_port();
+    let port = harness::free_port();
     let cutter = Cutter::before(port).await;
     let its_port = cutter.port();
     let address = "/static_resources/clusters/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address";

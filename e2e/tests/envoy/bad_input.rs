@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{ControlBuilder, EnvoyBuilder, Process, Stack, Target, binaries, eventually, free_port};
+use harness::{ControlBuilder, EnvoyBuilder, Process, Stack, Target, binaries, eventually, free_port};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 

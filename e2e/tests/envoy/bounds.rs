@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use e2e::grpc::raw_unary;
-use e2e::{Client, Pending, Reply, Stack, StackBuilder, Target, Upload, both_relays, eventually};
 use futures_util::future::join_all;
+use harness::grpc::raw_unary;
+use harness::{Client, Pending, Reply, Stack, StackBuilder, Target, Upload, both_relays, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The workload stays away for longer than any test takes.

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use e2e::grpc::raw_unary;
-use e2e::{
+use futures_util::future::join_all;
+use harness::grpc::raw_unary;
+use harness::{
     Culprit, EnvoyBuilder, Fault, Health, NoCall, OtherName, Pending, Reply, Stack, Target, Tls, eventually,
 };
-use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -152,7 +152,7 @@ async fn a_busy_workload_of_one_thread_serves_the_clients_of_every_worker() {
 async fn nobody_there_is_a_no_without_end_and_is_told() {
     let mut web = Target::http("web").spec("hold.timeout", "8s");
     // The control plane finds it ready elsewhere.
-    web.port = e2e::free_port();
+    web.port = harness::free_port();
     let stack = Stack::builder().target(web).start().await;
 
     let call = stack.client("web").get("/hello").spawn();
@@ -284,7 +284,7 @@ async fn a_handshake_in_another_name_is_believed_if_envoy_says_that_it_was_one()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_workers_get_no_host_ejected_by_asking_who_is_not_there_yet() {
-    let ready = e2e::free_port();
+    let ready = harness::free_port();
     let web = eject_after_five(Target::http("web"))
         .upstream([
             "--start-delay",

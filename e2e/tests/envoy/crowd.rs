@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use e2e::{Stack, Target, eventually};
+use harness::{Stack, Target, eventually};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -20,7 +20,7 @@ async fn envoys_sync_and_wake_through_thousands_of_silent_connections() {
         crowd > 3_000,
         "this machine must let a process open so many: {hard}"
     );
-    let with_token = |envoy: e2e::EnvoyBuilder| {
+    let with_token = |envoy: harness::EnvoyBuilder| {
         envoy
             .setting("control_plane.token_env", "HOLDFAST_TOKEN")
             .env("HOLDFAST_TOKEN", TOKEN)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Stack, Target, both_relays};
+use harness::{Stack, Target, both_relays};
 use serde_json::json;
 
 const SECOND: Duration = Duration::from_secs(1);

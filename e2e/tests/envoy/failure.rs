@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use e2e::{Pending, Stack, Target, both_relays, eventually};
 use futures_util::future::join_all;
+use harness::{Pending, Stack, Target, both_relays, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

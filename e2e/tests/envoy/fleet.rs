@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use e2e::{Envoy, Event, Stack, StackBuilder, Target, WebSocket, both_relays, eventually, holds_for};
+use harness::{Envoy, Event, Stack, StackBuilder, Target, WebSocket, both_relays, eventually, holds_for};
 use serde_json::Value;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{EnvoyBuilder, Stack, Target, eventually};
+use harness::{EnvoyBuilder, Stack, Target, eventually};
 use serde_json::json;
 
 const TOKEN: &str = "sEcReT-of-the-tests";

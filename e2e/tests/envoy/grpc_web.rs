@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Client, Reply, Stack, StackBuilder, Target, both_relays, eventually};
+use harness::{Client, Reply, Stack, StackBuilder, Target, both_relays, eventually};
 use serde_json::json;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -54,7 +54,7 @@ both_relays! {
             let said = web.header("grpc-message").unwrap_or_default();
             assert!(said.contains("100 %25 of the disk is full"), "must say why, the {time} time: {web:?}");
         }
-        let grpc = e2e::grpc::raw_unary(&client.http2().await, "hello").send().await;
+        let grpc = harness::grpc::raw_unary(&client.http2().await, "hello").send().await;
         assert_refused(&grpc, 14);
         assert_eq!(
             (grpc.header("content-type"), grpc.header("grpc-message")),
@@ -82,7 +82,7 @@ async fn a_browser_reads_unavailable_where_envoy_words_its_own_answers() {
     let reply = web_call(&stack.client("echo"), WEB).await;
 
     assert_eq!(reply.grpc_status(), Some(14), "{reply:?}");
-    let grpc = e2e::grpc::raw_unary(&stack.client("echo").http2().await, "hello");
+    let grpc = harness::grpc::raw_unary(&stack.client("echo").http2().await, "hello");
     let grpc = grpc.send().await;
     assert_eq!(
         (grpc.grpc_status(), grpc.header("grpc-message")),

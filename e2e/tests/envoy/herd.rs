@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use e2e::{Client, Door, Journal, Pending, Reply, Stack, Target, both_relays, eventually};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use harness::{Client, Door, Journal, Pending, Reply, Stack, Target, both_relays, eventually};
 use tokio::task::JoinHandle;
 use upstream::Request;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use e2e::{Target, both_relays, eventually, holds_for};
 use futures_util::future::join_all;
+use harness::{Target, both_relays, eventually, holds_for};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -30,7 +30,7 @@ both_relays! {
         let client = stack.client("web");
 
         let calls: Vec<_> = (0..200).map(|id| client.get(&format!("/hello?id={id}")).spawn()).collect();
-        let replies = join_all(calls.into_iter().map(e2e::Pending::reply)).await;
+        let replies = join_all(calls.into_iter().map(harness::Pending::reply)).await;
 
         assert!(replies.iter().all(|reply| reply.status == 200), "every one must be answered by the workload");
         let journal = stack.journal("web");

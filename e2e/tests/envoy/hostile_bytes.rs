@@ -6,8 +6,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use e2e::{Stack, Target, eventually};
 use futures_util::future::join_all;
+use harness::{Stack, Target, eventually};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
@@ -28,7 +28,7 @@ async fn header_values_over_http1_and_http2() {
     for client in [http1, http2] {
         for (name, start) in HEADERS {
             let calls = values(start).map(|value| client.get("/hello").header(name, value).spawn());
-            for reply in join_all(calls.collect::<Vec<_>>().into_iter().map(e2e::Pending::reply)).await {
+            for reply in join_all(calls.collect::<Vec<_>>().into_iter().map(harness::Pending::reply)).await {
                 // A gRPC refusal is 200 with a grpc-status.
                 let refused = matches!(reply.status, 503 | 504)
                     || reply.grpc_status().is_some_and(|status| status != 0);

@@ -1,6 +1,6 @@
 //! Which spellings of a host are the same to Envoy, and to Holdfast: one table, `crates/protocol/tests/hosts.json`, for both.
 
-use e2e::{ControlBuilder, EnvoyBuilder, Reply, Stack, Target};
+use harness::{ControlBuilder, EnvoyBuilder, Reply, Stack, Target};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

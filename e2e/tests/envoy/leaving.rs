@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Client, Stack, StackBuilder, Target, Upload, both_relays, eventually};
+use harness::{Client, Stack, StackBuilder, Target, Upload, both_relays, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
 

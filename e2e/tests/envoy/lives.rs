@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use e2e::{ControlBuilder, Stack, StackBuilder, Target, eventually, holds_for};
+use harness::{ControlBuilder, Stack, StackBuilder, Target, eventually, holds_for};
 use serde_json::{Value, json};
 
 const SECOND: Duration = Duration::from_secs(1);

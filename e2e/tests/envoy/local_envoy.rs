@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use e2e::binaries;
+use harness::binaries;
 
 #[test]
 fn envoy_takes_both_configurations() {

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use e2e::{Process, Stack, Target, binaries};
+use harness::{Process, Stack, Target, binaries};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_says_what_sleeps() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Stack, Target, holds_for};
+use harness::{Stack, Target, holds_for};
 use serde_json::{Value, json};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{
+use harness::{
     Call, Client, Pending, Progress, Reply, Stack, StackBuilder, Target, Upload, both_relays, eventually,
 };
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use e2e::{Pending, Stack, Target, binaries, eventually, sum_of_samples};
 use futures_util::future::join_all;
+use harness::{Pending, Stack, Target, binaries, eventually, sum_of_samples};
 
 const SECOND: Duration = Duration::from_secs(1);
 

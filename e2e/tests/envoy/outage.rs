@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use e2e::{Pending, Process, Stack, StackBuilder, Target, binaries, both_relays, eventually, holds_for};
 use futures_util::future::join_all;
+use harness::{Pending, Process, Stack, StackBuilder, Target, binaries, both_relays, eventually, holds_for};
 use http::Method;
 
 const SECOND: Duration = Duration::from_secs(1);

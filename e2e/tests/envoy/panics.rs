@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use e2e::{Client, Pending, Reply, Stack, StackBuilder, Target, binaries, both_relays, eventually};
 use futures_util::future::join_all;
+use harness::{Client, Pending, Reply, Stack, StackBuilder, Target, binaries, both_relays, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// `stream_idle_timeout` of these tests: longer than the workload takes to come up.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use e2e::grpc::{raw_unary, say};
-use e2e::{Pending, Stack, Target, both_relays, eventually, free_port, holds_for};
 use futures_util::future::join_all;
+use harness::grpc::{raw_unary, say};
+use harness::{Pending, Stack, Target, both_relays, eventually, free_port, holds_for};
 use serde_json::json;
 use tokio::net::TcpStream;
 

@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use e2e::{Stack, Target, binaries, holds_for};
+use harness::{Stack, Target, binaries, holds_for};
 use serde_json::{Value, json};
 
 const HTTP_FILTERS: &str =

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Stack, Target, binaries, eventually, holds_for};
+use harness::{Stack, Target, binaries, eventually, holds_for};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use e2e::{Door, EnvoyBuilder, Pending, Stack, StackBuilder, Target, both_relays, eventually, holds_for};
+use harness::{Door, EnvoyBuilder, Pending, Stack, StackBuilder, Target, both_relays, eventually, holds_for};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Envoy replaces only the filter chain if nothing else has changed, else the whole listener.

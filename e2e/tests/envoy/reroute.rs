@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use e2e::{Door, EnvoyBuilder, Pending, Reply, Stack, Target, eventually};
+use harness::{Door, EnvoyBuilder, Pending, Reply, Stack, Target, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

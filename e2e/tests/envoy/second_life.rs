@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use e2e::{EnvoyBuilder, Stack, Target, WebSocket, eventually, free_port, holds_for};
+use harness::{EnvoyBuilder, Stack, Target, WebSocket, eventually, free_port, holds_for};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -87,7 +87,7 @@ async fn a_state_that_cannot_be_read_counts_as_somebody_unknown() {
 /// One target that may sleep after 300 ms, and nobody is forgotten within the test.
 async fn mk_stack(state: PathBuf) -> Stack {
     let web = Target::http("web").idle("300ms");
-    let control = move |control: e2e::ControlBuilder| {
+    let control = move |control: harness::ControlBuilder| {
         control
             .args(["--log-format", "json", "--heartbeat", "300ms"])
             .args(["--lease-duration", "100ms", "--proxy-forget-after", "10m"])

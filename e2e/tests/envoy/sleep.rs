@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use e2e::{Client, Event, Events, Pending, Stack, StackBuilder, Target, both_relays, holds_for, unix_ms};
+use harness::{Client, Event, Events, Pending, Stack, StackBuilder, Target, both_relays, holds_for, unix_ms};
 
 const SECOND: Duration = Duration::from_secs(1);
 const TARGET: &str = "default/web";
@@ -108,7 +108,7 @@ async fn mk_stack(stack: StackBuilder, idle: &str, delays: &'static str) -> Stac
         "--lease-duration",
         "50ms",
     ];
-    let control = move |control: e2e::ControlBuilder| control.args(quick).args(["--test-delay", delays]);
+    let control = move |control: harness::ControlBuilder| control.args(quick).args(["--test-delay", delays]);
     stack
         .target(Target::http("web").idle(idle))
         .control(control)

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use e2e::grpc::{say, say_often};
-use e2e::{Target, Upload, both_relays};
 use futures_util::stream;
+use harness::grpc::{say, say_often};
+use harness::{Target, Upload, both_relays};
 
 const STARTS_SLOWLY: [&str; 2] = ["--start-delay", "300ms"];
 

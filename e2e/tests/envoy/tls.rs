@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use e2e::{Control, ControlBuilder, EnvoyBuilder, Target, binaries, eventually};
+use harness::{Control, ControlBuilder, EnvoyBuilder, Target, binaries, eventually};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(20);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use e2e::{Door, Target, binaries, both_relays, eventually, holds_for};
+use harness::{Door, Target, binaries, both_relays, eventually, holds_for};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use e2e::{Client, Door, Pending, Progress, Stack, StackBuilder, Target, Upload, both_relays, eventually};
 use futures_util::future::{join_all, try_join_all};
+use harness::{
+    Client, Door, Pending, Progress, Stack, StackBuilder, Target, Upload, both_relays, eventually,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Half a gigabyte goes through two cores that have other things to do.

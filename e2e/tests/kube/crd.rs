@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use e2e::kube::{Cluster, KubeStack, Workload};
-use e2e::{binaries, eventually, holds_for};
+use harness::{binaries, eventually, holds_for};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use e2e::eventually;
 use e2e::kube::{KubeStack, Workload};
+use harness::eventually;
 use k8s_openapi::api::core::v1::Event;
 use kube::Api;
 use kube::api::ListParams;

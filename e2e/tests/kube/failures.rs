@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use e2e::kube::kubelet::What;
 use e2e::kube::{FLEETS, KubeStack, Workload, assets};
-use e2e::skip::skip;
-use e2e::{Reply, eventually, unix_ms};
 use futures_util::{StreamExt as _, future};
+use harness::skip::skip;
+use harness::{Reply, eventually, unix_ms};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};

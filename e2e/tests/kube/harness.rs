@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use e2e::kube::kubelet::What;
 use e2e::kube::{Cluster, Eds, Follow, KubeStack, Kubelet, Workload};
-use e2e::{Client, eventually};
+use harness::{Client, eventually};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -269,7 +269,7 @@ async fn a_deployment_may_mount_a_secret_and_use_its_service_account() {
     let Some(cluster) = Cluster::start().await else {
         return;
     };
-    let base = e2e::binaries::root().join("kubernetes/base");
+    let base = harness::binaries::root().join("kubernetes/base");
     cluster.apply_folder(&base, |_| true).await;
     let kubelet = Kubelet::start(&cluster).await;
     let name = e2e::kube::ACCOUNT;

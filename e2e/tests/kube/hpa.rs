@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use e2e::eventually;
 use e2e::kube::{ACCOUNT, KubeStack, NAMESPACE, Workload};
+use harness::eventually;
 
 const WITHIN: Duration = Duration::from_secs(30);
 

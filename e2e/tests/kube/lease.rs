@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use e2e::kube::{ACCOUNT, Audit, Cluster, NAMESPACE};
-use e2e::{Control, ControlBuilder, binaries, eventually};
+use harness::{Control, ControlBuilder, binaries, eventually};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::DeleteParams;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use e2e::kube::{ACCOUNT, FLEETS, KubeStack, NAMESPACE, Workload};
-use e2e::{Client, eventually, holds_for};
+use harness::{Client, eventually, holds_for};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams};

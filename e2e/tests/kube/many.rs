@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use e2e::kube::audit::Request;
 use e2e::kube::{ACCOUNT, Audit, KubeStack, NAMESPACE, Workload};
-use e2e::{Control, eventually, holds_for};
+use harness::{Control, eventually, holds_for};
 
 /// Beside the one that is woken.
 const OTHERS: usize = 999;

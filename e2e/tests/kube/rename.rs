@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use e2e::kube::{KubeStack, Workload};
-use e2e::{WebSocket, eventually, holds_for};
+use harness::{WebSocket, eventually, holds_for};
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ObjectMeta, PostParams};
 

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use e2e::eventually;
 use e2e::kube::{KubeStack, Workload};
+use harness::eventually;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use e2e::kube::audit::Request;
 use e2e::kube::{ACCOUNT, KubeStack, NAMESPACE, Workload};
-use e2e::{binaries, eventually};
+use harness::{binaries, eventually};
 use serde::Deserialize;
 use serde_json::Value;
 

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use e2e::eventually;
 use e2e::kube::kubelet::What;
 use e2e::kube::{KubeStack, Workload};
 use futures_util::future::join_all;
+use harness::eventually;
 use upstream::Event;
 
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -138,7 +138,7 @@ async fn the_control_plane_may_do_what_it_does_and_no_more() {
     });
     cluster.apply(&role.to_string()).await;
     let within = std::time::Duration::from_secs(20);
-    e2e::eventually("a labelled role adds a kind", within, || async {
+    harness::eventually("a labelled role adds a kind", within, || async {
         allowed(&cluster, "update widgets.example.com/scale", "shop", "")
             .await
             .then_some(())

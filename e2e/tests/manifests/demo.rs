@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use e2e::kube::{Cluster, Eds, Follow, Kubelet};
-use e2e::{Client, Process, binaries, eventually, free_port, grpc};
+use harness::{Client, Process, binaries, eventually, free_port, grpc};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use e2e::binaries;
+use harness::binaries;
 use serde_json::{Value, json};
 
 use super::tree::{self, find};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use e2e::binaries;
+use harness::binaries;
 
 use super::tree;
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use e2e::kube::assets;
-use e2e::skip::skip;
+use harness::skip::skip;
 use serde::Deserialize as _;
 use serde_json::Value;
 

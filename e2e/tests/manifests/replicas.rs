@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use e2e::eventually;
 use e2e::kube::Cluster;
+use harness::eventually;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, EvictParams, ListParams, Patch, PatchParams};

@@ -3,8 +3,8 @@
 
 use std::process::Command;
 
-use e2e::binaries;
 use e2e::kube::Cluster;
+use harness::binaries;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::Value;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::binaries;
+use harness::binaries;
 
 /// The prefix of annotations that tell the kubelet to do something special.
 const ANNOTATION: &str = "e2e.holdfast.dev/";

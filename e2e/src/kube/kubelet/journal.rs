@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::unix_ms;
+use harness::unix_ms;
 
 /// What happened to a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub enum What {
 pub struct Entry {
     /// When, for differences.
     pub at: Instant,
-    /// When, on the clock of [`crate::Event::unix_ms`] and of the audit log.
+    /// When, on the clock of [`harness::Event::unix_ms`] and of the audit log.
     pub unix_ms: u64,
     /// The pod's namespace.
     pub namespace: String,

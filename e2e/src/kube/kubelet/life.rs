@@ -18,8 +18,8 @@ use super::probe::Probing;
 use super::report::{Doing, Ended, Report};
 use super::volumes::Mounts;
 use super::{LABELS, Seen, Shared, env, uid};
-use crate::Process;
 use crate::kube::task::Task;
+use harness::Process;
 
 /// From the first complaint about an image to the second.
 const PULLS_AGAIN: Duration = Duration::from_millis(300);

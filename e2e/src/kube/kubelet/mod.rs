@@ -55,7 +55,7 @@ use self::network::Network;
 use super::task::Task;
 use super::watching::watching;
 use super::{Cluster, Tokens};
-use crate::{Process, eventually};
+use harness::{Process, eventually};
 
 /// The one node.
 const NODE: &str = "e2e";
@@ -93,7 +93,7 @@ impl Kubelet {
     /// Registers the node and starts with the pods that are there.
     pub async fn start(cluster: &Cluster) -> Self {
         // Where they must be built first, that must not take a pod's time.
-        crate::binaries::upstream();
+        harness::binaries::upstream();
         let client = cluster.client_as("e2e-kubelet").await;
         register(&client).await;
         let dir = cluster.dir().join("pods");

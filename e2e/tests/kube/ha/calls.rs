@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use e2e::kube::KubeStack;
-use e2e::{Client, Pending, Reply};
 use futures_util::future::join_all;
+use harness::{Client, Pending, Reply};
 
 /// Between two requests of the light load.
 const PACE: Duration = Duration::from_millis(50);

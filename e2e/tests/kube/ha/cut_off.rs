@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use e2e::kube::{NAMESPACE, Workload};
-use e2e::{Cutter, WebSocket, eventually, holds_for};
+use harness::{Cutter, WebSocket, eventually, holds_for};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 

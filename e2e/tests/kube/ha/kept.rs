@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use e2e::{Client, Pending};
+use harness::{Client, Pending};
 use serde_json::json;
 
 use super::replicas::WITHIN;

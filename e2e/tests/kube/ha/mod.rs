@@ -9,9 +9,9 @@ mod replicas;
 
 use std::time::{Duration, Instant};
 
-use e2e::eventually;
 use e2e::kube::audit::Request;
 use e2e::kube::{KubeStackBuilder, Workload};
+use harness::eventually;
 use nix::sys::signal::Signal;
 
 use calls::{Load, all_answered, check_arrived_once, hold};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use e2e::kube::audit::Request;
 use e2e::kube::{KubeStack, KubeStackBuilder, NAMESPACE, account};
-use e2e::{Control, Event, eventually};
+use harness::{Control, Event, eventually};
 
 pub(crate) const WITHIN: Duration = Duration::from_secs(30);
 

@@ -140,7 +140,7 @@ impl Target {
         self
     }
 
-    /// Its Envoy cluster's endpoints come from this file, and change with it; see [`crate::kube::Eds`].
+    /// Its Envoy cluster's endpoints come from this file, and change with it; see the crate `e2e`, `kube::Eds`.
     #[must_use]
     pub fn eds(mut self, path: &Path) -> Self {
         self.eds = Some(path.to_owned());
@@ -200,7 +200,7 @@ pub(crate) fn targets_file(targets: &[Target]) -> String {
 }
 
 /// Sets the value at a JSON pointer and makes the objects on the way.
-pub(crate) fn set(at: &mut Value, pointer: &str, value: Value) {
+pub fn set(at: &mut Value, pointer: &str, value: Value) {
     let mut at = at;
     for key in pointer.trim_start_matches('/').split('/') {
         if let Value::Array(items) = at {

@@ -10,7 +10,7 @@ pub struct Journal(pub Vec<Record>);
 
 impl Journal {
     /// Reads the file; one that is not there yet is empty.
-    pub(crate) fn read(path: &Path) -> Self {
+    pub fn read(path: &Path) -> Self {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         // The last line may be half written.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
