@@ -190,7 +190,7 @@ impl Life {
     }
 }
 
-/// Nobody says when a file goes, so it is looked for: this is no part of the product.
+/// Nothing says when a file goes, so it is looked for: this is no part of the product.
 async fn serve_once_gone(file: PathBuf, health: grpc::Health, journal: Arc<Journal>) {
     let mut looks = time::interval(time::Duration::from_millis(20));
     while file.exists() {

@@ -96,7 +96,7 @@ pub(super) async fn run(
         ended = &mut election => return Err(anyhow!("the election ended unexpectedly: {:?}", ended.err())),
         Some(ended) = tasks.join_next() => return Err(anyhow!("a watch ended unexpectedly: {:?}", ended.err())),
     };
-    // Nobody is told anything any more before the lease is given back.
+    // From here on no proxy is told anything, until the lease is given back.
     end.cancel();
     leading.await?;
     resign.cancel();

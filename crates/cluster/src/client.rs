@@ -33,7 +33,7 @@ fn client(mut config: Config) -> kube::Result<Client> {
     config.read_timeout = Some(SILENCE);
     // A connection may have lain unused for longer than that.
     config.reset_reader_on_write = true;
-    // A write that is sent again unseen could be written twice: whoever asks decides what is asked again.
+    // A write that is sent again unseen could be written twice: the caller decides what is asked again.
     config.default_retry = false;
     config.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
     Client::try_from(config)

@@ -80,7 +80,7 @@ impl KnownProxies {
         stored.as_ref().and_then(|stored| stored.resource_version.clone())
     }
 
-    /// A write of `sent` has failed: true if it is there all the same. Whom somebody else has written is waited for.
+    /// A write of `sent` has failed: true if it is there all the same. A proxy that another replica has written is waited for.
     async fn look_again(&self, sent: &str) -> Result<bool, Failure> {
         let before = self.version();
         let text = self.get().await?;
@@ -155,7 +155,7 @@ impl Store for KnownProxies {
 enum Failure {
     /// It may go the next time.
     Passing(String),
-    /// It will not unless somebody changes something.
+    /// It will go on failing until a person changes something.
     Final(String),
 }
 

@@ -136,7 +136,7 @@ impl Candidate {
                     .configure(configured(&self.index, &configuration, &mut known))
                     .await?;
                 if !seated {
-                    // Everything has been read: nobody need be told to come back.
+                    // Everything has been read: no proxy need be told to come back.
                     fleet.view().wait_for(View::is_complete).await.map_err(|_| Gone)?;
                     info!(
                         event = "leading",

@@ -56,7 +56,7 @@ impl Handle {
             wish: Wish::Leave,
         });
         let task = tokio::spawn(async move {
-            // Only the end of the fleet ends it, and then there is nobody left to tell.
+            // Only the end of the fleet ends it, and then there is no one left to tell.
             let _ = run(context, receiver).await;
         });
         Self {
@@ -137,7 +137,7 @@ async fn run(context: Context, mut orders: watch::Receiver<Orders>) -> Result<()
                 if let Some(read) = read {
                     view.take_scale(generation, read);
                 }
-                // Or there are other orders, of which nobody would hear again.
+                // Or there are other orders, which would not be told again.
                 continue;
             }
             _ => {}
@@ -176,7 +176,7 @@ async fn carry_out(
             Ok(()) = trouble.changed() => {
                 let failure = trouble.borrow_and_update().clone();
                 if failure.is_some() {
-                    // It is tried on, but whoever waits is to know.
+                    // The reconciler goes on trying, but held requests are told.
                     view.obey(command, None);
                 }
                 view.trouble(failure);

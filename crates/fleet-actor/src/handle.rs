@@ -139,7 +139,7 @@ impl FleetHandle {
         proxy: Proxy,
         module: Option<String>,
     ) -> Result<Result<PollGuard, PollRefusal>, Gone> {
-        // Never waited for: who holds such a place waits for the actor, so whoever waited for one could wait for ever.
+        // Never waited for: who holds such a place waits for the actor, so a caller that waited for one could wait for ever.
         let place = match self.ends.clone().try_reserve_owned() {
             Ok(place) => place,
             Err(TrySendError::Full(_)) => return Ok(Err(PollRefusal::TooManyPolls)),
@@ -178,7 +178,7 @@ impl FleetHandle {
         self.ask(Message::Close).await
     }
 
-    /// How many there are of what, as of the last message that was taken. Asks nobody.
+    /// How many there are of what, as of the last message that was taken. Waits for no other task.
     pub fn counts(&self) -> Counts {
         self.counts.borrow().clone()
     }

@@ -100,7 +100,7 @@ pub async fn keep(store: impl Store, fleet: FleetHandle, metrics: Metrics, end: 
                             writer.write(&known).await;
                         }
                     };
-                    // Whoever starts next knows what was written before.
+                    // The next control plane knows what was written before.
                     let _ = tokio::time::timeout(LAST_WRITE, last).await;
                     return;
                 }

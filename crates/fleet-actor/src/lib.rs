@@ -32,7 +32,7 @@ pub use handle::{FleetEvents, FleetHandle, Gone, PollGuard};
 pub use metrics::{BoundsHit, Metrics};
 
 /// Messages that may wait: reports, polls and sightings of a burst. Each is taken within microseconds, and a sender that
-/// finds the queue full waits. Nobody keeps a place in it.
+/// finds the queue full waits. No caller keeps a place in it.
 const QUEUE: usize = 1024;
 
 /// Events kept for a listener that is behind: one for each target of a large fleet that moves at once. Each is taken
@@ -90,7 +90,7 @@ struct Actor<B> {
     view: watch::Sender<View>,
     /// Changes whenever other proxies are known.
     known: watch::Sender<u64>,
-    /// For whoever counts.
+    /// For metrics.
     counts: watch::Sender<Counts>,
     /// The open polls: at most one for each proxy, so they are bounded as proxies are.
     polls: BTreeMap<PollId, CancellationToken>,
@@ -252,7 +252,7 @@ impl<B: Backend> Actor<B> {
     fn emit(&self, event: FleetEvent) {
         log::write(&event, &self.metrics);
         if event.is_history() {
-            // Nobody need listen.
+            // There may be no receiver.
             let _ = self.events.send(event);
         }
     }
@@ -264,7 +264,7 @@ impl<B: Backend> Actor<B> {
     }
 }
 
-/// An answer that nobody waits for is dropped: its caller has gone.
+/// An answer whose caller has gone is dropped.
 fn answer<T>(reply: oneshot::Sender<T>, value: T) {
     let _ = reply.send(value);
 }

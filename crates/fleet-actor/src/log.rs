@@ -85,7 +85,7 @@ pub(super) fn write(event: &FleetEvent, metrics: &Metrics) {
         FleetEvent::Evicted { proxy, others } => {
             metrics.proxies_evicted.inc();
             metrics.bounds.hit("proxies");
-            // The first says it all: whoever makes proxies up makes up many.
+            // The first says it all: made-up proxies come in crowds.
             if *others == 1 {
                 warn!(event = "proxy_evicted", %proxy, others, unix_ms, "proxies are as many as may be (--max-proxies): {proxy} has made room; nothing is put to sleep until it would be forgotten");
             } else {

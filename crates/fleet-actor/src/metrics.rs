@@ -1,4 +1,4 @@
-//! What is counted of a fleet: counters where things happen, gauges from its [`Counts`] when somebody reads them.
+//! What is counted of a fleet: counters where things happen, gauges from its [`Counts`] when they are read.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

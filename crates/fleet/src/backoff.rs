@@ -21,7 +21,7 @@ impl Backoff {
         self.min.saturating_mul(1 << failures.min(20)).min(self.max)
     }
 
-    /// The same wait as `permille` thousandths of it, and never longer than `max`: whoever failed at the same moment is not
+    /// The same wait as `permille` thousandths of it, and never longer than `max`: what failed at the same moment is not
     /// to come back at the same moment.
     pub fn spread(self, failures: u32, permille: u32) -> Duration {
         (self.wait(failures).saturating_mul(permille) / 1000).min(self.max)

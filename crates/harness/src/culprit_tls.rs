@@ -21,7 +21,7 @@ use crate::Target;
 /// What is done to a client whose SNI is not the server's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OtherName {
-    /// The handshake is ended: nobody of that name is here.
+    /// The handshake is ended: this server has another name.
     Refused,
     /// It is shown the certificate of the server's own name, to make of it what it will.
     Shown,
@@ -68,7 +68,7 @@ impl Tls {
         }
     }
 
-    /// Makes Envoy's cluster of a target ask by TLS for the host that each request names, and believe nobody else's certificate.
+    /// Makes Envoy's cluster of a target ask by TLS for the host that each request names, and believe no other certificate.
     pub fn expected_by(&self, target: Target) -> Target {
         let context = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
         let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";

@@ -43,7 +43,7 @@ impl Cutter {
             while let Ok((socket, _)) = listener.accept().await {
                 let (rules, count, there) = (rules.clone(), Arc::clone(&count), Arc::clone(&there));
                 connections.spawn(async move {
-                    // Whoever goes away ends both.
+                    // The side that goes away ends both.
                     let _ = pass_on(socket, &there, rules, &count).await;
                 });
                 while connections.try_join_next().is_some() {}
@@ -74,7 +74,7 @@ impl Cutter {
         self.rule.send_replace(Rule::Keep(path));
     }
 
-    /// From now on nothing gets through, in either direction, and nobody is told: connections stay open, and new ones are taken.
+    /// From now on nothing gets through, in either direction, and neither side is told: connections stay open, and new ones are taken.
     pub fn drop_everything(&self) {
         self.rule.send_replace(Rule::Drop);
     }

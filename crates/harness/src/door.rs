@@ -18,7 +18,7 @@ impl Door {
         (target, Self(port))
     }
 
-    /// From now on the workload counts as ready. Whoever drops the listener closes the door for the next start.
+    /// From now on the workload counts as ready. Dropping the listener closes the door for the next start.
     pub async fn open(&self) -> TcpListener {
         TcpListener::bind(("127.0.0.1", self.0)).await.unwrap()
     }

@@ -144,7 +144,7 @@ impl EnvoyBuilder {
         self
     }
 
-    /// Exactly these clusters are not there, whoever leads to them.
+    /// Exactly these clusters are not there, whichever routes lead to them.
     #[must_use]
     pub fn without_clusters<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
         self.config.removed = names.into_iter().map(str::to_owned).collect();

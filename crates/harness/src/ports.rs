@@ -1,4 +1,4 @@
-//! Ports that nobody else takes: neither another test process nor the kernel for an outgoing connection.
+//! Ports that no other process takes: neither another test process nor the kernel for an outgoing connection.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::linux::net::SocketAddrExt;

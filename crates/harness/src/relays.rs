@@ -1,4 +1,4 @@
-//! Facts that must hold whoever speaks for the Envoy.
+//! Facts that must hold with the singleton service and with an elected relay.
 
 /// Makes two tests of each function: with the singleton service, and with a relay elected among the workers.
 ///

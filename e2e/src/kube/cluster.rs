@@ -252,7 +252,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // They would take seconds to end well, and nobody needs their data.
+        // They would take seconds to end well, and their data is not needed.
         self.controllers.kill();
         self.api_server().kill();
         self.etcd.kill();

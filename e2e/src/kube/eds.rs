@@ -236,7 +236,7 @@ async fn write(shared: Arc<Shared>, mut orders: mpsc::UnboundedReceiver<Order>) 
     while let Some(order) = orders.recv().await {
         sleep_until(order.due).await;
         let name = &shared.follows[order.cluster].cluster;
-        // Locked meanwhile: whoever asks sees what Envoy can see.
+        // Locked meanwhile: a test that asks sees what Envoy can see.
         let mut state = shared.state();
         replace(&shared.path(order.cluster), &assignment(name, &order.addresses));
         state.in_files.insert(name.clone(), order.addresses.clone());

@@ -1,5 +1,5 @@
 //! Builds the filter into `target/dist/`: compiles it, takes out the exports that do nothing, and has `wasm-opt` drop what
-//! nobody reaches any more. The names of its functions are left out of what ships, and kept beside it for people.
+//! is no longer reached. The names of its functions are left out of what ships, and kept beside it for people.
 
 mod exports;
 mod licenses;

@@ -25,7 +25,7 @@ impl Tree {
         }
     }
 
-    /// A copy below the target directory, with a target directory of its own: what a clone has that somebody else made. Its path
+    /// A copy below the target directory, with a target directory of its own: what another person's clone has. Its path
     /// is longer than the repository's. What an earlier copy has built is used again.
     ///
     /// # Errors

@@ -103,7 +103,7 @@ impl Local {
         self.workers.remove(&found)
     }
 
-    /// Makes what was released `id`'s. What runs of it goes on if it is what `process` would be; else it ends, as nobody
+    /// Makes what was released `id`'s. What runs of it goes on if it is what `process` would be; else it ends, as no target
     /// wants it any more.
     fn take_over(&mut self, id: &TargetId, slot: Slot, process: Arc<Process>) {
         let Slot { wanted, .. } = slot;

@@ -84,7 +84,7 @@ async fn ask(probe: &Probe) -> Result<(), No> {
     }
 }
 
-/// A connection to whoever listens there.
+/// A connection to the process that listens there.
 pub(super) async fn connect(address: SocketAddr) -> Result<TcpStream, No> {
     TcpStream::connect(address).await.map_err(|e| match e.kind() {
         ErrorKind::ConnectionRefused => Cow::Borrowed("refused"),

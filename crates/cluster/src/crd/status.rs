@@ -105,7 +105,7 @@ pub struct LastWake {
     /// From then to the first ready endpoint, such as `1.234s`; absent until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
-    /// By whom: a request, a person, or whoever scaled the workload.
+    /// By whom: a request, a person, or the field manager that scaled the workload.
     pub by: String,
 }
 
@@ -141,6 +141,6 @@ pub enum ConditionStatus {
     True,
     /// It does not.
     False,
-    /// Nobody can tell.
+    /// Not known.
     Unknown,
 }

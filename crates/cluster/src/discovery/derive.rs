@@ -52,7 +52,7 @@ const ROUTE: Source = Source {
     route: true,
 };
 
-/// A host that leads elsewhere as well, so it is nobody's.
+/// A host that leads elsewhere as well, so it is no target's key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ambiguous<'a> {
     /// What is left out.

@@ -1,5 +1,5 @@
 //! Match keys and conditions of every target, derived from routes, Services and targets. Pure: takes `now`, reads no
-//! clock, asks nobody.
+//! clock, calls nothing.
 //!
 //! Every [`Discovery::update`] looks at everything once: its cost grows with the number of references, hosts and keys,
 //! not with targets times routes ([`Output::steps`] counts it). The rules and their reasons are in

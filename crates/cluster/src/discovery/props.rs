@@ -32,7 +32,7 @@ const ASKED: [&str; 6] = [
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Of keys that nobody lost lately each has one owner.
+    /// Each key that no target lost lately has one owner.
     #[test]
     fn a_key_has_one_owner(cluster in cluster()) {
         for (key, owners) in owners(&cluster.found()) {
@@ -76,7 +76,7 @@ proptest! {
     }
 
     /// For as long as an Envoy may have an older configuration, its clusters belong to whom they led to in it, and to
-    /// nobody else: inserted rules, moved rules, removed routes.
+    /// no other target: inserted rules, moved rules, removed routes.
     #[test]
     fn every_configuration_in_force_finds_its_targets(
         edits in prop::collection::vec((rules(), 0..25_u64), 1..6),

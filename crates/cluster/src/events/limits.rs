@@ -14,7 +14,7 @@ const EACH: Rate = Rate {
     burst: 25,
     period: Duration::from_secs(300),
 };
-/// Over all targets: a thousand that wake together are told of within a minute and a half, and nobody's scaling waits
+/// Over all targets: a thousand that wake together are told of within a minute and a half, and no scaling waits
 /// for an API server that is busy with Events.
 const ALL: Rate = Rate {
     burst: 100,

@@ -2,7 +2,7 @@
 //! failed and why.
 //!
 //! What an event tells is decided in `told`, how much may be told in `limits`; both are pure. It asks the fence before each
-//! write and holds nobody up: what cannot be written is left out and counted.
+//! write and delays no other task: what cannot be written is left out and counted.
 
 mod limits;
 mod told;

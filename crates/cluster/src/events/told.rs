@@ -17,7 +17,7 @@ const MAX_TEXT: usize = 1024;
 pub(super) struct Told {
     /// Which.
     pub target: TargetId,
-    /// Somebody should look.
+    /// A person should look.
     pub warning: bool,
     /// In one word.
     pub reason: &'static str,

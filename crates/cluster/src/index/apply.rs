@@ -1,4 +1,4 @@
-//! Takes in what watches tell: each object is reduced to its facts, and whoever cares is told.
+//! Takes in what watches tell: each object is reduced to its facts, and those who subscribed to it are told.
 
 use std::sync::Arc;
 

@@ -131,7 +131,7 @@ impl Followers {
         }
     }
 
-    /// Kinds that somebody follows.
+    /// Kinds that have a subscriber.
     pub(super) fn kinds(&self) -> impl Iterator<Item = &Kind> {
         self.by_workload.keys().map(|(kind, _)| kind)
     }

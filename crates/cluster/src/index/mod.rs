@@ -1,7 +1,7 @@
-//! The cluster as far as it concerns us, in memory: filled by watches, read by whoever decides.
+//! The cluster as far as it concerns us, in memory: filled by watches, read by discovery and the reconcilers.
 //!
 //! Never asks the API server for anything. What the facts of one target are is told to its follower; that documents,
-//! routes or Services have changed is told on one channel, and whoever hears it reads anew.
+//! routes or Services have changed is told on one channel, and the receiver reads anew.
 
 mod apply;
 mod facts;

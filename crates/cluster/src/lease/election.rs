@@ -53,7 +53,7 @@ pub struct Stored {
 /// The part of a Lease's spec that an election is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Who leads. `None`: whoever comes first.
+    /// The leader. `None`: the first candidate that comes.
     pub holder: Option<String>,
     /// How long its holder's lease is.
     pub seconds: u64,
@@ -92,7 +92,7 @@ pub struct Election {
 #[derive(Debug)]
 struct Seen {
     stored: Option<Stored>,
-    /// This candidate wrote it: nobody else has led since.
+    /// This candidate wrote it: no other has led since.
     ours: bool,
     /// When it was first seen like this.
     since: Time,
@@ -173,7 +173,7 @@ impl Election {
         self.finished = self.attempt.is_none();
     }
 
-    /// Somebody says that this version is stored now. It may be old news.
+    /// The watch says that this version is stored now. It may be old news.
     pub fn hear(&mut self, version: &str) {
         if self.asking.is_some() {
             self.heard = Some(version.to_owned());
@@ -245,7 +245,7 @@ impl Election {
     pub fn handle_outcome(&mut self, outcome: Outcome, now: Time) {
         self.handle_timeout(now);
         let asked = self.asking.take();
-        // Whether it was given back or not: nobody waits for it, the lease runs out by itself.
+        // Whether it was given back or not is not waited for: the lease runs out by itself.
         self.finished |= asked == Some(Asking::Release) && outcome != Outcome::Conflict;
         match outcome {
             Outcome::Stored(stored) => {
@@ -341,7 +341,7 @@ impl Election {
             return now;
         };
         match self.leading {
-            // Deleted under us: stored again before somebody takes it for free.
+            // Deleted under us: stored again before another candidate takes it for free.
             Some(_) if seen.stored.is_none() => now,
             Some(leading) => leading.renewed + self.lease / 3,
             None if seen.ours => now,
@@ -372,7 +372,7 @@ impl Election {
         }
     }
 
-    /// True if there is a Lease that nobody holds.
+    /// True if there is a Lease without a holder.
     fn is_free(&self) -> bool {
         self.stored().is_some_and(|stored| stored.record.holder.is_none())
     }

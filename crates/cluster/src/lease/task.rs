@@ -22,7 +22,7 @@ const MAX_COMPLAINTS: usize = 8;
 pub enum Role {
     /// It leads while the fence is open. Each leadership has a fence of its own.
     Leading(Fence),
-    /// Somebody else does, or nobody.
+    /// Another candidate leads, or none does.
     Standby {
         /// Who is said to.
         holder: Option<String>,
@@ -194,7 +194,7 @@ impl Office<'_> {
         }
     }
 
-    /// The fence first, so that nobody who hears of a leadership finds its fence as it was.
+    /// The fence first, so that a task that hears of a leadership never finds its fence as it was.
     fn announce(&mut self) {
         let now = self.candidate.clock.now();
         let leading = self.election.leading(now);

@@ -1,4 +1,4 @@
-//! Reduces objects of the API to the few facts that a life is judged by. Pure: asks nobody, and knows no clock.
+//! Reduces objects of the API to the few facts that a life is judged by. Pure: does no I/O, and knows no clock.
 
 mod endpoints;
 mod pods;
@@ -33,7 +33,7 @@ pub struct Known<'a> {
     pub endpoints: Endpoints,
     /// Why it cannot even be read or written, if so.
     pub trouble: Option<&'a Failure>,
-    /// Replicas that we last wrote: while the workload has them, nobody else is said to have set them. API servers
+    /// Replicas that we last wrote: while the workload has them, no other is said to have set them. API servers
     /// before 1.22 do not note who wrote through the scale subresource.
     pub ours: Option<u32>,
     /// Number of the last command carried out.

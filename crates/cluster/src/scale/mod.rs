@@ -88,7 +88,7 @@ pub enum Outcome {
     Written,
     /// It was so already.
     Already,
-    /// What is there stands: somebody else's replicas, or ours, where we may not write.
+    /// What is there stands: replicas that others set, or ours, where we may not write.
     Abandoned,
 }
 
@@ -147,7 +147,7 @@ impl Scaler {
     /// Carries `order` out, however long that takes: ends only when it is done. May be dropped at any time.
     ///
     /// `tell` is called when it finds out why it cannot (for people), and with `None` when that is over. An API server
-    /// that cannot be reached is no such reason: that says nothing of the workload. Whoever hears one lets requests pass
+    /// that cannot be reached is no such reason: that says nothing of the workload. A proxy that hears of one lets requests pass
     /// again. So an order down that has found one out writes no more, and tells it only when nothing that was written
     /// can still land; an order up goes on trying.
     pub async fn carry_out(&mut self, order: Order, mut tell: impl FnMut(Option<Failure>) + Send) -> Done {

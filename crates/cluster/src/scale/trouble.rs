@@ -14,9 +14,9 @@ const TELL_AFTER: u32 = 7;
 /// Why a request did not do what it should.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// Somebody else has changed the object since it was read.
+    /// The object was changed by others since it was read.
     Conflict,
-    /// The API server says no, and will again unless somebody changes something.
+    /// The API server says no, and will again until a person changes something.
     Refused(Failure),
     /// The API server says no, and may think better of it soon.
     NotYet(Failure),

@@ -157,8 +157,8 @@ impl Session {
         Some(hold::millis(WAIT))
     }
 
-    /// Gives up the sync that is on its way, whose revision is another's than that of `leader`. True if it was. Whoever
-    /// leads answers such a one at once: one that is a heartbeat old is with somebody else. Once for each leader: the
+    /// Gives up the sync that is on its way, whose revision is another's than that of `leader`. True if it was. The
+    /// leader answers such a one at once: one that is a heartbeat old is with another instance. Once for each leader: the
     /// next one goes to it, and a snapshot may take longer than that.
     pub(super) fn give_up_sync(&mut self, now: Time, leader: &str) -> bool {
         let early = now < self.sync_sent + self.heartbeat;

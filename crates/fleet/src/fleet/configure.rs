@@ -70,7 +70,7 @@ impl Fleet {
     }
 
     /// Takes a new target in, in the phase that fits what is seen. Returns what is to be published of it: before that
-    /// nobody may be told of it.
+    /// no proxy may be told of it.
     fn found(&mut self, id: &TargetId, one: Configured, first: bool, now: Time) -> Arc<protocol::Target> {
         let Configured {
             spec,
@@ -165,7 +165,7 @@ impl Fleet {
     }
 }
 
-/// Every key of the configured targets; none if nothing is missing, for then nobody asks.
+/// Every key of the configured targets; none if nothing is missing, for then they are not needed.
 fn claims(configured: &[Configured], missing: &[TargetId]) -> MatchKeys {
     if missing.is_empty() {
         return MatchKeys::default();

@@ -1,4 +1,4 @@
-//! How many there are of what, for `/metrics`: kept up to date as things change, so that nobody looks at everything, and
+//! How many there are of what, for `/metrics`: kept up to date as things change, so that no reader looks at everything, and
 //! read without asking the actor.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Targets by what they wait for, so that nobody has to look at all of them to find the few that something concerns.
+//! Targets by what they wait for, so that the fleet need not look at all of them to find the few that an input concerns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -89,7 +89,7 @@ fn replace<T: Ord + Copy>(
 }
 
 impl Fleet {
-    /// Brings the index up to what the target waits for now. Whoever changes its life, its deadline or since when it is held
+    /// Brings the index up to what the target waits for now. Code that changes its life, its deadline or since when it is held
     /// calls this.
     pub(super) fn mark(&mut self, id: &TargetId) {
         let unreached = self.misses(id).len() as u64;

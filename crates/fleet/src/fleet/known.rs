@@ -33,7 +33,7 @@ struct Record {
 }
 
 impl Known {
-    /// What has to be assumed where nothing can be read: somebody may be there.
+    /// What has to be assumed where nothing can be read: there may be a proxy.
     pub fn somebody() -> Self {
         Self {
             proxies: BTreeSet::new(),
@@ -41,7 +41,7 @@ impl Known {
         }
     }
 
-    /// One line of JSON of at most `max_bytes`, or a little over a hundred if that is less. Whoever does not fit is counted.
+    /// One line of JSON of at most `max_bytes`, or a little over a hundred if that is less. A proxy that does not fit is counted.
     pub fn encode(&self, max_bytes: usize) -> String {
         let mut record = Record {
             format: FORMAT,

@@ -328,12 +328,12 @@ impl Play {
         self.world.settle()
     }
 
-    /// Everybody speaks, nobody asks for anything, for five minutes. At least one request has been matched.
+    /// Every proxy reports, and none has a request, for five minutes. At least one request has been matched.
     fn rest(&mut self) -> Result<(), TestCaseError> {
         for envoy in &mut self.envoys {
             envoy.muted = false;
         }
-        // Until whoever was made up is forgotten.
+        // Until made-up proxies are forgotten.
         for _ in 0..65 {
             for n in 0..2 {
                 self.act(&Action::Sync(n))?;

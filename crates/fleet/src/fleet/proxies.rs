@@ -45,7 +45,7 @@ pub struct Proxies {
     polling: u64,
     /// How many that speak run which module: the words of [`Module::compared`].
     modules: BTreeMap<&'static str, u64>,
-    /// Raised whenever somebody comes or goes.
+    /// Raised whenever a proxy comes or goes.
     changes: u64,
     /// Lower bound of the next moment a proxy can turn silent or be forgotten; exact after [`Self::expire`].
     next_lapse: Option<Time>,
@@ -94,7 +94,7 @@ impl Proxies {
         self.others.count()
     }
 
-    /// Takes in whom another control plane knew: silent, and last heard of now, for nobody knows when. They are taken for
+    /// Takes in whom another control plane knew: silent, and last heard of now, since the real time is not known. They are taken for
     /// real, so that made-up ones make room first.
     pub fn remember(&mut self, known: &Known, now: Time) {
         self.others.add(known.others, now);
@@ -300,7 +300,7 @@ impl Proxies {
         self.set_unreached(key, Vec::new());
         if let Some(state) = self.all.get_mut(key) {
             state.silent = true;
-            // Whoever speaks next is heard.
+            // The next relay that speaks is heard.
             (state.term, state.reported) = (0, None);
             self.silent += 1;
             shift(&mut self.modules, Some(state.compared()), None);

@@ -126,7 +126,7 @@ fn contended(life: &Lifecycle) -> Option<Condition> {
 }
 
 impl Fleet {
-    /// All there is to see at `now`. Costs as much as there is: whoever wants less asks for less.
+    /// All there is to see at `now`. Costs as much as there is: ask for one target where one is enough.
     pub fn status(&self, now: Time) -> Status {
         let targets = self.targets.iter();
         Status {

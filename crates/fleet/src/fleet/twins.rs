@@ -1,5 +1,5 @@
 //! Targets that share a match key for a while, because derived keys shift: what one of them is asked for, the others
-//! are asked for as well, for nobody can tell where its requests end up. So all are woken and none is put to sleep.
+//! are asked for as well, for it is not known where its requests end up. So all are woken and none is put to sleep.
 
 use std::collections::hash_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

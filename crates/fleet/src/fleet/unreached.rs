@@ -18,7 +18,7 @@ use crate::time::{Time, millis};
 /// Most bytes of names and answers that are kept of one proxy: a full report of usual names has half of it.
 const MAX_BYTES: usize = 16 << 10;
 
-/// How an answer begins that says that nobody listens.
+/// How an answer begins that says that no process listens.
 const REFUSED: &str = "refused";
 
 /// Longest answer kept, in bytes. What Envoys see has a few words.
@@ -96,7 +96,7 @@ impl Fleet {
         self.effects.extend(news);
     }
 
-    /// What is kept of `one`; `None` if its target is not ready: then nobody need reach it.
+    /// What is kept of `one`; `None` if its target is not ready: then no proxy need reach it.
     fn missed(&self, one: &Unreached, now: Time) -> Option<Missed> {
         let entry = self.targets.get(&one.target)?;
         let up_since = entry.life.up_since.filter(|_| is_up(entry))?;

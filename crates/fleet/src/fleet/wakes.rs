@@ -14,11 +14,11 @@ use crate::time::{Time, millis};
 pub enum WokenBy {
     /// A request that the proxy of this node id holds or has refused.
     Proxy(String),
-    /// Somebody who asked the control plane.
+    /// A person who asked the control plane.
     Person,
-    /// Somebody else who set the replicas, by name if that is known.
+    /// Others who set the replicas, by name if that is known.
     Others(Option<String>),
-    /// The back-off of a failure was over, and somebody had come.
+    /// The back-off of a failure was over, and a request had come.
     Retry,
     /// What was up is gone.
     LostEndpoints,

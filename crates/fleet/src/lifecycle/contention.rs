@@ -23,7 +23,7 @@ impl Undone {
         let in_a_row = before.filter(|one| one.is_contended() || now.since(one.last) <= policy.undone_within);
         let times = in_a_row.map_or(0, |one| one.times).saturating_add(1);
         let wait = match times {
-            // A person who sets it to zero while somebody waits is no manager that insists.
+            // A person who sets it to zero while a request waits is no manager that insists.
             1 => std::time::Duration::ZERO,
             _ => backoff(policy, times - 1, facts.jitter),
         };
@@ -35,7 +35,7 @@ impl Undone {
         }
     }
 
-    /// True from the second on: somebody insists.
+    /// True from the second on: another manager insists.
     pub fn is_contended(&self) -> bool {
         self.times > 1
     }

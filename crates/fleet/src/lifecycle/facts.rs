@@ -1,4 +1,4 @@
-//! What a life is judged by: gathered by the caller, changed by nobody here.
+//! What a life is judged by: gathered by the caller, never changed here.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ impl Facts {
 /// What the proxies say to a stop of this target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainConsent {
-    /// None is live: nobody can know whether it is used.
+    /// None is live: whether it is used is not known.
     NoProxy,
     /// One that is not forgotten says nothing.
     Silent,
@@ -75,7 +75,7 @@ pub struct Observed {
     /// There is no workload, or none that can be scaled: `replicas` says nothing, and `failure` says why. Its endpoints
     /// may be up all the same, whoever runs them.
     pub absent: bool,
-    /// It has ended by itself, and well: `replicas` is zero because of that, and nobody has set it.
+    /// It has ended by itself, and well: `replicas` is zero because of that, and was not set.
     pub finished: bool,
     /// Why it cannot start.
     pub failure: Option<Failure>,
@@ -98,7 +98,7 @@ pub struct Policy {
     pub stable: Duration,
     /// Others who set zero this soon after a start undo it; and so soon after another, they insist.
     pub undone_within: Duration,
-    /// A start that is neither ready nor failed after this has failed, once nobody waits for it any more. `None` where
+    /// A start that is neither ready nor failed after this has failed, once no request waits for it any more. `None` where
     /// the backend itself says when a start has taken too long.
     pub start_limit: Option<Duration>,
     /// A removed target that is asleep is woken before it is let go: its workload is not ours to leave at zero.

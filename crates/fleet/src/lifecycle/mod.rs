@@ -110,7 +110,7 @@ pub enum Phase {
     Draining {
         /// By a person, not because it was idle.
         asked: bool,
-        /// Replicas when it began: if somebody sets others meanwhile, theirs stand.
+        /// Replicas when it began: if others set another number meanwhile, theirs stands.
         from: u32,
     },
     /// On its way to zero.
@@ -201,7 +201,7 @@ pub enum Effect {
     Stop {
         /// Number of this command.
         command: u64,
-        /// Replicas when the drain began, or when it was decided if there was none: if somebody else has set others
+        /// Replicas when the drain began, or when it was decided if there was none: if others have set another number
         /// since, theirs stand.
         from: u32,
     },
@@ -218,7 +218,7 @@ pub enum Cause {
     Person,
     /// What was up is gone.
     Lost,
-    /// It failed, the back-off is over, and somebody came.
+    /// It failed, the back-off is over, and a request came.
     Retry,
     /// It is to be left awake.
     Retired,
@@ -242,7 +242,7 @@ pub enum Reason {
     Demand,
     /// A person asked.
     Asked,
-    /// Somebody else set the replicas.
+    /// Others set the replicas.
     SetByOthers,
     /// Endpoints are ready.
     Endpoints,
@@ -250,7 +250,7 @@ pub enum Reason {
     Lost,
     /// It cannot start.
     CannotStart,
-    /// Nobody used it for `idle.after`.
+    /// No request used it for `idle.after`.
     Idle,
     /// Every live proxy has confirmed the drain.
     Confirmed,
@@ -260,17 +260,17 @@ pub enum Reason {
     Used,
     /// Not every live proxy confirmed in time.
     Unconfirmed,
-    /// The stop found that somebody else had set other replicas: they stand.
+    /// The stop found that others had set another number of replicas: it stands.
     Abandoned,
     /// Nothing is left.
     Gone,
-    /// The back-off is over and somebody came.
+    /// The back-off is over and a request came.
     Retry,
     /// Its owner suspended it, or took that back.
     Suspend,
     /// It was removed from the configuration.
     Retired,
-    /// It has ended by itself, and well, and nobody used it.
+    /// It has ended by itself, and well, and no request used it.
     Finished,
 }
 

@@ -1,4 +1,4 @@
-//! A life against a simulated workload that somebody else scales as well.
+//! A life against a simulated workload that others scale as well.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ proptest! {
         }
     }
 
-    /// Once the rival lets go, whoever waits is served within the longest wait.
+    /// Once the rival lets go, held requests are served within the longest wait.
     #[test]
     fn who_waits_is_served_once_the_rival_lets_go(actions in prop::collection::vec(action(), 1..100)) {
         let mut play = Play::new();
@@ -61,7 +61,7 @@ fn one_who_insists_is_answered_less_and_less() {
 
 #[derive(Clone, Debug)]
 enum Action {
-    /// Somebody waits, or nobody does any more.
+    /// A request waits, or none does any more.
     Want(bool),
     /// Another manager sets the replicas.
     Set(u32),

@@ -7,7 +7,7 @@ use crate::time::Time;
 
 impl Lifecycle {
     /// True while the backend is about a start: the workload has its replicas, or its process, and is on its way up. It ends
-    /// in ready or failed, whoever still waits: one that takes longer than clients wait would never be up otherwise.
+    /// in ready or failed, whether or not a request still waits: one that takes longer than clients wait would never be up otherwise.
     pub(super) fn start_has_begun(&self) -> bool {
         matches!(self.phase, Phase::Waking { start_at: None }) && self.obeyed() && self.seen.replicas > 0
     }
@@ -30,7 +30,7 @@ pub enum Refusal {
         /// Requests in flight.
         in_flight: u64,
     },
-    /// Nobody could know whether it is used.
+    /// Whether it is used would not be known.
     #[error("no proxy is live, so nobody knows whether it is in use")]
     NoProxy,
     /// A proxy that is not forgotten says nothing.

@@ -193,7 +193,7 @@ impl Turn<'_> {
         if self.is_up() {
             self.enter_ready(Reason::Endpoints);
         } else if let_go {
-            // Tried again for nobody it would go on refusing what is no longer its own.
+            // Tried again without demand it would go on refusing what is no longer its own.
             self.effects.push(Effect::Drop);
         } else if self.set_to_zero() && self.life.seen.failure.is_none() {
             self.undone();
@@ -229,14 +229,14 @@ impl Turn<'_> {
         self.life.obeyed() && self.life.seen.replicas > 0
     }
 
-    /// It was removed while it is at zero, and is not woken for that: its workload was removed as well, or nobody waits and
+    /// It was removed while it is at zero, and is not woken for that: its workload was removed as well, or no request waits and
     /// it is not to be left awake, or others who set zero again have said so.
     fn is_let_go_asleep(&self) -> bool {
         let unwanted = !self.facts.policy.leaves_awake || self.life.undone.is_some();
         self.life.retiring && (self.life.seen.absent || (self.facts.held == 0 && unwanted))
     }
 
-    /// It was removed while it is on its way up, and that need not be waited for: nobody waits and there is no start under
+    /// It was removed while it is on its way up, and that need not be waited for: no request waits and there is no start under
     /// way, or it has taken too long.
     fn is_let_go_waking(&self) -> bool {
         let pending = matches!(self.life.phase, Phase::Waking { start_at: Some(_) })
@@ -248,7 +248,7 @@ impl Turn<'_> {
         self.life.retiring && (overdue || (pending && self.facts.held == 0))
     }
 
-    /// Nobody waits for it any more: what has not begun is not begun, and what has begun has taken too long.
+    /// No request waits for it any more: what has not begun is not begun, and what has begun has taken too long.
     fn give_a_start_up(&mut self) {
         match self.facts.policy.start_limit {
             Some(limit) if self.life.start_has_begun() => self.fail(Failure::new(
@@ -329,7 +329,7 @@ impl Turn<'_> {
         self.leave(Phase::Stopping, why);
     }
 
-    /// Somebody else wants it up while it was to be stopped. Whether the endpoints are those from before is not known:
+    /// Others want it up while it was to be stopped. Whether the endpoints are those from before is not known:
     /// an epoch begins.
     fn return_to_service(&mut self, why: Reason) {
         if self.is_up() {
@@ -374,7 +374,7 @@ impl Turn<'_> {
 
     fn fail(&mut self, failure: Failure) {
         if self.life.seen.absent {
-            // Nothing was started, so nobody undoes it by what is found there later.
+            // Nothing was started, so what is found there later undoes nothing.
             self.life.started = None;
         }
         self.life.attempts = self.life.attempts.saturating_add(1);

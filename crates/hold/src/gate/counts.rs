@@ -51,7 +51,7 @@ pub enum Tally {
     Yes,
     /// Envoy had no endpoint.
     NoEndpoint,
-    /// Nobody took the connection.
+    /// No process accepted the connection.
     Unreachable,
     /// Something answered that says that the workload is not there.
     NotThere,
@@ -61,7 +61,7 @@ pub enum Tally {
     Cut,
     /// There was no answer for as long as a question may be open.
     NoAnswer,
-    /// Taken for a yes after `giveUp`: somebody is there.
+    /// Taken for a yes after `giveUp`: a process is there.
     Believed,
 }
 

@@ -146,7 +146,7 @@ impl Early {
         Some(early)
     }
 
-    /// The first snapshot has come. Returns the requests that were let through before, for whoever finds their targets.
+    /// The first snapshot has come. Returns the requests that were let through before, for the caller, which finds their targets.
     pub(super) fn begin_known(&mut self) -> Vec<(StreamId, Owned)> {
         self.is_over = true;
         let let_through = |_: &StreamId, early: &mut EarlyRequest| early.state == State::LetThrough;

@@ -28,7 +28,7 @@ impl Log {
         self.lines.push_back((LogLevel::Warn, line));
     }
 
-    /// `line` is called only if the log is verbose, so that a line nobody reads costs nothing.
+    /// `line` is called only if the log is verbose, so that a line that is not read costs nothing.
     pub(super) fn debug(&mut self, line: impl FnOnce() -> String) {
         if self.verbose {
             self.lines.push_back((LogLevel::Debug, line()));

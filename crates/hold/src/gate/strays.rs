@@ -10,7 +10,7 @@ use crate::gate::TargetIx;
 use crate::gate::targets::Targets;
 
 /// Most destinations that are told apart at once. Each costs some 150 bytes, and a look at eight; a gateway's worker rarely has
-/// streams to more that are nobody's.
+/// streams to more that belong to no target.
 const MAX: usize = 256;
 
 /// Longest names that are kept, cluster and authority together, in bytes: the longest that a key can mean, and a port.
@@ -34,7 +34,7 @@ struct Stray {
 #[derive(Debug, Default)]
 pub(super) struct Strays {
     all: Vec<Stray>,
-    /// Of what each place stands for, in the same order: looked through for each request that is nobody's.
+    /// Of what each place stands for, in the same order: looked through for each request that belongs to no target.
     hashes: Vec<u64>,
     /// Streams that are counted.
     live: u32,

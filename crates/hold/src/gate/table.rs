@@ -97,7 +97,7 @@ impl KeyTable {
             .map_or(&[], |(_, claims)| claims)
     }
 
-    /// Whoever has one of the keys of this target, each once; of a host also whoever has a wildcard above it.
+    /// Every target that has one of the keys of this target, each once; of a host also those that have a wildcard above it.
     pub(super) fn claimants_of(&self, target: &protocol::Target) -> Vec<TargetIx> {
         let clusters = target.clusters.iter().map(|key| self.cluster(key.as_bytes()));
         let hosts = target.hosts.iter().map(|key| self.host(key.as_bytes()));

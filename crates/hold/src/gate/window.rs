@@ -1,5 +1,5 @@
 //! How many released requests of one target may be unanswered at once. The window opens by its own size once a second, so
-//! that requests which are never answered stop nobody for good.
+//! that requests which are never answered do not stop the others for good.
 
 use std::time::Duration;
 

@@ -14,12 +14,12 @@ pub(super) struct Probing {
     /// The last word.
     pub(super) ready: watch::Receiver<bool>,
     _task: Option<Task>,
-    /// Keeps `ready` open where nobody asks.
+    /// Keeps `ready` open where there is no probe.
     _sender: Option<watch::Sender<bool>>,
 }
 
 impl Probing {
-    /// Nobody asks; it stays as it is.
+    /// There is no probe; it stays as it is.
     pub(super) fn fixed(ready: bool) -> Self {
         let (sender, receiver) = watch::channel(false);
         // Sent, so that the first change is seen.

@@ -12,7 +12,7 @@ pub(super) enum Action {
     /// Says nothing for a while, but goes on letting pass what it believes may pass.
     Mute(usize),
     Leave(usize),
-    /// Somebody asks in the name of a proxy that there is not, and perhaps reports too.
+    /// A poll in the name of a proxy that does not exist, and perhaps a report too.
     MakeUp(bool),
     /// The backend carries out what it was told.
     Carry,

@@ -5,7 +5,7 @@ use std::fmt;
 /// What a proxy says of its module's version. Only the numbers are kept: they go into logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Module {
-    /// Nothing that can be read: it is older than the field, or of somebody else's making.
+    /// Nothing that can be read: it is older than the field, or not of our making.
     Unknown,
     /// Major, minor and patch.
     Version([u32; 3]),

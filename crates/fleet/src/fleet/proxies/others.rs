@@ -1,5 +1,5 @@
 //! Proxies that had to make room: no more than how many there are, and until when they block sleeps. Silence never permits
-//! a sleep, not even of somebody whose name is no longer known.
+//! a sleep, not even of a proxy whose name is no longer known.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(super) struct Others {
 }
 
 impl Others {
-    /// Nobody. Each is forgotten so long after its last word.
+    /// None yet. Each is forgotten so long after it was last seen.
     pub(super) fn new(forget_after: Duration) -> Self {
         Self {
             forget_after,
@@ -49,7 +49,7 @@ impl Others {
             .fold(0, |sum, count| sum.saturating_add(*count))
     }
 
-    /// True if there is nobody.
+    /// True if there is none.
     pub(super) fn is_empty(&self) -> bool {
         self.until.is_empty()
     }

@@ -79,7 +79,7 @@ impl Proxies {
     }
 }
 
-/// The least goes first: of one rank, whoever was heard of longest ago.
+/// The least goes first: of one rank, the proxy that was heard of longest ago.
 fn ranked<'a>(key: &'a ProxyKey, state: &ProxyState) -> Option<(Rank, Time, &'a ProxyKey)> {
     Rank::of(state).map(|rank| (rank, state.last_word, key))
 }

@@ -89,7 +89,7 @@ pub struct ProxyState {
     pub usage: BTreeMap<TargetId, Use>,
     /// What it said of its module; `None` until its first sync. Changed by [`super::Proxies`] alone, which counts them.
     pub module: Option<Module>,
-    /// What it does not reach, as of its last report. Bounded by whoever sets it.
+    /// What it does not reach, as of its last report. Bounded by the caller that sets it.
     pub unreached: Vec<Missed>,
 }
 
@@ -136,8 +136,8 @@ impl ProxyState {
         self.module.unwrap_or(Module::Unknown).compared()
     }
 
-    /// Whether a relay of `term` may speak. The order of terms binds only as long as somebody speaks: after a silence
-    /// whoever comes is heard, so that a term that nobody has cannot silence a proxy for good.
+    /// Whether a relay of `term` may speak. The order of terms binds only as long as the proxy speaks: after a silence
+    /// any relay is heard, so that a made-up term cannot silence a proxy for good.
     pub fn judge(&self, term: u64) -> Result<(), Misfit> {
         if self.silent || term == self.term {
             Ok(())
@@ -197,7 +197,7 @@ pub struct Limits {
     pub heartbeat: Duration,
     /// A silent one goes on blocking sleeps for this long after its last word.
     pub forget_after: Duration,
-    /// Most proxies at once. Beyond it those that nobody would miss make room.
+    /// Most proxies at once. Beyond it silent ones make room.
     pub max: usize,
 }
 

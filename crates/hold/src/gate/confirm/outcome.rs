@@ -12,9 +12,9 @@ pub enum ConfirmOutcome {
     NoCluster,
     /// Envoy had no endpoint to send it to, and said so at once.
     NoEndpoint,
-    /// Nobody took the connection: Envoy was refused, or has given up connecting.
+    /// No process accepted the connection: Envoy was refused, or has given up connecting.
     Refused,
-    /// Somebody took the connection and closed or reset it; or an answer began and did not end; or the cluster was changed
+    /// A process accepted the connection and closed or reset it; or an answer began and did not end; or the cluster was changed
     /// meanwhile. Envoy does not tell these apart.
     Cut,
     /// One of these two: what Envoy says in the upstream's place to a HEAD has no text.
@@ -42,7 +42,7 @@ impl ConfirmOutcome {
         } else if says(b"no healthy upstream") {
             Self::NoEndpoint
         } else if says(b"TLS_error") {
-            // Somebody took the connection, and they did not agree. Envoy says so before 1.38.1, or if its runtime has it say so.
+            // A process accepted the connection, and they did not agree. Envoy says so before 1.38.1, or if its runtime has it say so.
             Self::Cut
         } else if says(b"connection failure") || says(b"connection timeout") {
             Self::Refused
@@ -108,7 +108,7 @@ impl ConfirmOutcome {
         }
     }
 
-    /// True if it shows that somebody is there, and not that it is the workload.
+    /// True if it shows that a process is there, and not that it is the workload.
     pub(super) fn is_doubtful(self) -> bool {
         match self {
             Self::Cut | Self::NoAnswer | Self::NotServing => true,

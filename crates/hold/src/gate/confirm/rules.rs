@@ -33,7 +33,7 @@ pub(super) enum Check {
 pub(super) struct Tries {
     /// The first of them.
     since: Option<Time>,
-    /// The first that shows that somebody is there.
+    /// The first that shows that a process is there.
     doubted: Option<Time>,
     /// The last of them.
     saw: Option<ConfirmOutcome>,
@@ -121,7 +121,7 @@ pub(super) const TAKEN: Duration = Duration::from_millis(250);
 /// What follows from an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConfirmVerdict {
-    /// `believed`: somebody is there, and that has to do.
+    /// `believed`: a process is there, and that has to do.
     Yes {
         believed: bool,
     },
@@ -193,7 +193,7 @@ pub(super) fn judge(now: Time, mut tries: Tries, outcome: ConfirmOutcome, terms:
 }
 
 impl Check {
-    /// From when it is a yes although nothing else comes: somebody is there.
+    /// From when it is a yes although nothing else comes: a process is there.
     pub(super) fn believed_at(&self, terms: &Terms) -> Option<Time> {
         match self {
             Self::Waiting { tries, .. } if tries.saw.is_some_and(ConfirmOutcome::is_doubtful) => {
