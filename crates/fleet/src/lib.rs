@@ -1,6 +1,6 @@
 //! The control plane's decisions: what is started and stopped, and what the proxies are told.
 //!
-//! [`life`] judges one target, a [`Fleet`] all of them and all proxies, [`view`] keeps what is published; [`config`] reads what
+//! [`lifecycle`] judges one target, a [`Fleet`] all of them and all proxies, [`view`] keeps what is published; [`config`] reads what
 //! users write. Nothing here reads a clock, opens a file or a socket, or starts a task: inputs are methods that take the time,
 //! outputs are drained. [`Command`](command::Command) and [`Sighting`](command::Sighting) are the seam to what runs workloads.
 

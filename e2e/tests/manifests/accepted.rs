@@ -76,7 +76,6 @@ async fn the_control_plane_may_do_what_it_does_and_no_more() {
         "update statefulsets.apps/scale",
         "list pods",
         "create events.events.k8s.io",
-        "patch events.events.k8s.io",
     ];
     let may_not = [
         "get secrets",
@@ -90,6 +89,7 @@ async fn the_control_plane_may_do_what_it_does_and_no_more() {
         "update deployments.apps",
         "patch deployments.apps",
         "patch services",
+        "patch events.events.k8s.io",
         "create leases.coordination.k8s.io",
         "get widgets.example.com",
         "update widgets.example.com/scale",

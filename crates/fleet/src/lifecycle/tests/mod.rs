@@ -4,6 +4,7 @@ mod beginning;
 mod contention;
 mod edges;
 mod others;
+mod removal;
 mod sleeping;
 mod stopping;
 mod waking;
