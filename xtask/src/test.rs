@@ -200,6 +200,11 @@ fn end_to_end() -> Command {
     for package in END_TO_END {
         command.args(["--package", package]);
     }
+    // They wait more than they work: with two threads on two cores half of the machine is idle.
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        command.env("RUST_TEST_THREADS", (2 * cores).min(8).to_string());
+    }
     command
 }
 
