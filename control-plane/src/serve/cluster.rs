@@ -31,7 +31,7 @@ pub(super) async fn connect() -> anyhow::Result<Client> {
 /// Serves until a signal comes. `lease`: how long a lease is.
 pub(super) async fn run(
     client: Client,
-    stage: ServerContext,
+    context: ServerContext,
     args: ClusterArgs,
     lease: Duration,
 ) -> anyhow::Result<()> {
@@ -39,9 +39,9 @@ pub(super) async fn run(
         app,
         seat,
         door,
-        blueprint,
-    } = stage;
-    let clock = blueprint.clock;
+        template,
+    } = context;
+    let clock = template.clock;
     let (metrics, fleet_metrics) = (app.metrics.cluster.clone(), app.metrics.fleet.clone());
     let stop = app.stop.clone();
     door.announce(None)?;
@@ -73,7 +73,7 @@ pub(super) async fn run(
     let candidate = Candidate {
         role,
         derived,
-        settings: Box::new(move || blueprint.fleet_settings()),
+        settings: Box::new(move || template.fleet_settings()),
         clock,
         seat,
         identity,

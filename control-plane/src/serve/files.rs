@@ -23,21 +23,21 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// Serves until a signal comes. `delays`: of the local backend; without them it is the manual one.
 pub(super) async fn run(
-    stage: ServerContext,
+    context: ServerContext,
     file: TargetsFile,
     specs: Vec<ScaleTarget>,
     delays: Option<Delays>,
     state: Option<StateFile>,
 ) -> anyhow::Result<()> {
     let (settings, clock, metrics) = (
-        stage.blueprint.fleet_settings(),
-        stage.blueprint.clock,
-        stage.app.metrics.fleet.clone(),
+        context.template.fleet_settings(),
+        context.template.clock,
+        context.app.metrics.fleet.clone(),
     );
     // The actor outlives the polls, so that their answers are the last thing it sees.
     let end = CancellationToken::new();
     let running = |fleet| Running {
-        stage,
+        context,
         fleet,
         file,
         specs,
@@ -59,7 +59,7 @@ pub(super) async fn run(
 }
 
 struct Running {
-    stage: ServerContext,
+    context: ServerContext,
     fleet: FleetHandle,
     file: TargetsFile,
     specs: Vec<ScaleTarget>,
@@ -72,7 +72,7 @@ async fn operate<B: Backend>(
     actor: impl Future<Output = B> + Send + 'static,
 ) -> anyhow::Result<()> {
     let Running {
-        stage: ServerContext { app, seat, door, .. },
+        context: ServerContext { app, seat, door, .. },
         fleet,
         file,
         specs,

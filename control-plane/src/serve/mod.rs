@@ -49,7 +49,7 @@ pub(crate) struct ServerContext {
     /// Where it is called.
     pub door: Door,
     /// What fleets are made with.
-    pub blueprint: FleetTemplate,
+    pub template: FleetTemplate,
 }
 
 /// Where it is called, and by whom. Bound already, so that a port in use is told before anything is done.
@@ -200,7 +200,7 @@ async fn serve(args: ServeArgs, metrics: Metrics) -> anyhow::Result<()> {
         forget_after: proxy_forget_after.get(),
         max: usize::try_from(max_proxies)?,
     };
-    let stage = async |workloads_end_with_us| {
+    let context = async |workloads_end_with_us| {
         let door = Door::open(&server, limits.max).await?;
         let clock = Clock::start();
         let (seat, sight) = ActiveFleet::new();
@@ -220,7 +220,7 @@ async fn serve(args: ServeArgs, metrics: Metrics) -> anyhow::Result<()> {
             },
             seat,
             door,
-            blueprint: FleetTemplate {
+            template: FleetTemplate {
                 clock,
                 settings: Settings {
                     instance: String::new(),
@@ -242,7 +242,7 @@ async fn serve(args: ServeArgs, metrics: Metrics) -> anyhow::Result<()> {
             let specs = targets_file::read(&file)?;
             let delays = (backend == BackendKind::Local).then_some(test_delay.local);
             let state = state_file.map(StateFile::new);
-            files::run(stage(delays.is_some()).await?, file, specs, delays, state).await
+            files::run(context(delays.is_some()).await?, file, specs, delays, state).await
         }
         (Some(_), None) => bail!("--targets is required by the local and the manual backend"),
         (None, Some(_)) => {
@@ -258,7 +258,7 @@ async fn serve(args: ServeArgs, metrics: Metrics) -> anyhow::Result<()> {
         }
         (None, None) => {
             let client = cluster::connect().await?;
-            cluster::run(client, stage(false).await?, cluster_args, lease_duration.get()).await
+            cluster::run(client, context(false).await?, cluster_args, lease_duration.get()).await
         }
     }
 }

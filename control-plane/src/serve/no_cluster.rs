@@ -23,7 +23,7 @@ pub(super) async fn connect() -> anyhow::Result<Infallible> {
 #[expect(clippy::unused_async, reason = "as with the feature")]
 pub(super) async fn run(
     client: Infallible,
-    _stage: ServerContext,
+    _context: ServerContext,
     _args: ClusterArgs,
     _lease: Duration,
 ) -> anyhow::Result<()> {

@@ -57,11 +57,11 @@ impl PodWatches {
             }
             // Never closed.
             let _place = places.acquire_owned().await;
-            let mut mirror = FactStore::default();
+            let mut store = FactStore::default();
             watch(&what, api, scope, |seen| {
-                take(&mut mirror, seen);
-                if mirror.is_complete() {
-                    told.send_replace(mirror.iter().map(|(_, facts)| facts.clone()).collect());
+                take(&mut store, seen);
+                if store.is_complete() {
+                    told.send_replace(store.iter().map(|(_, facts)| facts.clone()).collect());
                 }
             })
             .await;
@@ -88,20 +88,20 @@ impl Pods {
     }
 }
 
-fn take(mirror: &mut FactStore<Key, PodFacts>, seen: WatchEvent<Pod>) {
+fn take(store: &mut FactStore<Key, PodFacts>, seen: WatchEvent<Pod>) {
     match seen {
-        WatchEvent::Begin => mirror.begin(),
+        WatchEvent::Begin => store.begin(),
         WatchEvent::Apply(pod) => {
-            mirror.apply(Key::of(&pod), PodFacts::reduce(&pod));
+            store.apply(Key::of(&pod), PodFacts::reduce(&pod));
         }
         WatchEvent::Delete(pod) => {
-            mirror.delete(&Key::of(&pod));
+            store.delete(&Key::of(&pod));
         }
         WatchEvent::End => {
-            mirror.end();
+            store.end();
         }
         WatchEvent::Absent => {
-            mirror.absent();
+            store.absent();
         }
         WatchEvent::Refused(_) => {}
     }

@@ -1,29 +1,18 @@
 //! Entry points for fuzzers and property tests: each takes any bytes and panics where something is wrong. Never part of the filter.
 
-use std::time::Duration;
-
 use hold::fuzz::made_of;
 use hold::{GateStatus, Manifest, SlotRecord, Time};
-use protocol::{Incarnation, SyncResponse, read_json};
+use protocol::{SyncResponse, read_json};
 
 use crate::relay::model as relay_model;
-use crate::{Lease, Members, Quota, Record, Relay, RelayStart};
+use crate::{Lease, Members, Quota, Record, Relay};
 
 /// An answer of the control plane, or of a server in its place: read, and given to a relay if it can be.
 pub fn wire(bytes: &[u8]) {
     let Ok(response) = read_json::<SyncResponse>(bytes) else {
         return;
     };
-    let start = RelayStart {
-        id: "envoy".to_owned(),
-        incarnation: Incarnation::new("i"),
-        term: 1,
-        manifest: None,
-        slots: Vec::new(),
-        heartbeat_interval: Duration::from_millis(500),
-        silent_after: Duration::from_secs(10),
-    };
-    let mut relay = Relay::new(start, Time::ZERO);
+    let mut relay = Relay::new(relay_model::mk_start(), Time::ZERO);
     let mut commands = 0;
     while relay.poll_command(Time::ZERO).is_some() {
         commands += 1;

@@ -4,58 +4,58 @@ use super::*;
 
 #[test]
 fn is_complete_once_listed() {
-    let mut mirror = FactStore::default();
-    mirror.begin();
-    assert!(mirror.apply("a", 1), "must be news");
-    assert!(!mirror.is_complete(), "must not be complete while it is listed");
-    assert_eq!(mirror.end(), Vec::<&str>::new(), "must lose nothing");
-    assert!(mirror.is_complete(), "must be complete");
+    let mut store = FactStore::default();
+    store.begin();
+    assert!(store.apply("a", 1), "must be news");
+    assert!(!store.is_complete(), "must not be complete while it is listed");
+    assert_eq!(store.end(), Vec::<&str>::new(), "must lose nothing");
+    assert!(store.is_complete(), "must be complete");
 }
 
 #[test]
 fn says_what_is_gone_after_a_new_listing() {
-    let mut mirror = mk_mirror(&[("a", 1), ("b", 2)]);
-    mirror.begin();
-    assert!(!mirror.apply("a", 1), "must not be news");
+    let mut store = mk_store(&[("a", 1), ("b", 2)]);
+    store.begin();
+    assert!(!store.apply("a", 1), "must not be news");
     assert!(
-        mirror.find(&"b").is_some(),
+        store.find(&"b").is_some(),
         "must stay until the listing has ended"
     );
-    assert_eq!(mirror.end(), ["b"], "must say what is gone");
-    assert_eq!(mirror.find(&"b"), None, "must forget it");
+    assert_eq!(store.end(), ["b"], "must say what is gone");
+    assert_eq!(store.find(&"b"), None, "must forget it");
 }
 
 #[test]
 fn keeps_what_is_there_but_cannot_be_read() {
-    let mut mirror = mk_mirror(&[("a", 1)]);
-    mirror.begin();
-    mirror.keep("a");
-    assert_eq!(mirror.end(), Vec::<&str>::new(), "must not be gone");
-    assert_eq!(mirror.find(&"a"), Some(&1), "must keep the last good facts");
+    let mut store = mk_store(&[("a", 1)]);
+    store.begin();
+    store.keep("a");
+    assert_eq!(store.end(), Vec::<&str>::new(), "must not be gone");
+    assert_eq!(store.find(&"a"), Some(&1), "must keep the last good facts");
 }
 
 #[test]
 fn forgets_all_of_a_kind_that_is_not_installed() {
-    let mut mirror = mk_mirror(&[("a", 1)]);
-    assert_eq!(mirror.absent(), ["a"], "must say what is gone");
-    assert!(mirror.is_complete(), "must be complete all the same");
+    let mut store = mk_store(&[("a", 1)]);
+    assert_eq!(store.absent(), ["a"], "must say what is gone");
+    assert!(store.is_complete(), "must be complete all the same");
 }
 
 #[test]
 fn what_is_deleted_while_it_is_listed_is_gone() {
-    let mut mirror = mk_mirror(&[("a", 1)]);
-    mirror.begin();
-    mirror.apply("a", 1);
-    assert!(mirror.delete(&"a"), "must have been known");
-    assert_eq!(mirror.end(), Vec::<&str>::new(), "must not be told twice");
+    let mut store = mk_store(&[("a", 1)]);
+    store.begin();
+    store.apply("a", 1);
+    assert!(store.delete(&"a"), "must have been known");
+    assert_eq!(store.end(), Vec::<&str>::new(), "must not be told twice");
 }
 
-fn mk_mirror(facts: &[(&'static str, u32)]) -> FactStore<&'static str, u32> {
-    let mut mirror = FactStore::default();
-    mirror.begin();
+fn mk_store(facts: &[(&'static str, u32)]) -> FactStore<&'static str, u32> {
+    let mut store = FactStore::default();
+    store.begin();
     for (key, value) in facts {
-        mirror.apply(*key, *value);
+        store.apply(*key, *value);
     }
-    mirror.end();
-    mirror
+    store.end();
+    store
 }

@@ -19,7 +19,7 @@ use crate::resource::Scalable;
 use crate::watches::WatchEvent;
 use fleet::lifecycle::FailureClass;
 
-/// What one event changed in a mirror.
+/// What one event changed in a store.
 struct Change<K> {
     /// Whose facts changed.
     keys: Vec<K>,
@@ -37,18 +37,18 @@ impl Index {
     /// Documents.
     pub fn targets(&self, seen: WatchEvent<crd::ScaleTarget>) {
         let mut state = self.lock();
-        let mirror = &mut state.targets;
+        let store = &mut state.targets;
         let change = match seen {
             WatchEvent::Apply(object) => {
                 let id = object.id();
-                let known = mirror.find(&id);
+                let known = store.find(&id);
                 let object = Object::read(&object, known);
                 if let Some(reason) = &object.invalid
                     && known.and_then(|known| known.invalid.as_ref()) != Some(reason)
                 {
                     warn!(event = "refused", target = %id, "{id}: {reason}: keeping the last good document");
                 }
-                let news = mirror.apply(id.clone(), object);
+                let news = store.apply(id.clone(), object);
                 Change {
                     keys: news.then_some(id).into_iter().collect(),
                     completed: false,
@@ -57,11 +57,11 @@ impl Index {
             WatchEvent::Delete(object) => {
                 let id = object.id();
                 Change {
-                    keys: mirror.delete(&id).then_some(id).into_iter().collect(),
+                    keys: store.delete(&id).then_some(id).into_iter().collect(),
                     completed: false,
                 }
             }
-            other => frame(mirror, &other),
+            other => frame(store, &other),
         };
         drop(state);
         self.ring_if(change.is_news());
@@ -84,11 +84,11 @@ impl Index {
     /// HTTPRoutes and GRPCRoutes.
     pub fn routes(&self, kind: RouteKind, seen: &WatchEvent<DynamicObject>) {
         let mut state = self.lock();
-        let mirror = match kind {
+        let store = match kind {
             RouteKind::Http => &mut state.http_routes,
             RouteKind::Grpc => &mut state.grpc_routes,
         };
-        let change = take(mirror, seen, |object| {
+        let change = take(store, seen, |object| {
             Route::parse(kind, object)
                 .map(Arc::new)
                 .map_err(|e| e.to_string())
@@ -170,7 +170,7 @@ impl Index {
                 workloads.unusable = Some(Failure::new(failure::Kind::KindNotScalable, &reason));
             }
             // What has been listed stands. What never was must not keep everybody else waiting.
-            WatchEvent::Refused(why) if !workloads.mirror.is_complete() => {
+            WatchEvent::Refused(why) if !workloads.store.is_complete() => {
                 let reason = format!("{kind} may not be read: {why}");
                 let failure = Failure::new(failure::Kind::Refused, &reason);
                 workloads.unusable = Some(failure.classed(FailureClass::Forbidden));
@@ -184,7 +184,7 @@ impl Index {
             .scalable
             .as_ref()
             .map_or(ReplicasAt::Scale, |one| one.replicas_at);
-        let change = take(&mut workloads.mirror, seen, |object| {
+        let change = take(&mut workloads.store, seen, |object| {
             Ok(Workload::reduce(object, at))
         });
         let followers = if change.completed || turned {
@@ -261,9 +261,9 @@ impl Service {
     }
 }
 
-/// Takes one event into a mirror. What cannot be read is said in the log, and what was known of it stays.
+/// Takes one event into a store. What cannot be read is said in the log, and what was known of it stays.
 fn take<O: ResourceExt, V: PartialEq>(
-    mirror: &mut FactStore<Key, V>,
+    store: &mut FactStore<Key, V>,
     seen: &WatchEvent<O>,
     read: impl FnOnce(&O) -> Result<V, String>,
 ) -> Change<Key> {
@@ -271,19 +271,19 @@ fn take<O: ResourceExt, V: PartialEq>(
         WatchEvent::Apply(object) => {
             let key = Key::of(object);
             match read(object) {
-                Ok(facts) => mirror.apply(key.clone(), facts).then_some(key),
+                Ok(facts) => store.apply(key.clone(), facts).then_some(key),
                 Err(reason) => {
                     warn!(event = "refused", object = %key, "{key}: {reason}: keeping what was known");
-                    mirror.keep(key);
+                    store.keep(key);
                     None
                 }
             }
         }
         WatchEvent::Delete(object) => {
             let key = Key::of(object);
-            mirror.delete(&key).then_some(key)
+            store.delete(&key).then_some(key)
         }
-        other => return frame(mirror, other),
+        other => return frame(store, other),
     };
     Change {
         keys: keys.into_iter().collect(),
@@ -292,19 +292,19 @@ fn take<O: ResourceExt, V: PartialEq>(
 }
 
 /// Begin and end of a listing.
-fn frame<K: Ord + Clone, V: PartialEq, O>(mirror: &mut FactStore<K, V>, seen: &WatchEvent<O>) -> Change<K> {
-    let before = mirror.is_complete();
+fn frame<K: Ord + Clone, V: PartialEq, O>(store: &mut FactStore<K, V>, seen: &WatchEvent<O>) -> Change<K> {
+    let before = store.is_complete();
     let keys = match seen {
         WatchEvent::Begin => {
-            mirror.begin();
+            store.begin();
             Vec::new()
         }
-        WatchEvent::End => mirror.end(),
-        WatchEvent::Absent => mirror.absent(),
+        WatchEvent::End => store.end(),
+        WatchEvent::Absent => store.absent(),
         WatchEvent::Apply(_) | WatchEvent::Delete(_) | WatchEvent::Refused(_) => Vec::new(),
     };
     Change {
         keys,
-        completed: !before && mirror.is_complete(),
+        completed: !before && store.is_complete(),
     }
 }

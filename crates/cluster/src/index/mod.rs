@@ -64,7 +64,7 @@ struct Service {
 /// The workloads of one kind.
 #[derive(Debug, Default)]
 struct Workloads {
-    mirror: FactStore<Key, Workload>,
+    store: FactStore<Key, Workload>,
     /// How they are scaled, once that is known.
     scalable: Option<Arc<Scalable>>,
     /// Why there are none.
@@ -118,7 +118,7 @@ impl Index {
             && state.slices.is_complete()
             && state.wanted_kinds().iter().all(|kind| {
                 let workloads = state.kinds.get(kind);
-                workloads.is_some_and(|one| one.unusable.is_some() || one.mirror.is_complete())
+                workloads.is_some_and(|one| one.unusable.is_some() || one.store.is_complete())
             })
     }
 
@@ -248,10 +248,10 @@ impl State {
         let Some(workloads) = self.kinds.get(kind) else {
             return (None, Found::Unread);
         };
-        let found = match (&workloads.unusable, workloads.mirror.find(key)) {
+        let found = match (&workloads.unusable, workloads.store.find(key)) {
             (Some(failure), _) => Found::Unusable(failure.clone()),
             (None, Some(workload)) => Found::There(workload.clone()),
-            (None, None) if workloads.mirror.is_complete() => Found::Unusable(not_found(&format!(
+            (None, None) if workloads.store.is_complete() => Found::Unusable(not_found(&format!(
                 "there is no {} {:?} in {:?}",
                 kind.kind, key.name, key.namespace
             ))),

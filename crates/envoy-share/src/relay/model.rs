@@ -12,6 +12,19 @@ use protocol::{Incarnation, Revision, State, SyncResponse, TargetId};
 use crate::Members;
 use crate::relay::{Command, Relay, RelayStart, SyncFailure};
 
+/// The first relay of an Envoy that has published nothing yet.
+pub(crate) fn mk_start() -> RelayStart {
+    RelayStart {
+        id: "envoy".to_owned(),
+        incarnation: Incarnation::new("i"),
+        term: 1,
+        manifest: None,
+        slots: Vec::new(),
+        heartbeat_interval: Duration::from_millis(500),
+        silent_after: Duration::from_secs(10),
+    }
+}
+
 /// Everything that can happen to a relay.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
@@ -312,13 +325,10 @@ impl World {
 
 fn mk_relay(term: u64, manifest: Option<Manifest>, slots: Vec<(Slot, SlotRecord)>, now: Time) -> Relay {
     let start = RelayStart {
-        id: "envoy".to_owned(),
-        incarnation: Incarnation::new("i"),
         term,
         manifest,
         slots,
-        heartbeat_interval: Duration::from_millis(500),
-        silent_after: Duration::from_secs(10),
+        ..mk_start()
     };
     Relay::new(start, now)
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use hold::testing::mk_target;
 use hold::{GateId, GateStatus, Manifest, Member, Slot, SlotRecord, TargetUsage, Time, UnreachedCluster};
-use protocol::{Incarnation, Report, Revision, State, SyncRequest, SyncResponse, Target, TargetId};
+use protocol::{Report, Revision, State, SyncRequest, SyncResponse, Target, TargetId};
 
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use crate::Members;
+use crate::relay::model::mk_start;
 use crate::relay::{Command, Relay, RelayStart, SyncFailure};
 
 const A: Member = Member {
@@ -42,16 +43,7 @@ struct Scenario {
 
 impl Scenario {
     fn new() -> Self {
-        let start = RelayStart {
-            id: "envoy".to_owned(),
-            incarnation: Incarnation::new("i"),
-            term: 1,
-            manifest: None,
-            slots: Vec::new(),
-            heartbeat_interval: Duration::from_millis(500),
-            silent_after: Duration::from_secs(10),
-        };
-        Self::with(start, Time::new(Duration::from_secs(1)))
+        Self::with(mk_start(), Time::new(Duration::from_secs(1)))
     }
 
     fn with(start: RelayStart, now: Time) -> Self {
@@ -473,13 +465,10 @@ fn a_new_relay_writes_every_slot_again() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Ready), target("b", State::Asleep)]);
     let start = RelayStart {
-        id: "envoy".to_owned(),
-        incarnation: Incarnation::new("i"),
         term: 2,
         manifest: Some(s.manifest.clone()),
         slots: s.slots.clone(),
-        heartbeat_interval: Duration::from_millis(500),
-        silent_after: Duration::from_secs(10),
+        ..mk_start()
     };
     let mut heir = Scenario::with(start, Time::new(Duration::from_secs(9)));
     heir.run();
@@ -677,13 +666,10 @@ fn an_heir_keeps_a_drain_that_may_have_been_confirmed() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Draining)]);
     let start = RelayStart {
-        id: "envoy".to_owned(),
-        incarnation: Incarnation::new("i"),
         term: 2,
-        heartbeat_interval: Duration::from_millis(500),
-        silent_after: Duration::from_secs(10),
         manifest: Some(s.manifest.clone()),
         slots: s.slots.clone(),
+        ..mk_start()
     };
     let mut heir = Scenario::with(start, Time::new(Duration::from_secs(9)));
     heir.run();
