@@ -63,6 +63,7 @@ mod tests {
         let mut now = Time::new(Duration::from_secs(9));
         assert!(bucket.is_full(now), "must begin full");
         assert_eq!((0..9).filter(|_| bucket.take(RATE, now)).count(), 3);
+        assert!(!bucket.is_full(now), "must know that some are missing");
         assert_eq!(
             bucket.next(RATE, now).since(now),
             RATE.period,

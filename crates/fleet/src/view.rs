@@ -238,6 +238,33 @@ mod tests {
     }
 
     #[test]
+    fn is_complete_from_the_first_publication_on() {
+        let mut view = View::new("me");
+        assert!(!view.is_complete(), "no poll may be answered yet");
+        view.apply(mk_publication(1, &[], &[]));
+        assert!(view.is_complete(), "there may be nothing to publish");
+    }
+
+    #[test]
+    fn hosts_whose_requests_are_held_are_told_in_order_and_once() {
+        use protocol::State::{Asleep, Draining, Failed, Ready, Suspended, Unknown, Waking};
+        let states = [Ready, Unknown, Draining, Failed, Waking, Suspended, Asleep];
+        let targets = (0..).zip(states).map(|(n, state)| Target {
+            state,
+            hosts: vec![format!("{n}.example.com"), "shared.example.com".to_owned()],
+            ..mk_target(&format!("t{n}"))
+        });
+        let mut view = View::new("me");
+        view.apply(Publication {
+            n: 1,
+            changed: targets.map(Arc::new).collect(),
+            removed: Vec::new(),
+        });
+        let expected = ["1", "2", "4", "6", "shared"].map(|name| format!("{name}.example.com"));
+        assert_eq!(view.held_hosts(), expected);
+    }
+
+    #[test]
     fn finds_the_most_exact_host() {
         let mut view = View::new("me");
         let mut publication = mk_publication(1, &["exact", "wild"], &[]);

@@ -85,6 +85,14 @@ mod tests {
             "[['# no comment', ".repeat(40),
             "['a b', \"]]]\", ".repeat(65),
             "[ # ]]]]\n".repeat(65),
+            // A quote or a number sign in the middle of a text, or where no bracket is open, hides nothing.
+            "a: don't\nb: ".to_owned() + &"[".repeat(65),
+            "a: |\n  'tis\nb: ".to_owned() + &"[".repeat(65),
+            "[don't, ".to_owned() + &"[".repeat(64),
+            "a#b: ".to_owned() + &"[".repeat(65),
+            "a:#b: ".to_owned() + &"[".repeat(65),
+            "[a#b, ".to_owned() + &"[".repeat(64),
+            "- ".repeat(65),
         ] {
             assert!(is_too_deep(&deep), "must be refused: {:.40}", deep);
         }
@@ -100,7 +108,18 @@ mod tests {
         let documents = "---\na: {b: [c, {d: e}\n".repeat(1_000);
         let json = "{\"a\": {\"b\": [\"[[[[\", \"{\\\"\"]}}\n".repeat(100);
         let comments = "# [ { [ { not one of them opens\na: b\n".repeat(100);
-        for good in ["[".repeat(MAX), script, block, documents, json, comments] {
+        let escaped = format!("[\"\\\"{}\"]", ", [".repeat(100));
+        let items = "- ".repeat(MAX) + "x";
+        for good in [
+            "[".repeat(MAX),
+            script,
+            block,
+            documents,
+            json,
+            comments,
+            escaped,
+            items,
+        ] {
             assert!(!is_too_deep(&good), "must be parsed: {:.60}", good);
         }
     }

@@ -1,6 +1,8 @@
 //! What the parser of targets files takes, and how it words what it refuses.
 
+mod forms;
 mod process;
+mod target;
 
 use super::file::{Needs, TargetsFile};
 use super::target::{Probe, ScaleTarget, Workload};
@@ -213,6 +215,20 @@ fn refuses_what_is_nested_too_deep_before_it_is_parsed() {
     check_refused(
         &format!("metadata: {}", "{a: ".repeat(100_000)),
         "is nested more than 64 deep",
+    );
+}
+
+#[test]
+fn takes_as_many_documents_as_may_be() {
+    let last = format!("{HEAD}{}", minimal("web", "web"));
+    let with = |empty: usize| format!("{}{last}", "---\n".repeat(empty + 1));
+    let most = super::file::MAX_DOCUMENTS;
+    let targets = file().parse(&with(most - 1)).unwrap();
+    assert_eq!(targets.len(), 1, "an empty one counts, and is none");
+    assert_eq!(
+        file().parse(&with(most)).unwrap_err().what,
+        "holds more than 10000 documents",
+        "must be bounded"
     );
 }
 

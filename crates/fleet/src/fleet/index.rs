@@ -118,6 +118,8 @@ impl Fleet {
         use super::proxies::ProxyWatermark;
 
         self.check_counts();
+        self.check_twins();
+        self.proxies.check_missed();
         let all = || self.targets.iter();
         let deadlines = all().filter_map(|(id, entry)| Some((entry.deadline?, id.clone())));
         assert_eq!(

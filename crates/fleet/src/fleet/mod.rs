@@ -65,7 +65,7 @@ pub struct Settings {
     pub limits: Limits,
     /// False where only a person puts to sleep.
     pub sleeps_when_idle: bool,
-    /// Two estimates of an arrival closer than this are the same arrival.
+    /// Two estimates of an arrival no further apart than this are the same arrival.
     pub arrival_jitter: Duration,
     /// Seeds the spread of retries.
     pub seed: u64,

@@ -80,6 +80,17 @@ impl Fleet {
         Some(facts)
     }
 
+    /// Who shares a key must be who one would find by looking at all keys.
+    #[cfg(test)]
+    pub(super) fn check_twins(&self) {
+        let there = |id: &&TargetId| self.targets.contains_key(*id);
+        let found = Twins::find(&self.targets);
+        for id in self.targets.keys() {
+            let (known, found) = (self.twins.of(id).filter(there), found.of(id));
+            assert!(known.eq(found), "must know who shares a key with {id}");
+        }
+    }
+
     /// Node id of the proxy that told of the newest arrival.
     pub(super) fn caller(&self, id: &TargetId) -> Option<String> {
         let all = std::iter::once(id).chain(self.twins.of(id));

@@ -63,6 +63,18 @@ impl Proxies {
         self.missed_by.remove(from);
     }
 
+    /// What is known of each target must be what the proxies say of it, and nothing else.
+    #[cfg(test)]
+    pub(in crate::fleet) fn check_missed(&self) {
+        let mut said: BTreeMap<TargetId, BTreeSet<ProxyKey>> = BTreeMap::new();
+        for (key, state) in &self.all {
+            for target in state.unreached.iter().map(Missed::target) {
+                said.entry(target.clone()).or_default().insert(key.clone());
+            }
+        }
+        assert_eq!(self.missed_by, said, "must know who does not reach what");
+    }
+
     /// Adds how many there are of what.
     pub(in crate::fleet) fn count(&self, counts: &mut Counts) {
         counts.silent = self.silent as u64;

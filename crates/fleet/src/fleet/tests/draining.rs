@@ -42,6 +42,32 @@ fn a_cluster_that_comes_during_a_drain_is_confirmed_as_well() {
 }
 
 #[test]
+fn a_change_that_is_no_key_needs_no_other_confirm() {
+    let mut world = World::new(&["web"]);
+    world.wake_up("web", &["p1"]);
+    let drained = world.drain("web");
+    world.configure(&[("web", "web.example.com")], "hold: {timeout: 5s}");
+    assert!(world.view.revision().n > drained, "must be told");
+    assert_eq!(
+        world.confirm("p1", drained),
+        [stop("web", 2)],
+        "whoever holds it, holds it: nothing passes by another way"
+    );
+}
+
+#[test]
+fn what_was_applied_before_the_drain_is_no_confirm() {
+    let mut world = World::new(&["web"]);
+    world.wake_up("web", &["a"]);
+    let drained = world.drain("web");
+    assert_eq!(
+        world.confirm("a", drained - 1),
+        [],
+        "must not stop what it still lets pass"
+    );
+}
+
+#[test]
 fn a_drain_needs_every_proxy() {
     let mut world = World::new(&["web"]);
     world.wake_up("web", &["a", "b"]);
@@ -220,6 +246,24 @@ fn new_match_keys_must_be_matched_anew() {
         world.state("web"),
         State::Ready,
         "must not count what matched the old key"
+    );
+}
+
+#[test]
+fn what_arrives_at_the_moment_of_new_keys_may_have_matched_the_old_ones() {
+    let mut world = World::new(&["web"]);
+    world.wake_up("web", &["a"]);
+    world.poll("a");
+    world.configure(&[("web", "new.example.com")], "");
+    world.report("a", 50, &[("web", 0, 0, Some(0))]);
+    world.pass(3_600_000);
+    assert_eq!(world.state("web"), State::Ready, "must not count it");
+    world.report("a", 51, &[("web", 0, 0, Some(3_599_999))]);
+    world.pass(1);
+    assert_eq!(
+        world.state("web"),
+        State::Draining,
+        "must count what came a moment later"
     );
 }
 

@@ -72,6 +72,58 @@ fn who_is_remembered_is_known_to_the_next_as_well() {
 }
 
 #[test]
+fn whoever_is_known_has_a_number_of_its_own() {
+    let mut world = World::new(&["web"]);
+    let mut told: Vec<(u64, Known)> = vec![(world.fleet.known_changes(), world.fleet.known())];
+    let mut tell = |world: &World| told.push((world.fleet.known_changes(), world.fleet.known()));
+    world.fleet.remember(&Known::somebody(), world.now);
+    world.settle();
+    tell(&world);
+    world.pass(300_000);
+    world.sync("a");
+    tell(&world);
+    // It goes silent: known it is all the same.
+    world.pass(20_000);
+    tell(&world);
+    // The other one is forgotten.
+    world.pass(300_000);
+    tell(&world);
+    world.pass(300_000);
+    tell(&world);
+    for (one, known) in &told {
+        for (other, other_known) in &told {
+            assert!(
+                one != other || known == other_known,
+                "must not be taken for what is written: {told:?}"
+            );
+        }
+    }
+    for pair in told.windows(2) {
+        let same = pair[0].1 == pair[1].1;
+        assert!(
+            !same || pair[0].0 == pair[1].0,
+            "must not be written anew: {told:?}"
+        );
+    }
+}
+
+#[test]
+fn whom_the_one_before_knew_makes_room_after_those_who_never_confirmed() {
+    let (mut world, known) = successor(&["lost"]);
+    world.fleet.remember(&known, world.now);
+    world.pass(100);
+    for name in ["x", "y", "z"] {
+        world.report(name, 1, &[]);
+    }
+    world.pass(15_000);
+    for name in ["x2", "y2", "z2"] {
+        world.report(name, 1, &[]);
+        let lost = ProxyKey::from(&mk_proxy("lost"));
+        assert!(world.fleet.proxies.find(&lost).is_some(), "must stay: {name}");
+    }
+}
+
+#[test]
 fn more_than_may_be_are_counted() {
     let names: Vec<_> = (0..9).map(|n| format!("envoy-{n}")).collect();
     let proxies = names.iter().map(|name| ProxyKey::from(&mk_proxy(name)));

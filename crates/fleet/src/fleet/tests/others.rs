@@ -1,9 +1,11 @@
 //! Polls and incarnations of proxies, and targets that are removed.
 
-use protocol::{Incarnation, Proxy, State};
+use std::time::Duration;
+
+use protocol::{Incarnation, Proxy, Report, State};
 
 use super::super::proxies::PollId;
-use super::super::world::{World, id, mk_proxy, mk_spec, start};
+use super::super::world::{World, id, mk_proxy, mk_report, mk_spec, start};
 use super::super::*;
 use crate::command::Command;
 use crate::config::Workload;
@@ -87,6 +89,107 @@ fn what_is_removed_while_ready_is_let_go_at_once() {
 }
 
 #[test]
+fn what_is_removed_while_it_is_used_is_used_no_more() {
+    let mut world = World::new(&["web", "other"]);
+    world.wake_up("web", &["a"]);
+    let mut report = mk_report("a", 3, &[("web", 2, 3, Some(0)), ("other", 0, 1, None)]);
+    let unreached = |name: &str| protocol::Unreached {
+        target: id(name),
+        cluster: name.to_owned(),
+        saw: "no endpoint".to_owned(),
+        for_ms: 0,
+    };
+    report.unreached = vec![unreached("web")];
+    world.say(&report);
+    let count = |world: &World| {
+        let counts = world.fleet.counts();
+        (counts.held, counts.in_flight, counts.unreached)
+    };
+    assert_eq!(count(&world), (2, 4, 1));
+    world.configure(&[("other", "other.example.com")], "");
+    assert_eq!(count(&world), (0, 1, 0), "must be counted no more");
+}
+
+#[test]
+fn what_several_proxies_use_is_added_up() {
+    let mut world = World::new(&["web", "other"]);
+    world.wake_up("web", &["a", "b"]);
+    world.report("a", 10, &[("web", 1, 4, None), ("other", 3, 0, None)]);
+    world.report("b", 10, &[("web", 2, 5, None)]);
+    let used = |world: &World| (world.fleet.proxies.usage(&id("web")), world.fleet.counts().held);
+    assert_eq!(used(&world), ((3, 9), 6));
+    world.report("a", 11, &[("web", 0, 3, None)]);
+    assert_eq!(used(&world), ((2, 8), 2), "must follow each");
+    let leaving = Report {
+        leaving: true,
+        ..mk_report("b", 11, &[])
+    };
+    world.say(&leaving);
+    assert_eq!(used(&world), ((0, 3), 0), "must end with the proxy");
+    world.report("a", 12, &[("web", 0, 0, None)]);
+    let of_a = world.fleet.proxies.iter().map(|(_, state)| state.usage.len());
+    assert_eq!(of_a.sum::<usize>(), 0, "must keep nothing of what is not used");
+}
+
+#[test]
+fn the_poll_of_one_that_signs_off_ends() {
+    let mut world = World::new(&["web"]);
+    world.poll("a");
+    let leaving = Report {
+        leaving: true,
+        ..mk_report("a", 1, &[])
+    };
+    world.fleet.report(&leaving, world.now);
+    let effects = world.fleet.take_effects();
+    assert!(
+        effects.contains(&Effect::EndPoll(PollId(1))),
+        "must end: {effects:?}"
+    );
+    assert_eq!(world.fleet.counts().polling, 0, "must be counted no more");
+}
+
+#[test]
+fn a_timeout_that_comes_late_finds_whoever_has_gone_silent_meanwhile() {
+    let mut world = World::new(&["web"]);
+    world.sync("a");
+    let due = world.fleet.poll_timeout().unwrap();
+    world.fleet.handle_timeout(due + Duration::from_millis(1));
+    world.settle();
+    assert_eq!(world.fleet.counts().silent, 1, "no clock is exact");
+}
+
+#[test]
+fn what_is_to_start_with_us_is_started_at_once() {
+    for (autostart, expected) in [(true, vec![start("web", 1, Cause::Person)]), (false, vec![])] {
+        let process = format!("{{command: [a], autostart: {autostart}, ready: {{tcp: {{port: 1}}}}}}");
+        let mut world = World::new(&[]);
+        let workload = format!("workload: {{process: {process}}}");
+        let commands = world.configure(&[("web", "web.example.com")], &workload);
+        assert_eq!(commands, expected, "autostart: {autostart}");
+    }
+}
+
+#[test]
+fn only_what_is_configured_has_a_life() {
+    let world = World::new(&["web"]);
+    assert!(world.fleet.life(&id("web")).is_some() && world.fleet.life(&id("no")).is_none());
+}
+
+#[test]
+fn retries_are_spread() {
+    let settings = crate::testing::mk_settings();
+    let now = Time::default();
+    let spread: Vec<_> = (0..200)
+        .map(|n| settings.jitter(&id(&format!("t{n}")), now))
+        .collect();
+    assert!(spread.iter().all(|jitter| *jitter <= 1000), "{spread:?}");
+    for part in 0..4 {
+        let there = spread.iter().filter(|jitter| **jitter / 251 == part).count();
+        assert!(there > 20, "must be spread evenly: {spread:?}");
+    }
+}
+
+#[test]
 fn what_is_removed_while_asleep_is_woken_and_published_until_it_is_up() {
     let mut world = World::new(&["web", "other"]);
     let commands = world.configure(&[("other", "other.example.com")], "");
@@ -150,6 +253,7 @@ fn a_shutdown_tells_the_proxies_to_hold_and_wakes_nothing() {
     world.fleet.close();
     world.settle();
     assert_eq!(world.state("web"), State::Asleep, "must no longer be passed into");
+    assert_eq!(world.target("web").ready_endpoints, 0, "must promise no endpoint");
     assert!(!world.fleet.is_closed(), "must wait for the proxy");
     let n = world.view.revision().n;
     assert_eq!(world.confirm("a", n), [], "must stop nothing itself");

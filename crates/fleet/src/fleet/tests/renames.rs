@@ -90,14 +90,6 @@ fn what_was_removed_first_is_found_again_under_another_name() {
 
 #[test]
 fn the_same_workload_is_what_counts() {
-    let object = |spec: ScaleTarget, name: &str| ScaleTarget {
-        workload: Workload::Object {
-            api_version: "apps/v1".to_owned(),
-            kind: "Deployment".to_owned(),
-            name: name.to_owned(),
-        },
-        ..spec
-    };
     let mut world = World::new(&[]);
     let one = object(mk_spec("one", "one.example.com", ""), "app");
     let two = object(mk_spec("two", "two.example.com", ""), "app");
@@ -133,6 +125,98 @@ fn what_is_removed_beside_its_successor_is_not_woken() {
         "must be let go at once"
     );
     assert!(world.published("web").is_none());
+}
+
+#[test]
+fn what_is_removed_beside_its_successor_stays_while_requests_wait_under_keys_of_its_own() {
+    let web = object(mk_spec("web", "web.example.com", ""), "app");
+    let shop = object(mk_spec("shop", "web.example.com", ""), "app");
+    let mut more = web.clone();
+    more.keys.hosts.push("own.example.com".parse().unwrap());
+    for (web, held, stays) in [
+        (&more, 0, false),
+        (&more, 1, true),
+        (&web, 0, false),
+        (&web, 1, false),
+    ] {
+        let mut world = World::new(&[]);
+        let both = vec![web.clone().into(), shop.clone().into()];
+        world.fleet.configure(both, world.now);
+        world.report("a", 1, &[("web", held, 0, None)]);
+        world.fleet.configure(vec![shop.clone().into()], world.now);
+        let let_go = world.settle().contains(&Command::Release { id: id("web") });
+        let there = world.published("web").is_some();
+        let keys = web.keys.hosts.len();
+        assert_eq!((let_go, there), (!stays, stays), "{held} held, {keys} keys");
+    }
+}
+
+#[test]
+fn an_object_of_the_same_name_in_another_namespace_is_another() {
+    let mut world = World::new(&[]);
+    let web = object(mk_spec("web", "web.example.com", ""), "app");
+    let elsewhere = ScaleTarget {
+        id: protocol::TargetId::new("elsewhere/web"),
+        ..web.clone()
+    };
+    world.fleet.configure(vec![web.into()], world.now);
+    world.settle();
+    world.fleet.configure(vec![elsewhere.into()], world.now);
+    let commands = world.settle();
+    assert!(
+        !commands.iter().any(|one| matches!(one, Command::Rename { .. })),
+        "must not be taken for the one that goes: {commands:?}"
+    );
+}
+
+#[test]
+fn what_is_renamed_is_known_to_be_matched_if_its_keys_are_the_same() {
+    for (host, state) in [
+        ("web.example.com", State::Draining),
+        ("shop.example.com", State::Ready),
+    ] {
+        let object = |name, host| object(mk_spec(name, host, ""), "app");
+        let mut world = World::new(&[]);
+        world
+            .fleet
+            .configure(vec![object("web", "web.example.com").into()], world.now);
+        world.settle();
+        // What arrives from now on is later than the configuration.
+        world.pass(1_000);
+        world.wake_up("web", &["a"]);
+        world.poll("a");
+        world
+            .fleet
+            .configure(vec![object("shop", host).into()], world.now);
+        world.settle();
+        world.pass(60_000);
+        assert_eq!(world.state("shop"), state, "under {host}");
+    }
+}
+
+#[test]
+fn what_is_not_reached_of_the_others_is_known_on() {
+    let mut world = World::new(&["web", "other"]);
+    world.wake_up("web", &["a"]);
+    world.report("a", 3, &[("other", 1, 0, Some(0))]);
+    world.see("other", 1, 1);
+    let unreached = ["web", "other"].map(|name| protocol::Unreached {
+        target: id(name),
+        cluster: name.to_owned(),
+        saw: "no endpoint".to_owned(),
+        for_ms: 0,
+    });
+    world.say(&protocol::Report {
+        unreached: unreached.to_vec(),
+        ..mk_report("a", 4, &[])
+    });
+    world.configure(&[("shop", "web.example.com"), ("other", "other.example.com")], "");
+    let not_reached = |name| status(&world, name).unreached_clusters;
+    assert_eq!(
+        (not_reached("shop"), not_reached("other")),
+        (0, 1),
+        "must be said anew of the one, under its name"
+    );
 }
 
 #[test]
@@ -186,6 +270,17 @@ fn reports_under_the_former_name_change_nothing() {
     let report = mk_report("a", 400, &[("web", 3, 1, Some(0))]);
     assert_eq!(world.say(&report), [], "must not be a target of its own");
     assert_eq!(status(&world, "shop").held, 0);
+}
+
+fn object(spec: ScaleTarget, name: &str) -> ScaleTarget {
+    ScaleTarget {
+        workload: Workload::Object {
+            api_version: "apps/v1".to_owned(),
+            kind: "Deployment".to_owned(),
+            name: name.to_owned(),
+        },
+        ..spec
+    }
 }
 
 fn rename(world: &mut World) -> Vec<Command> {

@@ -2,8 +2,9 @@
 
 use protocol::{Proxy, State};
 
+use super::super::Reported;
 use super::super::proxies::PollId;
-use super::super::world::{World, id, mk_proxy, start};
+use super::super::world::{World, id, mk_proxy, mk_report, start};
 use crate::lifecycle::{Cause, DrainConsent, Failure, FailureClass, Observed};
 
 #[test]
@@ -38,6 +39,47 @@ fn a_report_that_was_overtaken_is_ignored() {
         "must be ignored"
     );
     assert_eq!(world.state("web"), State::Asleep, "must go on sleeping");
+}
+
+#[test]
+fn a_report_that_comes_twice_is_taken_twice() {
+    let mut world = World::new(&["web"]);
+    let report = mk_report("envoy", 5, &[]);
+    for _ in 0..2 {
+        let outcome = world.fleet.report(&report, world.now);
+        assert_eq!(outcome, Reported::Taken, "an Envoy on the way may say it again");
+    }
+}
+
+#[test]
+fn what_is_in_use_was_last_used_when_it_was_last_said_to_be() {
+    let mut world = World::new(&["web"]);
+    world.wake_up("web", &["a"]);
+    let idle = |world: &World| world.fleet.status(world.now).targets[0].idle_ms;
+    world.pass(50_000);
+    world.report("a", 10, &[("web", 0, 1, Some(50_000))]);
+    assert_eq!(idle(&world), Some(0), "a long request is use");
+    world.pass(3_000);
+    assert_eq!(idle(&world), Some(3_000));
+    world.report("a", 11, &[]);
+    assert_eq!(idle(&world), Some(0), "it may have ended just now");
+    world.pass(3_000);
+    world.report("a", 12, &[]);
+    assert_eq!(idle(&world), Some(3_000), "it was not used since");
+}
+
+#[test]
+fn an_estimate_that_moves_by_no_more_than_its_error_is_the_same_arrival() {
+    let mut world = World::new(&["web"]);
+    let first = world.now;
+    let arrival = |world: &World| world.fleet.targets[&id("web")].last_arrival.unwrap();
+    world.report("a", 1, &[("web", 0, 0, Some(0))]);
+    world.pass(100);
+    world.report("a", 2, &[("web", 0, 0, Some(0))]);
+    assert_eq!(arrival(&world), first, "must be the same");
+    world.pass(1);
+    world.report("a", 3, &[("web", 0, 0, Some(0))]);
+    assert_eq!(arrival(&world), world.now, "must be another");
 }
 
 #[test]

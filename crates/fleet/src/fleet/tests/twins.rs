@@ -112,6 +112,32 @@ fn it_begins_when_keys_shift_under_demand() {
 }
 
 #[test]
+fn it_begins_for_one_whose_own_keys_stay() {
+    let mut world = World::new(&[]);
+    world.configure(&[("old", "shared.example.com"), ("new", "new.example.com")], "");
+    world.sync("a");
+    world.report("a", 1, &[("new", 1, 0, Some(0))]);
+    assert_eq!(
+        world.configure(&BOTH, ""),
+        [start("old", 1, Cause::Demand)],
+        "must wake at once what now shares the demand"
+    );
+}
+
+#[test]
+fn it_begins_when_both_come_by_a_new_key() {
+    let mut world = World::new(&[]);
+    world.configure(&[("old", "old.example.com"), ("new", "new.example.com")], "");
+    world.sync("a");
+    world.report("a", 1, &[("new", 1, 0, Some(0))]);
+    assert_eq!(
+        world.configure(&BOTH, ""),
+        [start("old", 1, Cause::Demand)],
+        "must wake at once what now shares the demand"
+    );
+}
+
+#[test]
 fn ten_thousand_that_do_not_change_are_compared_and_left_alone() {
     let template = mk_spec("web", "web.example.com", "");
     let specs: Vec<Configured> = (0..10_000)

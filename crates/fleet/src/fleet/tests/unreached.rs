@@ -64,6 +64,25 @@ fn it_is_told_to_the_log_once() {
         0,
         "must not be told again and again"
     );
+    let other = mk_unreached(
+        "a",
+        12,
+        &[("web", "web-v1", "refused", 9), ("web", "web-v2", "refused", 1)],
+    );
+    world.fleet.report(&other, world.now);
+    let news = world
+        .fleet
+        .take_effects()
+        .into_iter()
+        .filter_map(|effect| match effect {
+            Effect::Emit(FleetEvent::Unreached { cluster, .. }) => Some(cluster),
+            _ => None,
+        });
+    assert_eq!(
+        news.collect::<Vec<_>>(),
+        ["web-v2"],
+        "must be told of each cluster"
+    );
 }
 
 #[test]

@@ -63,6 +63,11 @@ fn each_way_to_be_woken_has_its_name() {
     assert_eq!(woken_by(&world), "a person");
     world.configure(&[("web", "web.example.com")], "");
     assert_eq!(wake_of(&world, "other").unwrap().by.to_string(), "removal");
+    world.configure(&[("web", "web.example.com")], "suspend: true");
+    assert_eq!(world.state("web"), State::Suspended);
+    world.see_all("web", 2, 2, 0, 2);
+    world.configure(&[("web", "web.example.com")], "suspend: false");
+    assert_eq!(woken_by(&world), "end of suspension");
 }
 
 #[test]
