@@ -203,8 +203,22 @@ mod tests {
             world.pass("web", host);
         }
         assert_eq!(world.gate.strays.all.len(), 2);
+        let by_another = world.pass("api", "web.example.com");
+        assert_eq!(
+            world.gate.strays.all.len(),
+            3,
+            "one host by another cluster is another destination"
+        );
         world.publish(0, &["web.example.com"], &[]);
-        assert_eq!(world.in_flight(), [2], "must not count what goes to another host");
+        assert_eq!(world.in_flight(), [3], "must not count what goes to another host");
+        world.publish(1, &[], &["api"]);
+        assert_eq!(
+            world.in_flight(),
+            [3, 1],
+            "must count what goes by another cluster apart"
+        );
+        world.end(by_another);
+        assert_eq!(world.in_flight(), [2, 0], "must end with its own");
     }
 
     #[test]
