@@ -15,8 +15,10 @@ pub struct App {
     pub(crate) admission: Admission,
     /// Cancelled once, when the drain time is over: streams without an end of their own end then.
     pub(crate) closing: CancellationToken,
-    /// Said by `/` and `/hello`.
+    /// Said by `/`, `/hello` and `/json`.
     pub(crate) name: Arc<str>,
+    /// Whether unknown paths are answered as `/json` is.
+    pub(crate) is_json_everywhere: bool,
 }
 
 impl App {
@@ -27,6 +29,16 @@ impl App {
             admission: Admission::new(max_concurrency),
             closing: CancellationToken::new(),
             name: Arc::from(name),
+            is_json_everywhere: false,
+        }
+    }
+
+    /// Answers paths that are unknown as `/json` is answered, in place of 404.
+    #[must_use]
+    pub fn with_json_everywhere(self) -> Self {
+        Self {
+            is_json_everywhere: true,
+            ..self
         }
     }
 

@@ -1,6 +1,6 @@
 //! The HTTP port: small endpoints, each of which does one thing that a proxy must carry unharmed.
 //!
-//! Bodies stream: no endpoint keeps more of one than the frame it is looking at.
+//! Bodies stream: no endpoint here keeps more of one than the frame it is looking at. Those that do are in [`json`](crate::json).
 
 use std::{convert::Infallible, fmt::Write, num::NonZeroU32, time::Duration};
 
@@ -22,7 +22,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::time;
 
-use crate::{admit, app::App, record::Counts, span::HumanDuration, websocket};
+use crate::{admit, app::App, json, record::Counts, span::HumanDuration, websocket};
 
 /// Every endpoint, with the journal in front.
 pub fn router(app: App) -> Router {
@@ -31,6 +31,9 @@ pub fn router(app: App) -> Router {
         .route("/hello", any(hello))
         .route("/echo", any(digest))
         .route("/echo/body", any(mirror))
+        .route("/json", any(json::echo))
+        .route("/json/{*rest}", any(json::echo))
+        .route("/redirect", any(json::redirect))
         .route("/slow", any(slow))
         .route("/events", get(events))
         .route("/ws", any(websocket::echo))
@@ -168,11 +171,15 @@ async fn journal(State(app): State<App>) -> Response {
     ([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response()
 }
 
-async fn unknown(request: Request) -> (StatusCode, String) {
+async fn unknown(State(app): State<App>, request: Request) -> Response {
+    if app.is_json_everywhere {
+        return json::echo(State(app), request).await.into_response();
+    }
     (
         StatusCode::NOT_FOUND,
         format!("nothing at {}\n", request.uri().path()),
     )
+        .into_response()
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

@@ -13,6 +13,7 @@ mod app;
 mod grpc;
 mod http;
 mod journal;
+mod json;
 mod options;
 mod record;
 mod run;

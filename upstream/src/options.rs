@@ -23,6 +23,10 @@ pub struct Options {
     #[arg(long, env = "UPSTREAM_NAME", default_value = "upstream")]
     pub name: String,
 
+    /// Answer paths that are unknown as `/json` does, in place of 404: an echo server for processors
+    #[arg(long, env = "UPSTREAM_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
+
     /// Append the journal to this file, one JSON object a line
     #[arg(long, env = "UPSTREAM_JOURNAL", value_name = "FILE")]
     pub journal: Option<PathBuf>,

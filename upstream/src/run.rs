@@ -35,6 +35,7 @@ pub async fn run(options: Options) -> anyhow::Result<u8> {
         http,
         grpc,
         name,
+        json,
         journal,
         start_delay,
         ready_listen,
@@ -57,7 +58,10 @@ pub async fn run(options: Options) -> anyhow::Result<u8> {
             journal.unwrap_or_default().display()
         )
     })?;
-    let app = App::new(&name, Arc::new(journal), max_concurrency);
+    let mut app = App::new(&name, Arc::new(journal), max_concurrency);
+    if json {
+        app = app.with_json_everywhere();
+    }
     app.journal.note(Event::Start { name });
     let life = Life {
         app: app.clone(),
