@@ -1,0 +1,482 @@
+//! The state machine of one exchange: messages of Envoy in, answers out, handlers in between.
+//!
+//! One future for each exchange, no task and no channel: it is polled where the answers are sent, so that a message is read only
+//! when the answer before was taken. Two [lanes](lane), because messages of the response may come while the handler of the
+//! request's body waits for more. The first answer is awaited before the call is answered at all ("lazy headers"): an Envoy
+//! that is configured to retry then replays an exchange whose processor died before it answered.
+
+mod handler;
+mod lane;
+mod lane_body;
+mod link;
+pub(crate) mod settings;
+pub(crate) mod stats;
+
+use std::error::Error as _;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use tonic::{Code, Status};
+
+use crate::exchange::{Call, Core, Exchange};
+use crate::modes::{Direction, Modes};
+use crate::needs::Needs;
+use crate::processor::{End, Processor};
+use crate::stop::{Failure, FailureKind};
+use crate::wire::processing_request::Request;
+use crate::wire::processing_response::Response;
+use crate::wire::{ProcessingRequest, ProcessingResponse};
+
+use lane::{Finish, Lane};
+pub(crate) use link::Link;
+use link::Message;
+use settings::{Phase, Settings};
+
+/// Rounds in one poll before other tasks get their turn.
+const ROUNDS: u32 = 64;
+
+/// The answers of one exchange, in their order.
+pub(crate) struct Answers {
+    core: Arc<Core>,
+    run: Option<Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>>,
+    /// The first answer, which was awaited before the call was answered.
+    first: Option<ProcessingResponse>,
+    failed: Option<Status>,
+}
+
+impl std::fmt::Debug for Answers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answers")
+            .field("core", &self.core)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs one exchange. Returns when the first answer is there (or at once, where Envoy only shows or the server wants it so).
+///
+/// # Errors
+/// The status with which an exchange ended that was answered nothing.
+pub(crate) async fn process<P: Processor>(
+    processor: Arc<P>,
+    settings: Arc<Settings>,
+    call: Call,
+    input: impl Stream<Item = Result<ProcessingRequest, Status>> + Send + Unpin + 'static,
+) -> Result<Answers, Status> {
+    let core = Core::new(Link::default(), call);
+    let eager = settings.eager_headers;
+    let run = Box::pin(run(processor, settings, core.clone(), input));
+    let mut answers = Answers {
+        core,
+        run: Some(run),
+        first: None,
+        failed: None,
+    };
+    if eager {
+        return Ok(answers);
+    }
+    let first = poll_fn(|cx| match Pin::new(&mut answers).poll_next(cx) {
+        Poll::Ready(first) => Poll::Ready(first.transpose()),
+        Poll::Pending if answers.core.link.is_observing() => Poll::Ready(Ok(None)),
+        Poll::Pending => Poll::Pending,
+    })
+    .await?;
+    answers.first = first;
+    Ok(answers)
+}
+
+impl Stream for Answers {
+    type Item = Result<ProcessingResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(first) = self.first.take().or_else(|| self.core.link.take_answer()) {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        if let Some(run) = &mut self.run {
+            match run.as_mut().poll(cx) {
+                Poll::Pending => {
+                    return match self.core.link.take_answer() {
+                        Some(answer) => Poll::Ready(Some(Ok(answer))),
+                        None => Poll::Pending,
+                    };
+                }
+                Poll::Ready(result) => {
+                    self.run = None;
+                    self.failed = result.err();
+                    if let Some(answer) = self.core.link.take_answer() {
+                        return Poll::Ready(Some(Ok(answer)));
+                    }
+                }
+            }
+        }
+        Poll::Ready(self.failed.take().map(Err))
+    }
+}
+
+/// Tells the processor that the exchange has ended, exactly once, also where it is dropped. Declared before the lanes, so that
+/// their handlers are gone by then.
+struct EndGuard<'a, P: Processor> {
+    processor: &'a P,
+    exchange: &'a Exchange<P::State>,
+    settings: &'a Settings,
+    end: Option<End>,
+}
+
+impl<P: Processor> Drop for EndGuard<'_, P> {
+    fn drop(&mut self) {
+        let link = &self.exchange.core.link;
+        // Dropped on the way: Envoy reset the call. That is how it ends most of them.
+        let end = self.end.unwrap_or(if link.is_idle() {
+            End::Completed
+        } else {
+            End::Cancelled
+        });
+        self.settings.stats.end(end);
+        self.exchange.core.cancel();
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            self.processor.ended(self.exchange, end)
+        }));
+        if told.is_err() {
+            self.settings.stats.failure(FailureKind::Panic);
+            tracing::error!(processor = %self.processor.name(), "the handler of the exchange's end panicked");
+        }
+    }
+}
+
+/// One exchange from its first message to its end.
+async fn run<P: Processor>(
+    processor: Arc<P>,
+    settings: Arc<Settings>,
+    core: Arc<Core>,
+    mut input: impl Stream<Item = Result<ProcessingRequest, Status>> + Send + Unpin + 'static,
+) -> Result<(), Status> {
+    let Some(first) = poll_fn(|cx| Pin::new(&mut input).poll_next(cx)).await else {
+        return Ok(());
+    };
+    let first = match first {
+        Ok(first) => first,
+        Err(status) if is_reset(&status) => return Ok(()),
+        Err(status) => return Err(unreadable(&status)),
+    };
+    if !first.observability_mode {
+        return drive(&*processor, &settings, &core, first, input).await;
+    }
+    // Envoy closes the call after its `deferred_close_timeout`, whether the handlers are done or not: a task of its own goes on.
+    core.link.observe();
+    let task = tokio::spawn(async move { drive(&*processor, &settings, &core, first, input).await });
+    task.await
+        .unwrap_or_else(|_| Err(Status::internal("the exchange was aborted")))
+}
+
+/// Drives both lanes until the exchange ends.
+async fn drive<P: Processor>(
+    processor: &P,
+    settings: &Settings,
+    core: &Arc<Core>,
+    first: ProcessingRequest,
+    mut input: impl Stream<Item = Result<ProcessingRequest, Status>> + Send + Unpin,
+) -> Result<(), Status> {
+    let link = &core.link;
+    let exchange: Exchange<P::State> = Exchange::new(core.clone());
+    settings.stats.begin();
+    let mut guard = EndGuard {
+        processor,
+        exchange: &exchange,
+        settings,
+        end: None,
+    };
+    let needs = processor.needs();
+    let finish = match begin(processor, &needs, core, first, settings) {
+        Err(finish) => Err(finish),
+        Ok(()) => {
+            let mut request =
+                pin!(Lane::new(processor, &exchange, settings, &needs, Direction::Request).run());
+            let mut response =
+                pin!(Lane::new(processor, &exchange, settings, &needs, Direction::Response).run());
+            let mut running = (true, true);
+            let mut phase = settings.phase.clone();
+            let mut stopped = pin!(async move { stop_of(&mut phase, link).await });
+            poll_fn(|cx| {
+                link.set_waker(cx.waker());
+                if let Poll::Ready(end) = stopped.as_mut().poll(cx) {
+                    return Poll::Ready(Err(Ended::Stopped(end)));
+                }
+                for _ in 0..ROUNDS {
+                    if link.may_read() {
+                        read(&mut input, core, settings, cx)?;
+                    }
+                    poll_lane(request.as_mut(), &mut running.0, cx)?;
+                    poll_lane(response.as_mut(), &mut running.1, cx)?;
+                    if running == (false, false) {
+                        return Poll::Ready(Ok(()));
+                    }
+                    if !link.is_worth_another_round() {
+                        return Poll::Pending;
+                    }
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await
+        }
+    };
+    let (end, result) = conclude(processor, &exchange, settings, finish).await;
+    guard.end = end;
+    result
+}
+
+/// How both lanes came to an end before their input did.
+enum Ended {
+    Finished(Finish),
+    Stopped(End),
+    /// Envoy reset the call.
+    Reset,
+}
+
+impl From<Finish> for Ended {
+    fn from(finish: Finish) -> Self {
+        Self::Finished(finish)
+    }
+}
+
+fn poll_lane(
+    lane: Pin<&mut impl Future<Output = Result<(), Finish>>>,
+    running: &mut bool,
+    cx: &mut Context<'_>,
+) -> Result<(), Ended> {
+    if *running && let Poll::Ready(result) = lane.poll(cx) {
+        *running = false;
+        result?;
+    }
+    Ok(())
+}
+
+/// Reads one message, if there is one, and holds it for its lane.
+fn read(
+    input: &mut (impl Stream<Item = Result<ProcessingRequest, Status>> + Unpin),
+    core: &Core,
+    settings: &Settings,
+    cx: &mut Context<'_>,
+) -> Result<(), Ended> {
+    match Pin::new(input).poll_next(cx) {
+        Poll::Pending => Ok(()),
+        Poll::Ready(Some(Ok(message))) => Ok(take(core, message, settings)?),
+        Poll::Ready(None) => {
+            core.link.end_input();
+            Ok(())
+        }
+        Poll::Ready(Some(Err(status))) if is_reset(&status) => {
+            if core.link.is_observing() {
+                core.link.end_input();
+                return Ok(());
+            }
+            Err(Ended::Reset)
+        }
+        Poll::Ready(Some(Err(status))) => Err(Finish::Refuse(unreadable(&status)).into()),
+    }
+}
+
+/// Looks at the first message: the modes, and whether the processor can work in them.
+fn begin(
+    processor: &impl Processor,
+    needs: &Needs,
+    core: &Core,
+    first: ProcessingRequest,
+    settings: &Settings,
+) -> Result<(), Ended> {
+    let modes = match &first.protocol_config {
+        Some(config) => Modes::from_wire(config).map_err(|mode| {
+            Finish::Refuse(Status::failed_precondition(format!(
+                "body mode {mode} is not supported by this processor"
+            )))
+        })?,
+        None => needs.assume.unwrap_or(Modes {
+            request: crate::modes::BodyMode::Streamed,
+            response: crate::modes::BodyMode::Streamed,
+        }),
+    };
+    for (direction, accepts) in [
+        (Direction::Request, needs.request),
+        (Direction::Response, needs.response),
+    ] {
+        let mode = modes.of(direction);
+        if !accepts.accepts(mode) {
+            let (direction, mode, name) = (direction.name(), mode.name(), processor.name());
+            let text = format!(
+                "{name} cannot work with {direction}_body_mode {mode}: set one of {accepts:?} in the filter's processing_mode"
+            );
+            return Err(Finish::Refuse(Status::failed_precondition(text)).into());
+        }
+    }
+    core.link.set_base(modes);
+    take(core, first, settings)?;
+    Ok(())
+}
+
+/// Holds a message for its lane.
+fn take(core: &Core, message: ProcessingRequest, settings: &Settings) -> Result<(), Finish> {
+    use stats::Phase;
+    if !message.attributes.is_empty() || message.metadata_context.is_some() {
+        core.add_context(message.attributes, message.metadata_context);
+    }
+    let (direction, phase, message) = match message.request {
+        Some(Request::RequestHeaders(headers)) => (
+            Direction::Request,
+            Phase::RequestHeaders,
+            Message::Headers(headers),
+        ),
+        Some(Request::ResponseHeaders(headers)) => (
+            Direction::Response,
+            Phase::ResponseHeaders,
+            Message::Headers(headers),
+        ),
+        Some(Request::RequestBody(body)) => (Direction::Request, Phase::RequestBody, Message::Body(body)),
+        Some(Request::ResponseBody(body)) => (Direction::Response, Phase::ResponseBody, Message::Body(body)),
+        Some(Request::RequestTrailers(trailers)) => (
+            Direction::Request,
+            Phase::RequestTrailers,
+            Message::Trailers(trailers),
+        ),
+        Some(Request::ResponseTrailers(trailers)) => (
+            Direction::Response,
+            Phase::ResponseTrailers,
+            Message::Trailers(trailers),
+        ),
+        None => {
+            return Err(Finish::Refuse(Status::unimplemented(
+                "a message of no phase that this processor knows",
+            )));
+        }
+    };
+    settings.stats.message(phase);
+    core.link.hold(direction, message);
+    Ok(())
+}
+
+/// Ends when the server says that this exchange is to end.
+async fn stop_of(phase: &mut tokio::sync::watch::Receiver<Phase>, link: &Link) -> End {
+    loop {
+        match *phase.borrow_and_update() {
+            Phase::Serve => {}
+            Phase::HandOver if !link.is_answered() && !link.is_observing() => return End::HandedOver,
+            Phase::HandOver => {}
+            Phase::Cut => return End::Stopped,
+        }
+        if phase.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Gives the last answer, logs and counts, and says how the call ends.
+async fn conclude<P: Processor>(
+    processor: &P,
+    exchange: &Exchange<P::State>,
+    settings: &Settings,
+    result: Result<(), Ended>,
+) -> (Option<End>, Result<(), Status>) {
+    let finish = match result {
+        Ok(()) => return (Some(End::Completed), Ok(())),
+        Err(Ended::Reset) => return (None, Ok(())),
+        Err(Ended::Stopped(end)) => return (Some(end), Err(Status::unavailable("the processor stops"))),
+        Err(Ended::Finished(finish)) => finish,
+    };
+    let end = Some(finish.end());
+    match finish {
+        Finish::Done => (end, Ok(())),
+        Finish::Respond(answer) => match respond(processor, exchange, settings, *answer).await {
+            Ok(()) => (end, Ok(())),
+            Err(failure) => (
+                Some(End::Failed),
+                Err(failed(processor, exchange, settings, &failure)),
+            ),
+        },
+        Finish::Fail(failure) => {
+            let status = failed(processor, exchange, settings, &failure);
+            let answer = settings
+                .on_fail
+                .clone()
+                .filter(|_| exchange.core.headers(Direction::Response).is_none());
+            let Some(answer) = answer else {
+                return (end, Err(status));
+            };
+            let answered = respond(processor, exchange, settings, answer).await;
+            (end, answered.map_err(|_| status))
+        }
+        Finish::Refuse(status) => {
+            settings.stats.failure(FailureKind::Protocol);
+            tracing::error!(
+                processor = %processor.name(), request_id = exchange.request_id(), code = ?status.code(),
+                "the exchange ended: {}", status.message()
+            );
+            (end, Err(status))
+        }
+    }
+}
+
+/// Answers the client.
+async fn respond<P: Processor>(
+    processor: &P,
+    exchange: &Exchange<P::State>,
+    settings: &Settings,
+    mut answer: crate::immediate::Immediate,
+) -> Result<(), Failure> {
+    if let Some(name) = &settings.chain_header {
+        answer.header_unless_set(name, processor.name().as_bytes());
+    }
+    let status = answer.status();
+    let answer = match answer.into_wire(processor.needs().limits.header_bytes) {
+        Ok(answer) => answer,
+        Err(crate::stop::Stop::Fail(failure)) => return Err(failure),
+        Err(crate::stop::Stop::Respond(_)) => {
+            return Err(Failure::new(FailureKind::Misuse, "an answer to an answer"));
+        }
+    };
+    let mut waiting = Some(ProcessingResponse {
+        response: Some(Response::ImmediateResponse(answer)),
+        ..Default::default()
+    });
+    poll_fn(|_| {
+        if let Some(answer) = waiting.take()
+            && let Err(back) = exchange.core.link.try_answer(answer)
+        {
+            waiting = Some(back);
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    })
+    .await;
+    settings.stats.immediate(status);
+    Ok(())
+}
+
+/// Logs and counts a failure once. The text stays here: Envoy and clients learn that there was one.
+fn failed<P: Processor>(
+    processor: &P,
+    exchange: &Exchange<P::State>,
+    settings: &Settings,
+    failure: &Failure,
+) -> Status {
+    settings.stats.failure(failure.kind());
+    tracing::error!(
+        processor = %processor.name(), request_id = exchange.request_id(), kind = failure.kind().name(),
+        "the exchange failed: {failure}"
+    );
+    Status::internal("the processor failed")
+}
+
+/// Whether a status says that the peer ended the call, and not that it sent what cannot be read. tonic keeps the error of the
+/// connection as the source of the first kind; what it cannot decode has none.
+fn is_reset(status: &Status) -> bool {
+    status.source().is_some() || (status.code() == Code::Cancelled)
+}
+
+/// What cannot be read ends the call with an error, never cleanly: Envoy takes a clean end for "go on without me".
+fn unreadable(status: &Status) -> Status {
+    Status::new(
+        status.code(),
+        format!("a message cannot be read: {}", status.message()),
+    )
+}

@@ -1,0 +1,433 @@
+//! One direction of an exchange: its headers, its body, its trailers, each given to the handler and answered as Envoy expects.
+//!
+//! The lanes are straight-line code that is polled by the exchange's one future (`driver.rs`). They take messages from the
+//! [`Link`] one at a time, and give answers to it one at a time.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::time::Instant;
+
+use tonic::{Code, Status};
+
+use crate::attributes;
+use crate::driver::handler::{self, Late, Times};
+use crate::driver::link::{Link, Message};
+use crate::driver::settings::Settings;
+use crate::driver::stats::Phase;
+use crate::edits::Edits;
+use crate::exchange::Exchange;
+use crate::headers::Headers;
+use crate::immediate::Immediate;
+use crate::modes::{BodyMode, Direction, ModeOverride, Modes};
+use crate::needs::{Needs, OnDeadline};
+use crate::processor::{End, Processor};
+use crate::reply::{HeadersReply, TrailersReply};
+use crate::stop::{Failure, FailureKind, Reply, Stop};
+use crate::wire::common_response::ResponseStatus;
+use crate::wire::processing_mode::{BodySendMode, HeaderSendMode};
+use crate::wire::processing_response::Response;
+use crate::wire::{
+    BodyMutation, CommonResponse, HeadersResponse, HttpHeaders, HttpTrailers, ProcessingMode,
+    ProcessingResponse, TrailersResponse, body_mutation::Mutation,
+};
+
+/// How a lane ends the exchange for both.
+#[derive(Debug)]
+pub(super) enum Finish {
+    /// Cleanly: nothing more is wanted of it.
+    Done,
+    /// With an answer to the client.
+    Respond(Box<Immediate>),
+    /// As failed; the failure is for the log.
+    Fail(Failure),
+    /// With this status, for a reason that is Envoy's configuration or Envoy itself.
+    Refuse(Status),
+}
+
+impl From<Stop> for Finish {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Respond(answer) => Self::Respond(answer),
+            Stop::Fail(failure) => Self::Fail(failure),
+        }
+    }
+}
+
+impl Finish {
+    pub(super) fn end(&self) -> End {
+        match self {
+            Self::Done => End::Completed,
+            Self::Respond(_) => End::Responded,
+            Self::Fail(_) | Self::Refuse(_) => End::Failed,
+        }
+    }
+}
+
+/// How far a lane is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+enum Stage {
+    /// Nothing came yet.
+    Start,
+    /// Headers were answered, or are held back for the body.
+    Headers,
+    /// The body is through.
+    Body,
+    /// Trailers were answered.
+    Trailers,
+}
+
+pub(super) struct Lane<'a, P: Processor> {
+    pub(super) processor: &'a P,
+    pub(super) exchange: &'a Exchange<P::State>,
+    pub(super) settings: &'a Settings,
+    pub(super) needs: &'a Needs,
+    pub(super) direction: Direction,
+    pub(super) link: &'a Link,
+    stage: Stage,
+    /// The headers as they were shown: what changes are resolved against.
+    pub(super) shown: Headers,
+    /// An answer to headers that waits for the body's handler.
+    pub(super) withheld: Option<HeadersReply>,
+}
+
+impl<'a, P: Processor> Lane<'a, P> {
+    pub(super) fn new(
+        processor: &'a P,
+        exchange: &'a Exchange<P::State>,
+        settings: &'a Settings,
+        needs: &'a Needs,
+        direction: Direction,
+    ) -> Self {
+        Self {
+            processor,
+            exchange,
+            settings,
+            needs,
+            direction,
+            link: &exchange.core.link,
+            stage: Stage::Start,
+            shown: Headers::default(),
+            withheld: None,
+        }
+    }
+
+    /// Until Envoy sends nothing more, or the exchange is to end.
+    pub(super) async fn run(mut self) -> Result<(), Finish> {
+        loop {
+            match poll_fn(|_| self.link.poll_next(self.direction)).await {
+                None => return Ok(()),
+                Some(Message::Headers(headers)) if self.stage == Stage::Start => {
+                    self.headers(headers).await?
+                }
+                Some(Message::Body(first)) if self.stage < Stage::Body => {
+                    self.stage = Stage::Body;
+                    self.body(first).await?;
+                }
+                Some(Message::Body(again)) if self.stage == Stage::Body => self.body_again(again).await?,
+                Some(Message::Trailers(trailers)) if self.stage < Stage::Trailers => {
+                    self.trailers(trailers).await?
+                }
+                Some(message) => return Err(self.out_of_order(&message)),
+            }
+        }
+    }
+
+    pub(super) fn mode(&self) -> BodyMode {
+        self.link.modes().of(self.direction)
+    }
+
+    pub(super) fn out_of_order(&self, message: &Message) -> Finish {
+        let kind = match message {
+            Message::Headers(_) => "headers",
+            Message::Body(_) => "a body",
+            Message::Trailers(_) => "trailers",
+        };
+        let direction = self.direction.name();
+        Finish::Refuse(Status::new(
+            Code::InvalidArgument,
+            format!("{kind} of the {direction} came out of order"),
+        ))
+    }
+
+    /// Gives an answer when there is room for it.
+    pub(super) async fn answer(&self, answer: ProcessingResponse) {
+        let mut waiting = Some(answer);
+        poll_fn(|_| {
+            if let Some(answer) = waiting.take()
+                && let Err(back) = self.link.try_answer(answer)
+            {
+                waiting = Some(back);
+                return std::task::Poll::Pending;
+            }
+            std::task::Poll::Ready(())
+        })
+        .await;
+    }
+
+    async fn headers(&mut self, message: HttpHeaders) -> Result<(), Finish> {
+        self.stage = Stage::Headers;
+        let headers = Headers::from_wire(message.headers, message.end_of_stream);
+        self.exchange.core.show(self.direction, &headers);
+        self.shown = headers;
+        let reply = self.handle_headers().await?;
+        let ends = self.shown.end_of_stream();
+        if reply.after_body && !ends {
+            match self.mode() {
+                BodyMode::FullDuplex => {
+                    self.withheld = Some(reply);
+                    return Ok(());
+                }
+                BodyMode::Streamed => {
+                    return Err(Stop::misuse("after_body() cannot be kept in STREAMED: Envoy sends no body before the headers are answered").into());
+                }
+                BodyMode::None | BodyMode::Buffered | BodyMode::BufferedPartial => {}
+            }
+        }
+        self.answer_headers(reply).await
+    }
+
+    async fn handle_headers(&self) -> Result<HeadersReply, Finish> {
+        let began = Instant::now();
+        let limit = self.needs.deadlines.headers;
+        let prolong = self.needs.deadlines.prolong;
+        let timers = (pin!(None), pin!(None));
+        let times = Times::new(self.link, self.direction, limit, prolong, timers);
+        let replied = match self.direction {
+            Direction::Request => {
+                handler::run(self.processor.request_headers(self.exchange, &self.shown), times).await
+            }
+            Direction::Response => {
+                handler::run(self.processor.response_headers(self.exchange, &self.shown), times).await
+            }
+        };
+        self.handled(Phase::headers(self.direction), began, replied)
+    }
+
+    /// What a handler of headers or trailers returned, in time or not.
+    fn handled<T: Default>(
+        &self,
+        phase: Phase,
+        began: Instant,
+        replied: Result<Reply<T>, Late>,
+    ) -> Result<T, Finish> {
+        let took = began.elapsed();
+        self.exchange.core.add_processing(took);
+        self.settings.stats.handler(phase, took);
+        match replied {
+            Ok(reply) => Ok(reply?),
+            Err(Late) => self.late(phase).map(|()| T::default()),
+        }
+    }
+
+    /// A handler is over its time: Ok if its phase is to go on unchanged.
+    pub(super) fn late(&self, phase: Phase) -> Result<(), Finish> {
+        self.settings.stats.deadline(phase);
+        let text = format!("the handler of {} is over its time", phase.name());
+        let failure = Failure::new(FailureKind::Deadline, text);
+        match &self.needs.deadlines.then {
+            OnDeadline::Fail => Err(Finish::Fail(failure)),
+            OnDeadline::Respond(answer) => Err(Finish::Respond(answer.clone())),
+            OnDeadline::Continue => {
+                tracing::warn!(processor = %self.processor.name(), request_id = self.exchange.request_id(), "{failure}: it goes on unchanged");
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives Envoy the answer to the headers.
+    pub(super) async fn answer_headers(&mut self, reply: HeadersReply) -> Result<(), Finish> {
+        let done = reply.done;
+        let answer = self.headers_answer(reply)?;
+        self.answer(answer).await;
+        if done { Err(Finish::Done) } else { Ok(()) }
+    }
+
+    /// The answer to the headers, as Envoy reads it.
+    pub(super) fn headers_answer(&self, mut reply: HeadersReply) -> Result<ProcessingResponse, Finish> {
+        let ends = self.shown.end_of_stream();
+        let base = self.link.base();
+        let mode_override = self.mode_override(&mut reply)?;
+        let mode = self.mode();
+        if reply.done && !ends && (mode == BodyMode::FullDuplex || self.is_other_in_full_duplex()) {
+            return Err(Stop::misuse(
+                "done() with a body in FULL_DUPLEX_STREAMED to come: Envoy would truncate it",
+            )
+            .into());
+        }
+        if let Some(replacement) = &reply.replace {
+            if mode == BodyMode::FullDuplex {
+                return Err(Stop::misuse(
+                    "replace_body() is not taken in FULL_DUPLEX_STREAMED: use the body handler",
+                )
+                .into());
+            }
+            set_length(&mut reply.edits, replacement.len());
+        } else if base.of(self.direction) == BodyMode::None
+            && matches!(mode, BodyMode::Streamed | BodyMode::FullDuplex)
+            && self.shown.contains("content-length")
+            && !reply.edits.touches("content-length")
+        {
+            // Envoy removes it in these modes, but not where an override switches to them: the peer would get a body cut to it.
+            reply.edits.remove("content-length");
+        }
+        if self.direction == Direction::Response {
+            self.add_own_headers(&mut reply.edits);
+        }
+        let limit = self.needs.limits.header_bytes;
+        let common = CommonResponse {
+            status: if reply.replace.is_some() {
+                ResponseStatus::ContinueAndReplace
+            } else {
+                ResponseStatus::Continue
+            }
+            .into(),
+            header_mutation: reply.edits.resolve(&self.shown, limit)?,
+            body_mutation: reply.replace.map(|body| BodyMutation {
+                mutation: Some(body_or_clear(body)),
+            }),
+            trailers: None,
+            clear_route_cache: reply.clear_route_cache,
+        };
+        let answer = HeadersResponse {
+            response: (common != CommonResponse::default()).then_some(common),
+        };
+        Ok(ProcessingResponse {
+            response: Some(match self.direction {
+                Direction::Request => Response::RequestHeaders(answer),
+                Direction::Response => Response::ResponseHeaders(answer),
+            }),
+            dynamic_metadata: attributes::dynamic_metadata(reply.metadata),
+            mode_override,
+            override_message_timeout: None,
+        })
+    }
+
+    /// Whether the other direction has a body in FULL_DUPLEX_STREAMED to come: an answered request still has a response.
+    fn is_other_in_full_duplex(&self) -> bool {
+        self.direction == Direction::Request && self.link.modes().response == BodyMode::FullDuplex
+    }
+
+    /// The override to be sent with this answer, and the modes that hold from here on.
+    fn mode_override(&self, reply: &mut HeadersReply) -> Result<Option<ProcessingMode>, Finish> {
+        let base = self.link.base();
+        let mut wanted = reply.mode;
+        if let Some(ask) = self.needs.ask.filter(|_| !self.link.is_answered()) {
+            let only_where_none = |asked: Option<BodyMode>, base| asked.filter(|_| base == BodyMode::None);
+            wanted = wanted.or(ModeOverride {
+                request_body: only_where_none(ask.request_body, base.request),
+                response_body: only_where_none(ask.response_body, base.response),
+                ..ask
+            });
+        }
+        if wanted == ModeOverride::default() {
+            return Ok(None);
+        }
+        if base.request == BodyMode::FullDuplex || base.response == BodyMode::FullDuplex {
+            tracing::warn!(processor = %self.processor.name(), "no mode override was sent: Envoy ignores it where a body mode of the filter is FULL_DUPLEX_STREAMED");
+            return Ok(None);
+        }
+        let now = self.link.modes();
+        let modes = Modes {
+            request: wanted.request_body.unwrap_or(now.request),
+            response: wanted.response_body.unwrap_or(now.response),
+        };
+        self.link.set_modes(modes);
+        let send = |wanted: Option<bool>| {
+            match wanted {
+                None => HeaderSendMode::Default,
+                Some(true) => HeaderSendMode::Send,
+                Some(false) => HeaderSendMode::Skip,
+            }
+            .into()
+        };
+        let full_duplex = |mode| (mode == BodyMode::FullDuplex).then_some(true);
+        let of = |mode: BodyMode| BodySendMode::into(mode.to_wire());
+        Ok(Some(ProcessingMode {
+            request_header_mode: HeaderSendMode::Default.into(),
+            response_header_mode: send(wanted.response_headers),
+            // Both are always said: an override replaces both body modes.
+            request_body_mode: of(modes.request),
+            response_body_mode: of(modes.response),
+            request_trailer_mode: send(wanted.request_trailers.or(full_duplex(modes.request))),
+            response_trailer_mode: send(wanted.response_trailers.or(full_duplex(modes.response))),
+        }))
+    }
+
+    /// The chain header and the duration header, which every response gets where the server says so.
+    fn add_own_headers(&self, edits: &mut Edits) {
+        if let Some(name) = &self.settings.chain_header
+            && !edits.touches(name)
+        {
+            edits.set(
+                name,
+                chain(&self.processor.name(), self.shown.text(name)).as_bytes(),
+            );
+        }
+        if let Some(name) = &self.settings.duration_header
+            && !edits.touches(name)
+        {
+            edits.set(name, self.exchange.core.processing().to_string().as_bytes());
+        }
+    }
+
+    async fn trailers(&mut self, message: HttpTrailers) -> Result<(), Finish> {
+        // There was no body, and the body's handler has a say in the headers.
+        if let Some(reply) = self.withheld.take() {
+            self.answer_headers(reply).await?;
+        }
+        self.stage = Stage::Trailers;
+        let trailers = Headers::from_wire(message.trailers, true);
+        let reply = self.handle_trailers(&trailers).await?;
+        let answer = TrailersResponse {
+            header_mutation: reply.edits.resolve(&trailers, self.needs.limits.header_bytes)?,
+        };
+        self.answer(ProcessingResponse {
+            response: Some(match self.direction {
+                Direction::Request => Response::RequestTrailers(answer),
+                Direction::Response => Response::ResponseTrailers(answer),
+            }),
+            dynamic_metadata: attributes::dynamic_metadata(reply.metadata),
+            ..Default::default()
+        })
+        .await;
+        Ok(())
+    }
+
+    async fn handle_trailers(&self, trailers: &Headers) -> Result<TrailersReply, Finish> {
+        let began = Instant::now();
+        let limit = self.needs.deadlines.trailers;
+        let prolong = self.needs.deadlines.prolong;
+        let timers = (pin!(None), pin!(None));
+        let times = Times::new(self.link, self.direction, limit, prolong, timers);
+        let replied = match self.direction {
+            Direction::Request => {
+                handler::run(self.processor.request_trailers(self.exchange, trailers), times).await
+            }
+            Direction::Response => {
+                handler::run(self.processor.response_trailers(self.exchange, trailers), times).await
+            }
+        };
+        self.handled(Phase::trailers(self.direction), began, replied)
+    }
+}
+
+/// `name`, before what the processors behind it said.
+pub(super) fn chain(name: &str, existing: Option<&str>) -> String {
+    match existing {
+        Some(existing) if !existing.is_empty() => format!("{name},{existing}"),
+        _ => name.to_owned(),
+    }
+}
+
+pub(super) fn set_length(edits: &mut Edits, bytes: usize) {
+    edits.set("content-length", bytes.to_string().as_bytes());
+}
+
+/// The mutation that makes a body these bytes.
+pub(super) fn body_or_clear(body: bytes::Bytes) -> Mutation {
+    if body.is_empty() {
+        Mutation::ClearBody(true)
+    } else {
+        Mutation::Body(body)
+    }
+}

@@ -1,0 +1,229 @@
+//! What the lanes of one exchange share with the task that polls them: the message read last, and the answer to be sent next.
+//!
+//! Nothing here waits: all of it is looked at while the exchange's one future is polled. The bound is in the types: one message
+//! that was read and not taken, one answer that was given and not sent.
+
+use std::sync::Mutex;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use crate::modes::{Direction, Modes};
+use crate::sync::lock;
+use crate::wire::{HttpBody, HttpHeaders, HttpTrailers, ProcessingResponse};
+
+/// A message of Envoy, without its direction.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Headers(HttpHeaders),
+    Body(HttpBody),
+    Trailers(HttpTrailers),
+}
+
+/// What a body phase finds when it asks for the next part of its body.
+#[derive(Debug)]
+pub(crate) enum Part {
+    Chunk(HttpBody),
+    /// Trailers are next, and stay where they are.
+    Trailers,
+    /// Headers are next: against the protocol.
+    Headers,
+    /// Envoy sends nothing more.
+    Ended,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Link {
+    cell: Mutex<Cell>,
+}
+
+#[derive(Debug, Default)]
+struct Cell {
+    held: Option<(Direction, Message)>,
+    input_ended: bool,
+    slot: Option<ProcessingResponse>,
+    /// Something was taken or put since the driver looked last: another round is worth it.
+    moved: bool,
+    answered: bool,
+    /// Answers are dropped: Envoy only shows.
+    observing: bool,
+    base: Modes,
+    modes: Modes,
+    idle: Pair<bool>,
+    time: Pair<Option<Duration>>,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug, Default)]
+struct Pair<T> {
+    request: T,
+    response: T,
+}
+
+impl<T> Pair<T> {
+    fn of(&mut self, direction: Direction) -> &mut T {
+        match direction {
+            Direction::Request => &mut self.request,
+            Direction::Response => &mut self.response,
+        }
+    }
+}
+
+impl Link {
+    // The driver.
+
+    /// Whether another message may be read.
+    pub(crate) fn may_read(&self) -> bool {
+        let cell = lock(&self.cell);
+        cell.held.is_none() && !cell.input_ended
+    }
+
+    pub(crate) fn hold(&self, direction: Direction, message: Message) {
+        let mut cell = lock(&self.cell);
+        cell.held = Some((direction, message));
+        cell.moved = true;
+    }
+
+    pub(crate) fn end_input(&self) {
+        let mut cell = lock(&self.cell);
+        cell.input_ended = true;
+        cell.moved = true;
+    }
+
+    pub(crate) fn has_input_ended(&self) -> bool {
+        lock(&self.cell).input_ended
+    }
+
+    /// The answer to be sent.
+    pub(crate) fn take_answer(&self) -> Option<ProcessingResponse> {
+        lock(&self.cell).slot.take()
+    }
+
+    /// Whether something moved since this was asked last, and an answer is not in the way.
+    pub(crate) fn is_worth_another_round(&self) -> bool {
+        let mut cell = lock(&self.cell);
+        std::mem::take(&mut cell.moved) && cell.slot.is_none()
+    }
+
+    pub(crate) fn set_waker(&self, waker: &Waker) {
+        let mut cell = lock(&self.cell);
+        if cell.waker.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+            cell.waker = Some(waker.clone());
+        }
+    }
+
+    pub(crate) fn set_base(&self, base: Modes) {
+        let mut cell = lock(&self.cell);
+        cell.base = base;
+        cell.modes = base;
+    }
+
+    pub(crate) fn observe(&self) {
+        lock(&self.cell).observing = true;
+    }
+
+    pub(crate) fn is_observing(&self) -> bool {
+        lock(&self.cell).observing
+    }
+
+    /// Whether Envoy has an answer of this exchange.
+    pub(crate) fn is_answered(&self) -> bool {
+        lock(&self.cell).answered
+    }
+
+    /// Whether neither direction is in the middle of something.
+    pub(crate) fn is_idle(&self) -> bool {
+        let cell = lock(&self.cell);
+        cell.idle.request && cell.idle.response && cell.held.is_none() && cell.slot.is_none()
+    }
+
+    // The lanes.
+
+    /// The next message of a direction; none when Envoy sends nothing more. Marks the direction as idle while it waits.
+    pub(crate) fn poll_next(&self, direction: Direction) -> Poll<Option<Message>> {
+        let mut cell = lock(&self.cell);
+        if let Some((_, message)) = cell.held.take_if(|(held, _)| *held == direction) {
+            cell.moved = true;
+            *cell.idle.of(direction) = false;
+            return Poll::Ready(Some(message));
+        }
+        *cell.idle.of(direction) = true;
+        if cell.input_ended && cell.held.is_none() {
+            Poll::Ready(None)
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// The next part of a direction's body.
+    pub(crate) fn poll_part(&self, direction: Direction) -> Poll<Part> {
+        let mut cell = lock(&self.cell);
+        if let Some((_, message)) = cell
+            .held
+            .take_if(|(held, message)| *held == direction && matches!(message, Message::Body(_)))
+        {
+            cell.moved = true;
+            return match message {
+                Message::Body(body) => Poll::Ready(Part::Chunk(body)),
+                Message::Headers(_) | Message::Trailers(_) => Poll::Pending,
+            };
+        }
+        match &cell.held {
+            Some((held, Message::Trailers(_))) if *held == direction => Poll::Ready(Part::Trailers),
+            Some((held, Message::Headers(_))) if *held == direction => Poll::Ready(Part::Headers),
+            None if cell.input_ended => Poll::Ready(Part::Ended),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Whether an answer can be given now.
+    pub(crate) fn is_free(&self) -> bool {
+        lock(&self.cell).slot.is_none()
+    }
+
+    /// Gives an answer, if there is room for it: else it comes back.
+    pub(crate) fn try_answer(&self, answer: ProcessingResponse) -> Result<(), ProcessingResponse> {
+        let mut cell = lock(&self.cell);
+        if cell.observing {
+            cell.moved = true;
+            return Ok(());
+        }
+        if cell.slot.is_some() {
+            return Err(answer);
+        }
+        cell.slot = Some(answer);
+        cell.answered = true;
+        cell.moved = true;
+        Ok(())
+    }
+
+    pub(crate) fn base(&self) -> Modes {
+        lock(&self.cell).base
+    }
+
+    pub(crate) fn modes(&self) -> Modes {
+        lock(&self.cell).modes
+    }
+
+    pub(crate) fn set_modes(&self, modes: Modes) {
+        lock(&self.cell).modes = modes;
+    }
+
+    /// A handler wants more time of Envoy.
+    pub(crate) fn ask_for_time(&self, direction: Direction, time: Duration) {
+        let mut cell = lock(&self.cell);
+        *cell.time.of(direction) = Some(time);
+        if let Some(waker) = &cell.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The time that a handler wants, if there is room to ask for it.
+    pub(crate) fn take_time(&self, direction: Direction) -> Option<Duration> {
+        let mut cell = lock(&self.cell);
+        if cell.slot.is_some() {
+            None
+        } else {
+            cell.time.of(direction).take()
+        }
+    }
+}

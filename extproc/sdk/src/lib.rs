@@ -1,0 +1,36 @@
+//! An SDK for Envoy's external processors (`ext_proc`).
+
+mod attributes;
+mod body;
+mod closures;
+mod driver;
+mod edits;
+mod erased;
+mod exchange;
+mod headers;
+mod immediate;
+mod modes;
+mod needs;
+mod processor;
+mod reply;
+#[cfg(feature = "server")]
+mod server;
+mod service;
+mod stop;
+mod sync;
+pub mod wire;
+
+pub use body::{Body, BodyReader, BodyWriter, OnTooLarge};
+pub use closures::{Closures, processor};
+pub use erased::{AnyState, Erased, ErasedProcessor};
+pub use exchange::Exchange;
+pub use headers::Headers;
+pub use immediate::Immediate;
+pub use modes::{BodyMode, Direction, ModeOverride, Modes};
+pub use needs::{Accepts, Deadlines, Limits, Needs, OnDeadline, Prolong};
+pub use processor::{End, Processor};
+pub use reply::{BodyReply, HeadersReply, TrailersReply};
+#[cfg(feature = "server")]
+pub use server::{Bound, Http2, Listen, ServeError, Server, uds};
+pub use service::ExternalProcessor;
+pub use stop::{Failure, FailureKind, Reply, Stop};
