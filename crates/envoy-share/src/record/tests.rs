@@ -92,6 +92,7 @@ fn targets_survive_in_every_shape() {
             timeout_ms: 4,
             give_up_ms: 5,
         },
+        Confirm::Unknown,
     ];
     let states = [
         State::Asleep,
@@ -100,12 +101,18 @@ fn targets_survive_in_every_shape() {
         State::Draining,
         State::Failed,
         State::Suspended,
+        State::Unknown,
     ];
     for confirm in confirms {
         for (state, policy) in states.into_iter().zip(
-            [LossPolicy::Hold, LossPolicy::Pass, LossPolicy::Refuse]
-                .into_iter()
-                .cycle(),
+            [
+                LossPolicy::Hold,
+                LossPolicy::Pass,
+                LossPolicy::Refuse,
+                LossPolicy::Unknown,
+            ]
+            .into_iter()
+            .cycle(),
         ) {
             let mut target = mk_target("shop/web");
             target.state = state;

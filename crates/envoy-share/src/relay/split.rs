@@ -66,9 +66,9 @@ pub(super) fn follow_parts(record: &mut SlotRecord, parts: &[Part]) -> bool {
         .iter()
         .any(|part| part.held > 0 && share_of(part.gate).is_none());
     let fair = |part: &Part| (total.saturating_mul(u64::from(part.held)) / held).max(1);
-    let somebody_has_little = parts.iter().any(|part| {
-        part.held > 0 && share_of(part.gate).is_some_and(|share| fair(part) > share.saturating_mul(2))
-    });
+    let somebody_has_little = parts
+        .iter()
+        .any(|part| share_of(part.gate).is_some_and(|share| fair(part) > share.saturating_mul(2)));
     // Split anew when a gate came, or when a gate has less than half of what is fair: so too when the gates that are done have more than
     // half of it all.
     if somebody_has_none || somebody_has_little {
@@ -141,6 +141,12 @@ mod tests {
                 _ => check(&before, &parts, &before, &why),
             }
         }
+        check(
+            &[(A, 75)],
+            &[part(A, 10), part(C, 0)],
+            &[(A, 75)],
+            "a gate that holds nothing needs no share",
+        );
     }
 
     #[test]
@@ -263,6 +269,22 @@ mod tests {
         assert_eq!(record.prober, Some(B), "must not change while it waits itself");
         follow_parts(&mut record, &[part(A, 9), part(B, 0)]);
         assert_eq!(record.prober, Some(A));
+
+        let mut record = mk_record(&[(A, 50), (B, 50)]);
+        record.confirmed_epoch = None;
+        record.prober = Some(A);
+        let done = [part(A, 0), part(B, 1)];
+        assert!(
+            follow_parts(&mut record, &done),
+            "must be published, whatever the shares are"
+        );
+        assert_eq!((record.prober, record.shares.len()), (Some(B), 2));
+        assert!(!follow_parts(&mut record, &done), "must be published once");
+        let nobody = [part(A, 0), part(B, 0)];
+        assert!(!follow_parts(&mut record, &nobody), "nobody waits for an answer");
+        record.prober = None;
+        assert!(!follow_parts(&mut record, &nobody), "nobody waits for an answer");
+        assert_eq!(record.prober, None);
 
         let mut record = mk_record(&[]);
         follow_parts(&mut record, &parts);
