@@ -57,8 +57,8 @@ pub(crate) enum Event {
     AdvanceToTimeout,
     /// A report is asked for, and answered.
     Report { answered: Option<bool> },
-    /// Another relay takes over.
-    TakeOver,
+    /// Another relay takes over: now, or as soon as this one has written so many slots of its next publication.
+    TakeOver { written: Option<u8> },
 }
 
 /// One of them.
@@ -94,7 +94,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         3 => (0..20_000_u32).prop_map(|ms| Event::Advance { ms }),
         3 => Just(Event::AdvanceToTimeout),
         3 => any::<Option<bool>>().prop_map(|answered| Event::Report { answered }),
-        1 => Just(Event::TakeOver),
+        1 => prop::option::of(0..8_u8).prop_map(|written| Event::TakeOver { written }),
     ]
 }
 
@@ -117,6 +117,8 @@ struct World {
     beats: BTreeMap<GateId, u64>,
     /// A sync is on its way.
     asked: bool,
+    /// The relay ends within its next publication, after so many slots.
+    ends_after: Option<u8>,
 }
 
 impl World {
@@ -130,6 +132,7 @@ impl World {
             members: Vec::new(),
             beats: BTreeMap::new(),
             asked: false,
+            ends_after: None,
         }
     }
 
@@ -201,16 +204,8 @@ impl World {
                     self.relay.report_answered(self.now, *ok);
                 }
             }
-            Event::TakeOver => {
-                self.term += 1;
-                let slots = self.slots.clone().into_iter().collect();
-                self.relay = mk_relay(self.term, Some(self.manifest.clone()), slots, self.now);
-                self.asked = false;
-                let members = Members {
-                    live: self.members.clone(),
-                };
-                self.relay.members(self.now, &members);
-            }
+            Event::TakeOver { written: None } => self.take_over(),
+            Event::TakeOver { written } => self.ends_after = *written,
         }
         let _ = self.relay.gauges(self.now);
         for _ in 0..100 {
@@ -219,6 +214,17 @@ impl World {
             }
         }
         panic!("warnings must end");
+    }
+
+    fn take_over(&mut self) {
+        self.term += 1;
+        let slots = self.slots.clone().into_iter().collect();
+        self.relay = mk_relay(self.term, Some(self.manifest.clone()), slots, self.now);
+        self.asked = false;
+        let members = Members {
+            live: self.members.clone(),
+        };
+        self.relay.members(self.now, &members);
     }
 
     fn answer(&mut self, answer: Result<SyncResponse, SyncFailure>) {
@@ -266,6 +272,7 @@ impl World {
 
     fn drain(&mut self) {
         for _ in 0..200 {
+            self.relay.published.check();
             let Some(command) = self.relay.poll_command(self.now) else {
                 return;
             };
@@ -284,6 +291,10 @@ impl World {
                 assert_eq!(manifest.term, self.term, "must be its own term");
                 let named: BTreeSet<_> = slots.iter().map(|(slot, _)| *slot).collect();
                 assert_eq!(named.len(), slots.len(), "must write each slot once");
+                if let Some(written) = self.ends_after.take() {
+                    self.slots.extend(slots.into_iter().take(usize::from(written)));
+                    return self.take_over();
+                }
                 for (slot, record) in slots {
                     assert!(
                         slot.0 < manifest.slots,

@@ -1,6 +1,10 @@
 //! Keeps the targets as they stand in shared data: which slot each has, what has to be written, and which revision every gate has applied.
 
+#[cfg(any(test, feature = "fuzz"))]
+#[allow(clippy::panic, reason = "a model fails as tests do, in a fuzzer too")]
+mod check;
 mod renames;
+mod taken_over;
 mod view;
 
 use std::collections::VecDeque;
@@ -8,6 +12,7 @@ use std::collections::VecDeque;
 use hold::{FixedMap, Manifest, Slot, SlotRecord};
 use protocol::{Revision, State, SyncResponse, Target, TargetId};
 
+use taken_over::one_place_each;
 use view::View;
 
 use crate::relay::split::{Part, follow_parts};
@@ -58,7 +63,7 @@ impl Published {
         // The first poll must not wait: it asks for a full snapshot, and nothing counts as applied until that is there.
         this.manifest.revision = None;
         this.manifest_dirty = true;
-        for (slot, record) in slots {
+        for (slot, record) in one_place_each(slots) {
             this.manifest.slots = this.manifest.slots.max(slot.0 + 1);
             let mut draining = None;
             match &record.target {

@@ -2,6 +2,8 @@
 //!
 //! Long because one scenario serves many short tests.
 
+mod written;
+
 use std::time::Duration;
 
 use hold::testing::mk_target;
@@ -72,6 +74,7 @@ impl Scenario {
     /// Carries out every command. What is published is left in `manifest` and `slots`.
     fn run(&mut self) {
         self.relay.handle_timeout(self.now);
+        self.relay.published.check();
         while let Some(command) = self.relay.poll_command(self.now) {
             match command {
                 Command::Publish { slots, manifest } => {
@@ -914,6 +917,10 @@ fn whatever_is_answered_without_news_is_not_asked_again_without_a_pause() {
         (
             "nothing, under ever new revisions",
             Box::new(|n| Ok(answer_of("cp", n + 1, false, Vec::new()))),
+        ),
+        (
+            "a change, under the revision that is known",
+            Box::new(move |_| Ok(answer_of("cp", 1, false, all()))),
         ),
         (
             "the same snapshot",
