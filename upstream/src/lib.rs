@@ -30,4 +30,4 @@ pub use journal::Journal;
 pub use options::Options;
 pub use record::{Counts, Event, Kind, Record, Request};
 pub use run::run;
-pub use span::{HumanDuration, SpanError};
+pub use span::{HumanDuration, HumanDurationError};

@@ -2,6 +2,7 @@
 
 use std::{str::FromStr, time::Duration};
 
+use protocol::{UnitError, millis, parse_duration};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -12,10 +13,10 @@ pub struct HumanDuration(Duration);
 
 /// Why a text or number is not a [`HumanDuration`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum SpanError {
+pub enum HumanDurationError {
     /// Not a whole number with a unit.
-    #[error("`{0}` is not a duration: write a whole number and ms, s, m or h, such as 250ms")]
-    Unreadable(String),
+    #[error(transparent)]
+    Unreadable(#[from] UnitError),
     /// Longer than an hour.
     #[error("a duration of {0} ms is longer than an hour")]
     TooLong(u64),
@@ -27,10 +28,10 @@ impl HumanDuration {
     /// Takes milliseconds.
     ///
     /// # Errors
-    /// [`SpanError::TooLong`] above an hour.
-    pub fn try_from_ms(ms: u64) -> Result<Self, SpanError> {
+    /// [`HumanDurationError::TooLong`] above an hour.
+    pub fn try_from_ms(ms: u64) -> Result<Self, HumanDurationError> {
         if ms > Self::MAX_MS {
-            Err(SpanError::TooLong(ms))
+            Err(HumanDurationError::TooLong(ms))
         } else {
             Ok(Self(Duration::from_millis(ms)))
         }
@@ -43,28 +44,17 @@ impl HumanDuration {
 }
 
 impl FromStr for HumanDuration {
-    type Err = SpanError;
+    type Err = HumanDurationError;
 
-    fn from_str(text: &str) -> Result<Self, SpanError> {
-        let unreadable = || SpanError::Unreadable(text.to_owned());
-        let end = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(unreadable)?;
-        let (number, unit) = text.split_at(end);
-        let number: u64 = number.parse().map_err(|_| unreadable())?;
-        let unit_ms = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return Err(unreadable()),
-        };
-        Self::try_from_ms(number.saturating_mul(unit_ms))
+    fn from_str(text: &str) -> Result<Self, HumanDurationError> {
+        Self::try_from_ms(millis(parse_duration(text)?))
     }
 }
 
 impl TryFrom<String> for HumanDuration {
-    type Error = SpanError;
+    type Error = HumanDurationError;
 
-    fn try_from(text: String) -> Result<Self, SpanError> {
+    fn try_from(text: String) -> Result<Self, HumanDurationError> {
         text.parse()
     }
 }
@@ -74,33 +64,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_each_unit() {
-        check("250ms", Ok(250));
-        check("2s", Ok(2_000));
-        check("5m", Ok(300_000));
-        check("1h", Ok(3_600_000));
-        check("0s", Ok(0));
-    }
-
-    #[test]
-    fn refuses_what_has_no_unit_or_no_number() {
-        for text in ["", "5", "s", "-1s", "1.5s", "5 s", "5d"] {
-            check(text, Err(SpanError::Unreadable(text.to_owned())));
+    fn is_an_hour_at_most() {
+        for (text, ms) in [("0s", 0), ("250ms", 250), ("1h", 3_600_000)] {
+            let expected = HumanDuration(Duration::from_millis(ms));
+            assert_eq!(text.parse::<HumanDuration>(), Ok(expected), "{text}");
         }
+        let refused = "3601s".parse::<HumanDuration>();
+        assert_eq!(refused, Err(HumanDurationError::TooLong(3_601_000)));
     }
 
     #[test]
-    fn refuses_more_than_an_hour() {
-        check("3601s", Err(SpanError::TooLong(3_601_000)));
-        check("18446744073709551615h", Err(SpanError::TooLong(u64::MAX)));
-    }
-
-    fn check(text: &str, expected_ms: Result<u64, SpanError>) {
-        let expected = expected_ms.map(|ms| HumanDuration(Duration::from_millis(ms)));
-        assert_eq!(
-            text.parse::<HumanDuration>(),
-            expected,
-            "`{text}` must be read so"
-        );
+    fn a_text_that_is_no_duration_is_refused_with_what_to_write() {
+        for text in ["", "5", "5d", "18446744073709551615h"] {
+            let refused = text.parse::<HumanDuration>();
+            let Err(HumanDurationError::Unreadable(error)) = refused else {
+                panic!("{text:?} must be refused: {refused:?}");
+            };
+            assert!(error.to_string().contains(text), "{error}");
+        }
     }
 }

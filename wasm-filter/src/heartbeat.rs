@@ -80,7 +80,7 @@ impl Schedule {
             .fold(self.next_heartbeat.get(), Time::min);
         let period = next.since(now).max(TICK_MIN);
         // Coarse steps, so that the period is not set anew at every callback.
-        let period = Duration::from_millis(hold::millis(period).div_ceil(5) * 5);
+        let period = Duration::from_millis(protocol::millis(period).div_ceil(5) * 5);
         if period != self.armed.replace(period) {
             host::set_tick_period(period);
         }

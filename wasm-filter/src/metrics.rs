@@ -96,7 +96,7 @@ impl Metrics {
         add(self.confirm_give_up, counts.confirm_give_up);
         if let Some(stat) = self.wait {
             for wait in &counts.waits {
-                host::record(stat, hold::millis(*wait));
+                host::record(stat, protocol::millis(*wait));
             }
         }
     }

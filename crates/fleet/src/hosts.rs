@@ -1,16 +1,18 @@
-//! Whose a host is, among all host keys. Looks up without going through them.
+//! Finds the target of a host, among all host keys, without going through them. Which keys match is `protocol`'s rule.
 
 use std::collections::BTreeMap;
 
-use protocol::TargetId;
+use protocol::{HostName, HostPattern, TargetId};
 
 /// Host keys and their targets, in the order of ids; a key has one as a rule.
 #[derive(Clone, Debug, Default)]
 pub struct Hosts {
-    exact: BTreeMap<String, Vec<TargetId>>,
-    /// `*.example.com` under `.example.com`.
-    suffixes: BTreeMap<String, Vec<TargetId>>,
+    exact: Index,
+    /// `*.example.com` under `example.com`.
+    suffixes: Index,
 }
+
+type Index = BTreeMap<Box<[u8]>, Vec<TargetId>>;
 
 impl Hosts {
     /// `id` has other keys than before.
@@ -29,7 +31,7 @@ impl Hosts {
         }
         for key in after {
             let (map, key) = self.place(key);
-            let ids = map.entry(key.to_owned()).or_default();
+            let ids = map.entry(key.into()).or_default();
             if let Err(at) = ids.binary_search(id) {
                 ids.insert(at, id.clone());
             }
@@ -39,18 +41,18 @@ impl Hosts {
     /// The target that a request for this authority belongs to: an exact key first, then the longest wildcard. Of several that
     /// have the same key the last.
     pub fn find(&self, authority: &str) -> Option<&TargetId> {
-        let length = protocol::host_name(authority.as_bytes()).len();
-        let host = &authority.get(..length)?.to_ascii_lowercase();
-        // A wildcard stands for one character at least.
-        let suffixes = host.char_indices().skip(1).filter_map(|(at, _)| host.get(at..));
-        let wild = || suffixes.filter_map(|suffix| self.suffixes.get(suffix)).next();
-        self.exact.get(host).or_else(wild)?.last()
+        let host = HostName::of(authority.as_bytes());
+        let mut found = host.patterns().filter_map(|pattern| match pattern {
+            HostPattern::Exact(host) => self.exact.get(host),
+            HostPattern::Below(suffix) => self.suffixes.get(suffix),
+        });
+        found.next()?.last()
     }
 
-    fn place<'k>(&mut self, key: &'k str) -> (&mut BTreeMap<String, Vec<TargetId>>, &'k str) {
-        match key.strip_prefix('*') {
-            Some(suffix) => (&mut self.suffixes, suffix),
-            None => (&mut self.exact, key),
+    fn place<'k>(&mut self, key: &'k str) -> (&mut Index, &'k [u8]) {
+        match HostPattern::of(key) {
+            HostPattern::Exact(host) => (&mut self.exact, host),
+            HostPattern::Below(suffix) => (&mut self.suffixes, suffix),
         }
     }
 }

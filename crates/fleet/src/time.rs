@@ -3,6 +3,8 @@
 use std::ops::Add;
 use std::time::Duration;
 
+pub use protocol::millis;
+
 /// A moment, as the time since the control plane's clock was made. Comparable only within one clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(Duration);
@@ -36,9 +38,4 @@ impl Add<Duration> for Time {
     fn add(self, wait: Duration) -> Self {
         Self(self.0.saturating_add(wait))
     }
-}
-
-/// Whole milliseconds of `duration`; the most there is if they do not fit.
-pub fn millis(duration: impl Into<Duration>) -> u64 {
-    u64::try_from(duration.into().as_millis()).unwrap_or(u64::MAX)
 }

@@ -27,7 +27,6 @@ mod status;
 #[doc(hidden)]
 pub mod testing;
 mod time;
-mod units;
 
 pub use bound::Bound;
 pub use config::{
@@ -44,4 +43,3 @@ pub use published::{Manifest, SlotRecord};
 pub use reply::{Refusal, Reply};
 pub use status::{GateStatus, TargetUsage, UnreachedCluster};
 pub use time::Time;
-pub use units::millis;

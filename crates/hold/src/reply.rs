@@ -182,7 +182,7 @@ impl Reply {
             refusal,
             status: refusal.status(),
             grpc_status: grpc.then(|| refusal.grpc_status()),
-            retry_after: retry_after.map_or(1, |after| crate::units::millis(after).div_ceil(1_000).max(1)),
+            retry_after: retry_after.map_or(1, |after| protocol::millis(after).div_ceil(1_000).max(1)),
             message,
             body: protocol::write_json(&problem),
         }

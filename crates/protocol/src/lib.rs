@@ -11,14 +11,18 @@ mod problem;
 mod report;
 mod sync;
 mod target;
+mod text;
+mod units;
 
-pub use host::host_name;
+pub use host::{HOST_MAX, HostName, HostPattern, host_key};
 pub use identity::{Incarnation, Proxy, Revision, TargetId};
 pub use json::{JsonError, read_json, write_json};
 pub use problem::Problem;
 pub use report::{Report, Reporter, Unreached, Usage};
 pub use sync::{SyncRequest, SyncResponse};
 pub use target::{Confirm, Hold, Ignore, LossPolicy, Release, State, Target};
+pub use text::deserialize_text;
+pub use units::{UnitError, millis, parse_duration, parse_size};
 
 /// Path of the long poll.
 pub const SYNC_PATH: &str = "/v1/sync";

@@ -24,7 +24,7 @@ async fn a_bad_plugin_configuration_is_one_line_in_envoys_log() {
         (
             "startup.wait",
             json!("2"),
-            &["startup.wait", "`2` is not a duration"],
+            &["startup.wait", "\"2\" is not a duration"],
         ),
         (
             "startup.then",
@@ -67,7 +67,7 @@ async fn bad_targets_are_one_line_and_an_exit_code() {
         ),
         (
             value.to_string(),
-            &["document 1", "spec.hold.timeout", "\"60\" is no duration"],
+            &["document 1", "spec.hold.timeout", "\"60\" is not a duration"],
         ),
         (
             missing.to_string(),
@@ -115,7 +115,7 @@ async fn a_bad_edit_of_the_targets_is_one_line_and_changes_nothing() {
     let line = the_only_line(stack.control.process(), "targets.yaml").await;
     for part in [
         "spec.idle.after",
-        "\"soon\" is no duration",
+        "\"soon\" is not a duration",
         "keeping the last good targets",
     ] {
         assert!(line.contains(part), "must say {part:?}: {line}");

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use protocol::TargetId;
+use protocol::{HostName, HostPattern, TargetId};
 
 use super::derive::{Ambiguous, Derived, Key, MOST_KEYS, Rewritten, Source};
 use super::facts::{RouteId, Target};
@@ -36,16 +36,18 @@ pub(super) fn narrow<'a>(claimants: &mut [Claimant<'a>], leads: &Leads<'a>) {
     for key in claimants.iter().flat_map(|(_, derived)| derived.keys.keys()) {
         if let Key::Host(host) = key {
             kept.insert(host.clone());
-            wild.extend(host.as_str().strip_prefix('*').map(str::to_owned));
+            wild.extend(suffix(host).map(<[u8]>::to_owned));
         }
     }
     if wild.is_empty() {
         return;
     }
-    let mut taken: HashMap<&str, &'a HostKey> = HashMap::new();
+    let mut taken: HashMap<&[u8], &'a HostKey> = HashMap::new();
     for host in leads.hosts.keys().filter(|host| !kept.contains(**host)) {
-        for suffix in suffixes(host) {
-            if let Some(suffix) = wild.get(suffix) {
+        for pattern in HostName::of(host.as_str().as_bytes()).patterns() {
+            if let HostPattern::Below(suffix) = pattern
+                && let Some(suffix) = wild.get(suffix)
+            {
                 let first = taken.entry(suffix).or_insert(host);
                 *first = (*first).min(host);
             }
@@ -57,10 +59,7 @@ pub(super) fn narrow<'a>(claimants: &mut [Claimant<'a>], leads: &Leads<'a>) {
             let Key::Host(host) = key else {
                 return true;
             };
-            let because = host
-                .as_str()
-                .strip_prefix('*')
-                .and_then(|suffix| taken.get(suffix));
+            let because = suffix(host).and_then(|suffix| taken.get(suffix));
             let Some(because) = because.filter(|_| !source.own) else {
                 return true;
             };
@@ -81,11 +80,12 @@ pub(super) fn narrow<'a>(claimants: &mut [Claimant<'a>], leads: &Leads<'a>) {
     }
 }
 
-/// `a.b.example.com` → `.b.example.com`, `.example.com`, `.com`; `*.b.example.com` → `.example.com`, `.com`.
-fn suffixes(host: &HostKey) -> impl Iterator<Item = &str> {
-    let text = host.as_str();
-    let text = text.strip_prefix("*.").unwrap_or(text);
-    text.match_indices('.').filter_map(|(at, _)| text.get(at..))
+/// What all hosts end with that a wildcard covers.
+fn suffix(host: &HostKey) -> Option<&[u8]> {
+    match HostPattern::of(host.as_str()) {
+        HostPattern::Below(suffix) => Some(suffix),
+        HostPattern::Exact(_) => None,
+    }
 }
 
 /// Gives every key to its oldest claimant.

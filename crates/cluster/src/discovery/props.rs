@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use protocol::{HostName, HostPattern};
 
 use super::facts::{Backend, ObjectId, Route, RouteKind, Rule, Target};
 use super::tests::{Cluster, mk_route, mk_target};
@@ -137,11 +138,10 @@ proptest! {
 
 /// Where Envoy's virtual host for `asked` leads: of the most exact hostname, all rules of all routes. None: no such.
 fn leads_to<'a>(cluster: &'a Cluster, asked: &str) -> Option<Vec<&'a Backend>> {
-    let hosts = cluster.routes.iter().flat_map(|route| &route.hosts);
-    let best = hosts.filter(|host| host.matches(asked)).max_by_key(|host| {
-        let exact = !host.as_str().starts_with('*');
-        (exact, host.as_str().len())
-    })?;
+    let hosts = || cluster.routes.iter().flat_map(|route| &route.hosts);
+    let asked = HostName::of(asked.as_bytes());
+    let is_key = |pattern| hosts().find(|host| HostPattern::of(host.as_str()) == pattern);
+    let best = asked.patterns().find_map(is_key)?;
     let routes = cluster.routes.iter().filter(|route| route.hosts.contains(best));
     let backends = routes.flat_map(|route| {
         let all = route.rules.iter().flat_map(|rule| &rule.backends);
@@ -152,11 +152,12 @@ fn leads_to<'a>(cluster: &'a Cluster, asked: &str) -> Option<Vec<&'a Backend>> {
 
 /// As the filter looks a host up.
 fn look_up<'a>(found: &'a BTreeMap<String, BTreeSet<String>>, asked: &str) -> Option<&'a str> {
-    let wild = asked
-        .match_indices('.')
-        .map(|(at, _)| format!("*{}", &asked[at..]));
-    let mut keys = std::iter::once(asked.to_owned()).chain(wild);
-    keys.find_map(|key| found.get(&key)?.first().map(String::as_str))
+    let asked = HostName::of(asked.as_bytes());
+    let mut keys = asked.patterns().filter_map(|pattern| {
+        let mut owned = found.iter().filter(|(key, _)| HostPattern::of(key) == pattern);
+        owned.next()?.1.first()
+    });
+    keys.next().map(String::as_str)
 }
 
 fn counts(cluster: &Cluster, route: &Route, backend: &Backend) -> bool {

@@ -35,7 +35,7 @@ impl Arrivals {
             return;
         }
         for (id, at) in &self.newest {
-            let idle_ms = hold::millis(now.since(*at));
+            let idle_ms = protocol::millis(now.since(*at));
             targets
                 .entry(id.clone())
                 .or_default()

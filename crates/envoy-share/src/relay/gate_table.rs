@@ -158,7 +158,7 @@ impl GateTable {
         let mut out: BTreeMap<TargetId, Usage> = BTreeMap::new();
         for known in self.known.iter() {
             let Some(status) = &known.status else { continue };
-            let since_read = hold::millis(now.since(known.read));
+            let since_read = protocol::millis(now.since(known.read));
             for entry in &status.entries {
                 let Some(id) = tenant(entry.slot, status.applied) else {
                     continue;
@@ -196,7 +196,7 @@ impl GateTable {
         let mut out: Vec<Unreached> = Vec::new();
         for known in self.known.iter().filter(|known| known.silent_since.is_none()) {
             let Some(status) = &known.status else { continue };
-            let since_read = hold::millis(now.since(known.read));
+            let since_read = protocol::millis(now.since(known.read));
             for unreached in &status.unreached {
                 let Some(target) = tenant(unreached.slot, status.applied) else {
                     continue;

@@ -154,7 +154,7 @@ impl Session {
         }
         self.syncing = true;
         self.sync_sent = now;
-        Some(hold::millis(WAIT))
+        Some(protocol::millis(WAIT))
     }
 
     /// Gives up the sync that is on its way, whose revision is another's than that of `leader`. True if it was. The
@@ -264,7 +264,7 @@ impl Session {
 
     pub(super) fn sync_age_ms(&self, now: Time) -> u64 {
         let age = now.since(self.last_sync.unwrap_or(Time::ZERO));
-        hold::millis(age)
+        protocol::millis(age)
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {

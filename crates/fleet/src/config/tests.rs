@@ -134,7 +134,7 @@ fn names_file_document_field_and_reason() {
     let body = |extra: &str| format!("{}\n  {extra}", minimal("web", "web"));
     check_refused(
         &body("idle: {after: 5 minutes}"),
-        "document 1: spec.idle.after: \"5 minutes\" is no duration",
+        "document 1: spec.idle.after: \"5 minutes\" is not a duration",
     );
     check_refused(
         &body("idle: {afterwards: 5m}"),
@@ -146,7 +146,7 @@ fn names_file_document_field_and_reason() {
     );
     check_refused(
         &body("hold: {maxBytes: 64MB}"),
-        "document 1: spec.hold.maxBytes: \"64MB\" is no size",
+        "document 1: spec.hold.maxBytes: \"64MB\" is not a size",
     );
     check_refused(
         &body("idle: {after: 0s}"),

@@ -1,10 +1,11 @@
-//! Durations and sizes as people write them: `500ms`, `60s`, `5m`, `1h`; `64Ki`, `64Mi`, `1Gi`, or plain bytes.
+//! Durations and sizes of a [`ScaleTarget`](super::spec), with the bounds that its schema states. How they are written is
+//! `protocol`'s to say.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
+use protocol::{deserialize_text, parse_duration, parse_size};
 use schemars::JsonSchema;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -33,7 +34,7 @@ impl HumanDuration {
 
     /// In whole milliseconds.
     pub fn as_millis(self) -> u64 {
-        crate::time::millis(self.0)
+        protocol::millis(self.0)
     }
 }
 
@@ -41,24 +42,10 @@ impl FromStr for HumanDuration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refuse = || format!("{text:?} is no duration: write 500ms, 60s, 5m or 1h");
-        let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(refuse)?;
+        let span = parse_duration(text).map_err(|error| error.to_string())?;
         if text.len() > Self::MAX_LEN {
-            return Err(refuse());
+            return Err(format!("{text:?} is longer than {} bytes", Self::MAX_LEN));
         }
-        let (number, unit) = text.split_at(digits);
-        let number: u64 = number.parse().map_err(|_| refuse())?;
-        let factor: u64 = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return Err(refuse()),
-        };
-        let span = number
-            .checked_mul(factor)
-            .map(Duration::from_millis)
-            .ok_or_else(refuse)?;
         if span > Self::MAX {
             return Err(format!("{text:?} is longer than a year"));
         }
@@ -87,7 +74,7 @@ impl Serialize for HumanDuration {
 
 impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        parse_text(deserializer, "a duration: 500ms, 60s, 5m or 1h")
+        deserialize_text(deserializer, "a duration: 500ms, 60s, 5m or 1h", str::parse)
     }
 }
 
@@ -127,29 +114,8 @@ impl FromStr for PositiveSpan {
 
 impl<'de> Deserialize<'de> for PositiveSpan {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        parse_text(deserializer, "a duration: 500ms, 60s, 5m or 1h")
+        deserialize_text(deserializer, "a duration: 500ms, 60s, 5m or 1h", str::parse)
     }
-}
-
-/// Reads a text and parses it inside the visitor, so that an error names the field itself and not the one around it.
-pub(super) fn parse_text<'de, D, T>(deserializer: D, expected: &'static str) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: FromStr<Err = String>,
-{
-    struct Text<T>(&'static str, PhantomData<T>);
-    impl<T: FromStr<Err = String>> Visitor<'_> for Text<T> {
-        type Value = T;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(self.0)
-        }
-
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-            text.parse().map_err(E::custom)
-        }
-    }
-    deserializer.deserialize_str(Text(expected, PhantomData))
 }
 
 /// A number of bytes, plain or in text form. At most 2^63 - 1, the largest integer of Kubernetes.
@@ -186,21 +152,10 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refuse = || format!("{text:?} is no size: write 64Ki, 64Mi, 1Gi or a number of bytes");
+        let bytes = parse_size(text).map_err(|error| error.to_string())?;
         if text.len() > Self::MAX_LEN {
-            return Err(refuse());
+            return Err(format!("{text:?} is longer than {} bytes", Self::MAX_LEN));
         }
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let (number, unit) = text.split_at(digits);
-        let number: u64 = number.parse().map_err(|_| refuse())?;
-        let shift = match unit {
-            "" => 0,
-            "Ki" => 10,
-            "Mi" => 20,
-            "Gi" => 30,
-            _ => return Err(refuse()),
-        };
-        let bytes = number.checked_mul(1 << shift).ok_or_else(refuse)?;
         if bytes > Self::MAX {
             return Err(format!("{text:?} is more than {} bytes", Self::MAX));
         }
@@ -255,40 +210,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_durations() {
+    fn a_duration_is_365_days_at_most() {
         for (text, ms) in [
-            ("500ms", 500),
-            ("60s", 60_000),
-            ("5m", 300_000),
-            ("1h", 3_600_000),
             ("0s", 0),
+            ("500ms", 500),
+            ("5m", 300_000),
+            ("8760h", 31_536_000_000),
         ] {
-            assert_eq!(
-                text.parse::<HumanDuration>().map(HumanDuration::as_millis),
-                Ok(ms),
-                "{text} must be {ms} ms"
-            );
+            let read = text.parse::<HumanDuration>().map(HumanDuration::as_millis);
+            assert_eq!(read, Ok(ms), "{text}");
+        }
+        for (text, said) in [
+            ("5", "\"5\" is not a duration"),
+            ("8761h", "longer than a year"),
+            ("00000000000005s", "longer than 13 bytes"),
+            ("99999999999999999999s", "too large"),
+        ] {
+            let refusal = text.parse::<HumanDuration>().unwrap_err();
+            assert!(refusal.contains(said), "{refusal}");
         }
     }
 
     #[test]
-    fn refuses_what_is_no_duration() {
-        for text in [
-            "",
-            "5",
-            "s",
-            "5 s",
-            "-1s",
-            "1.5s",
-            "5d",
-            "99999999999999999999s",
-            "9000h",
-        ] {
-            assert!(
-                text.parse::<HumanDuration>().is_err(),
-                "{text:?} must not be a duration"
-            );
-        }
+    fn a_positive_duration_is_not_zero() {
+        assert_eq!("1ms".parse::<PositiveSpan>().map(PositiveSpan::as_millis), Ok(1));
+        assert!("0ms".parse::<PositiveSpan>().is_err(), "must not be zero");
     }
 
     #[test]
@@ -303,13 +249,18 @@ mod tests {
     }
 
     #[test]
-    fn reads_sizes() {
-        for (text, bytes) in [("64Ki", 65_536), ("1Mi", 1 << 20), ("1Gi", 1 << 30), ("17", 17)] {
-            assert_eq!(
-                text.parse::<Size>().map(Size::bytes),
-                Ok(bytes),
-                "{text} must be {bytes} bytes"
-            );
+    fn a_size_is_what_kubernetes_can_say_at_most() {
+        for (text, bytes) in [("17", 17), ("64Ki", 65_536), ("9223372036854775807", Size::MAX)] {
+            assert_eq!(text.parse::<Size>().map(Size::bytes), Ok(bytes), "{text}");
+        }
+        for (text, said) in [
+            ("64MB", "\"64MB\" is not a size"),
+            ("9223372036854775808", "more than 9223372036854775807 bytes"),
+            ("0000000000000000000017", "longer than 21 bytes"),
+            ("99999999999Gi", "too large"),
+        ] {
+            let refusal = text.parse::<Size>().unwrap_err();
+            assert!(refusal.contains(said), "{refusal}");
         }
     }
 
@@ -321,21 +272,6 @@ mod tests {
                 text,
                 "must come back as written"
             );
-        }
-    }
-
-    #[test]
-    fn refuses_what_is_no_size() {
-        for text in [
-            "",
-            "64K",
-            "64MB",
-            "-1",
-            "1.5Gi",
-            "99999999999Gi",
-            "9223372036854775808",
-        ] {
-            assert!(text.parse::<Size>().is_err(), "{text:?} must not be a size");
         }
     }
 }

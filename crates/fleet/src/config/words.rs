@@ -7,11 +7,10 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
+use protocol::deserialize_text;
 use schemars::JsonSchema;
 use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
-
-use super::units::parse_text;
 
 /// A name as Kubernetes has it: up to 253 of `a-z 0-9 - .`, a letter or digit at both ends.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -183,7 +182,7 @@ macro_rules! text {
 
         impl<'de> Deserialize<'de> for $word {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                parse_text(deserializer, $expected)
+                deserialize_text(deserializer, $expected, str::parse)
             }
         }
     )*};

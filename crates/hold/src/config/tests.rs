@@ -50,8 +50,10 @@ fn errors_name_the_field() {
     assert!(refused(r#"{"control_plane":{"cluster":"a"},"limit":{}}"#).contains("`limit`: unknown field"));
     assert!(
         refused(r#"{"control_plane":{"cluster":"a"},"startup":{"wait":"2"}}"#)
-            .contains("`startup.wait`: `2` is not a duration")
+            .contains(r#"`startup.wait`: "2" is not a duration"#)
     );
+    let of_two_lines = refused(r#"{"control_plane":{"cluster":"a"},"startup":{"wait":"5\nm"}}"#);
+    assert!(!of_two_lines.contains('\n'), "{of_two_lines}");
     assert!(
         refused(r#"{"control_plane":{"cluster":"a"},"limits":{"requests":0}}"#).contains("limits.requests")
     );

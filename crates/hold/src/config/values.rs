@@ -3,34 +3,23 @@
 use std::fmt;
 use std::time::Duration;
 
+use protocol::UnitError;
 use serde::de::{Deserializer, Error, Visitor};
-
-use crate::units;
 
 /// Text with a unit, such as `500ms`.
 pub(super) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    struct Text;
-
-    impl Visitor<'_> for Text {
-        type Value = Duration;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a duration as text, such as \"500ms\"")
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
-            units::duration(text).map_err(E::custom)
-        }
-    }
-
-    from.deserialize_str(Text)
+    protocol::deserialize_text(
+        from,
+        "a duration as text, such as \"500ms\"",
+        protocol::parse_duration,
+    )
 }
 
 /// A number of bytes, or text with a unit, such as `64Ki`.
 pub(super) fn size<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     from.deserialize_any(Whole {
         what: "a number of bytes, or a size as text, such as \"64Ki\"",
-        text: Some(units::bytes),
+        text: Some(protocol::parse_size),
     })
 }
 
@@ -41,7 +30,7 @@ pub(super) fn count<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error>
     u32::try_from(count).map_err(|_| D::Error::custom(format!("{count} is too large")))
 }
 
-type ReadText = fn(&str) -> Result<u64, String>;
+type ReadText = fn(&str) -> Result<u64, UnitError>;
 
 /// A whole number, also one that is written as `4096.0`: where numbers have gone through a `Struct` of Envoy's they are floating-point.
 struct Whole {

@@ -12,7 +12,7 @@ use crate::gate::status::Listing;
 use crate::gate::usage::Usage;
 use crate::gate::window::Window;
 use crate::reply::Refusal;
-use crate::{GateId, Slot, SlotRecord, StreamId, TargetUsage, Time, units};
+use crate::{GateId, Slot, SlotRecord, StreamId, TargetUsage, Time};
 
 /// One target.
 #[derive(Debug)]
@@ -328,7 +328,7 @@ impl Entry {
             slot: self.slot,
             held: self.queues.held(),
             in_flight: self.usage.in_flight().saturating_add(inherited.unwrap_or(0)),
-            idle_ms: idle.map(units::millis),
+            idle_ms: idle.map(protocol::millis),
             confirmed_epoch: self.confirm.confirmed_here(),
         };
         Listing {

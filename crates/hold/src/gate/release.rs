@@ -7,7 +7,7 @@ use crate::gate::counts::Tally;
 use crate::gate::streams::{Answered, Held, Stream, Unanswered};
 use crate::gate::{ConfirmCall, ConfirmOutcome, ConfirmToken, Gate, Output, TargetIx};
 use crate::reply::{About, Refusal};
-use crate::{Reply, StreamId, Time, units};
+use crate::{Reply, StreamId, Time};
 
 impl Gate {
     /// The next decision about a held request, or `None` if there is none at this time.
@@ -211,7 +211,9 @@ impl Gate {
         let window = entry.and_then(|entry| entry.release(now, held.queue, stream));
         self.counts.released += 1;
         self.counts.waits.push(waited);
-        self.log_debug("released", ix, || format!(" held_ms={}", units::millis(waited)));
+        self.log_debug("released", ix, || {
+            format!(" held_ms={}", protocol::millis(waited))
+        });
         self.streams.resume(stream, target, waited, window);
         Some(Output::Resume(stream))
     }

@@ -1,10 +1,9 @@
 //! Which target a request is for. Looks up without allocating; keys may have several claimants.
 
+use protocol::{HostName, HostPattern, host_key};
+
 use crate::gate::TargetIx;
 use crate::maps::FixedMap;
-
-/// Longest host that is a key: the longest name in DNS.
-const HOST_MAX: usize = 255;
 
 /// Claimants of one key, in order of arrival; never empty while in a map.
 type Claims = Vec<TargetIx>;
@@ -43,10 +42,11 @@ impl KeyTable {
             }
         }
         for host in &target.hosts {
-            let host = key(host);
-            let claims = match host.strip_prefix("*.") {
-                Some(suffix) => self.suffixes.entry(suffix.as_bytes().into()),
-                None => self.hosts.entry(host.as_bytes().into()),
+            // Spelt anew, in case the control plane is older and has left a dot at its end.
+            let host = host_key(host);
+            let claims = match HostPattern::of(&host) {
+                HostPattern::Exact(host) => self.hosts.entry(host.into()),
+                HostPattern::Below(suffix) => self.suffixes.entry(suffix.into()),
             };
             self.shared += claim(claims.or_default(), ix);
         }
@@ -72,10 +72,9 @@ impl KeyTable {
             }
         }
         for host in &target.hosts {
-            let host = key(host);
-            self.shared -= match host.strip_prefix("*.") {
-                Some(suffix) => disclaim(&mut self.suffixes, suffix.as_bytes(), ix),
-                None => disclaim(&mut self.hosts, host.as_bytes(), ix),
+            self.shared -= match HostPattern::of(&host_key(host)) {
+                HostPattern::Exact(host) => disclaim(&mut self.hosts, host, ix),
+                HostPattern::Below(suffix) => disclaim(&mut self.suffixes, suffix, ix),
             };
         }
     }
@@ -119,46 +118,20 @@ impl KeyTable {
 
     /// Claimants of an `:authority`, of the exact host first, else of the longest suffix; empty if there is none.
     pub(super) fn host(&self, authority: &[u8]) -> &[TargetIx] {
-        let host = protocol::host_name(authority);
-        // Of a host that is longer than any key the end decides: what stands before it is below a wildcard. One byte more than a key
-        // has shows whether a label begins there.
-        let mut buffer = [0_u8; HOST_MAX + 1];
-        let is_whole = host.len() <= HOST_MAX;
-        let end = host.get(host.len().saturating_sub(buffer.len())..);
-        let (Some(end), Some(lower)) = (end, buffer.get_mut(..host.len().min(HOST_MAX + 1))) else {
-            return &[];
-        };
-        lower.copy_from_slice(end);
-        lower.make_ascii_lowercase();
-        let lower: &[u8] = lower;
-        if is_whole && let Some(claims) = self.hosts.get(lower) {
-            return claims;
-        }
-        if self.suffixes.is_empty() {
-            return &[];
-        }
-        // A wildcard stands for one character at least.
-        let mut from = usize::from(host.len() == lower.len());
-        while let Some(rest) = lower.get(from..)
-            && let Some(dot) = rest.iter().position(|byte| *byte == b'.')
-        {
-            from += dot + 1;
-            if let Some(claims) = lower.get(from..).and_then(|suffix| self.suffixes.get(suffix)) {
-                return claims;
-            }
-        }
-        &[]
+        let host = HostName::of(authority);
+        // Without wildcards nothing is looked for behind the host itself.
+        let most = if self.suffixes.is_empty() { 1 } else { usize::MAX };
+        let mut claims = host.patterns().take(most).filter_map(|pattern| match pattern {
+            HostPattern::Exact(host) => self.hosts.get(host),
+            HostPattern::Below(suffix) => self.suffixes.get(suffix),
+        });
+        claims.next().map_or(&[], |claims| claims)
     }
 
     #[cfg(test)]
     fn is_empty(&self) -> bool {
         self.clusters.is_empty() && self.subsets.is_empty() && !self.has_hosts() && !self.has_shared()
     }
-}
-
-/// As it is looked up: the control plane may be older, and have left a dot at its end.
-fn key(host: &str) -> String {
-    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
 
 /// 1 if the key is shared from now on.

@@ -77,7 +77,7 @@ impl ConfirmOutcome {
             Self::Refused | Self::Failed => "refused",
             Self::Cut => "closed",
             Self::NoAnswer => {
-                let ms = crate::units::millis(timeout);
+                let ms = protocol::millis(timeout);
                 return Cow::Owned(if ms.is_multiple_of(1_000) {
                     format!("no answer in {} s", ms / 1_000)
                 } else {

@@ -5,7 +5,7 @@ use super::Entry;
 use crate::gate::admission::Admission;
 use crate::gate::confirm::{Conclusion, ConfirmCall, ConfirmOutcome, ConfirmToken, Confirmed, Terms};
 use crate::gate::queues::Queue;
-use crate::{GateId, Time, UnreachedCluster, units};
+use crate::{GateId, Time, UnreachedCluster};
 
 impl Entry {
     pub(super) fn terms(&self, me: GateId) -> Option<Terms> {
@@ -129,7 +129,7 @@ impl Entry {
             slot: self.slot,
             cluster: String::from_utf8_lossy(queue.cluster()).into_owned(),
             saw: saw.text(terms.timeout).into_owned(),
-            for_ms: units::millis(now.since(since)),
+            for_ms: protocol::millis(now.since(since)),
         })
     }
 }

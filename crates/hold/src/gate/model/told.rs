@@ -428,7 +428,7 @@ impl World {
             let target = u8::try_from(entry.slot().0).unwrap();
             if let Some(at) = self.told.arrivals.get(&target) {
                 let age = self.now.since(*at);
-                let recent = (age < GateStatus::RECENT).then(|| crate::millis(age));
+                let recent = (age < GateStatus::RECENT).then(|| protocol::millis(age));
                 let idle = told.and_then(|told| told.idle_ms);
                 assert_eq!(idle, recent, "must say since when nothing came: {entry:?}");
                 let listed = held > 0 || in_flight > 0 || recent.is_some() || inherited.is_some();
