@@ -117,7 +117,6 @@ impl Entry {
     pub(super) fn retire(&mut self) {
         self.retired = true;
         self.admission = Admission::Pass;
-        self.queues.unblock();
     }
 
     /// The target was removed and is back, in this slot: its streams of before are its own again.

@@ -72,7 +72,7 @@ pub struct ReturnedPermits {
     pub bytes: u64,
 }
 
-/// Permits that the gate owes its shell, summed up for each target.
+/// Permits that the gate owes its shell, summed up for each target and slot.
 #[derive(Debug, Default)]
 pub(super) struct Permits {
     owed: Vec<(Option<TargetIx>, ReturnedPermits)>,
@@ -93,7 +93,8 @@ impl Permits {
 
     fn add(&mut self, ix: Option<TargetIx>, slot: Option<Slot>, requests: u32, bytes: u64) {
         // Few: those of one callback. The newest is the likeliest.
-        match self.owed.iter_mut().rev().find(|(other, _)| *other == ix) {
+        let mut newest = self.owed.iter_mut().rev();
+        match newest.find(|(other, back)| *other == ix && back.slot == slot) {
             Some((_, back)) => {
                 back.requests += requests;
                 back.bytes += bytes;
@@ -109,13 +110,43 @@ impl Permits {
         }
     }
 
-    /// True if permits of this target are still to be given back.
-    pub(super) fn owes(&self, ix: TargetIx) -> bool {
-        self.owed.iter().any(|(other, _)| *other == Some(ix))
-    }
-
     /// Everything that is owed, with the targets whose it was.
     pub(super) fn take(&mut self) -> Vec<(Option<TargetIx>, ReturnedPermits)> {
         std::mem::take(&mut self.owed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    #[test]
+    fn permits_go_back_to_the_slot_that_they_were_taken_of() {
+        let (web, other) = (TargetIx(0), TargetIx(1));
+        let mut permits = Permits::default();
+        permits.give_back(web, Slot(3), 10);
+        permits.give_back_early(1, 5);
+        permits.give_back(web, Slot(3), 20);
+        // Its target was removed, and is back in another slot; another has its former one.
+        permits.give_back(web, Slot(4), 40);
+        permits.give_back(other, Slot(3), 80);
+        let back = |slot, requests, bytes| ReturnedPermits {
+            slot,
+            requests,
+            bytes,
+        };
+        assert_eq!(
+            permits.take(),
+            [
+                (Some(web), back(Some(Slot(3)), 2, 30)),
+                (None, back(None, 1, 5)),
+                (Some(web), back(Some(Slot(4)), 1, 40)),
+                (Some(other), back(Some(Slot(3)), 1, 80)),
+            ]
+        );
+        assert_eq!(permits.take(), [], "must be given back once");
     }
 }

@@ -223,13 +223,6 @@ impl Queues {
         moves
     }
 
-    /// No queue is blocked any more: the target has been removed.
-    pub(super) fn unblock(&mut self) {
-        for queue in &mut self.all {
-            queue.blocked = false;
-        }
-    }
-
     /// What was asked says nothing any more.
     pub(super) fn forget_confirms(&mut self) {
         for queue in &mut self.all {

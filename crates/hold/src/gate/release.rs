@@ -278,7 +278,7 @@ impl Gate {
 
     /// Frees the place of a removed target once nothing of it is left.
     pub(super) fn drop_if_spent(&mut self, ix: TargetIx) {
-        if !self.permits.owes(ix) && self.targets.drop_if_spent(ix) {
+        if self.targets.drop_if_spent(ix) {
             self.status.forget(ix);
         }
     }

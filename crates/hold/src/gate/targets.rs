@@ -148,14 +148,8 @@ impl Targets {
 
     // What the relay publishes.
 
-    /// Takes in a slot. `owes` says whether permits of a target are still to be given back.
-    pub(super) fn apply_slot(
-        &mut self,
-        around: Surroundings,
-        slot: Slot,
-        mut record: SlotRecord,
-        owes: impl Fn(TargetIx) -> bool,
-    ) -> Applied {
+    /// Takes in a slot.
+    pub(super) fn apply_slot(&mut self, around: Surroundings, slot: Slot, mut record: SlotRecord) -> Applied {
         let mut applied = Applied::default();
         let Some(target) = record.target.take() else {
             applied.retired = self.retire(slot);
@@ -171,7 +165,7 @@ impl Targets {
             }
         }
         let known = self.at(slot);
-        let ix = known.unwrap_or_else(|| self.insert(slot, &target, owes));
+        let ix = known.unwrap_or_else(|| self.insert(slot, &target));
         let Some(Some(place)) = self.places.get_mut(ix.0 as usize) else {
             return applied;
         };
@@ -189,8 +183,8 @@ impl Targets {
         applied
     }
 
-    fn insert(&mut self, slot: Slot, target: &Target, owes: impl Fn(TargetIx) -> bool) -> TargetIx {
-        if let Some(ix) = self.revive(slot, target, owes) {
+    fn insert(&mut self, slot: Slot, target: &Target) -> TargetIx {
+        if let Some(ix) = self.revive(slot, target) {
             return ix;
         }
         let at = self.free.pop().map_or(self.places.len(), |ix| ix.0 as usize);
@@ -208,13 +202,12 @@ impl Targets {
         ix
     }
 
-    /// A target that was removed and is back: its streams of before are its own again. Not while permits of its former
-    /// slot are out.
-    fn revive(&mut self, slot: Slot, target: &Target, owes: impl Fn(TargetIx) -> bool) -> Option<TargetIx> {
+    /// A target that was removed and is back: its streams of before are its own again. Not while it holds requests: their permits
+    /// are of its former slot.
+    fn revive(&mut self, slot: Slot, target: &Target) -> Option<TargetIx> {
         let is_back = |ix: &TargetIx| {
-            self.get(*ix).is_some_and(|entry| {
-                entry.target().id == target.id && entry.queues().held() == 0 && !owes(*ix)
-            })
+            self.get(*ix)
+                .is_some_and(|entry| entry.target().id == target.id && entry.queues().held() == 0)
         };
         let ix = self.retired.iter().copied().find(is_back)?;
         self.retired.retain(|other| *other != ix);

@@ -71,9 +71,7 @@ impl Gate {
                 (next..slot.0).for_each(|gone| self.retire(Slot(gone)));
                 next = slot.0 + 1;
             }
-            let applied = self
-                .targets
-                .apply_slot(around, slot, record, |ix| self.permits.owes(ix));
+            let applied = self.targets.apply_slot(around, slot, record);
             rekeyed.extend(applied.rekeyed);
             self.status.hurry(applied.drains);
             if let Some(retired) = applied.retired {
