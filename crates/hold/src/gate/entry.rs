@@ -158,6 +158,8 @@ impl Entry {
     }
 
     /// True if a request by this cluster passes, as far as is known without a clock. Allocates nothing.
+    // A call less for every warm request.
+    #[inline(always)]
     pub(super) fn passes(&self, cluster: &[u8]) -> bool {
         self.passes_at(None, cluster)
     }
@@ -167,6 +169,8 @@ impl Entry {
     }
 
     /// True if a request by this cluster would pass now, were no other waiting.
+    // A call less for every warm request.
+    #[inline(always)]
     fn is_open_for(&self, now: Option<Time>, cluster: &[u8]) -> bool {
         match self.admission {
             Admission::Pass => true,

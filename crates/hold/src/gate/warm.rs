@@ -113,6 +113,8 @@ impl Gate {
     }
 }
 
+// A call less for every warm request.
+#[inline(always)]
 fn pass_counted(entry: &mut Entry, status: &mut Status, ix: TargetIx, cluster: &[u8]) -> Option<Ticket> {
     if !entry.passes(cluster) {
         return None;
