@@ -1,6 +1,7 @@
 //! Fetches the programs that the tests need, pinned, into `target/tools/`.
 
 mod envoy;
+mod grpcio;
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use anyhow::{Context as _, bail};
 use crate::run::{cargo, check, on_path, root, say, target_dir};
 
 pub(crate) use envoy::{OLDEST, envoy, versions};
+use grpcio::grpcio;
 
 /// Options of `cargo xtask tools`.
 #[derive(clap::Args)]
@@ -25,6 +27,8 @@ pub(crate) struct Tools {
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Tool {
     Envoy,
+    /// Of the Python yardstick in `bench/python/`: fetched only when it is named
+    Grpcio,
     WasmBindgenTestRunner,
     WasmOpt,
 }
@@ -35,6 +39,9 @@ impl Tools {
         let wanted = |tool| self.tool.is_none_or(|only| only == tool);
         if wanted(Tool::Envoy) {
             println!("{}", envoy(self.envoy.as_deref())?.display());
+        }
+        if self.tool == Some(Tool::Grpcio) {
+            println!("{}", grpcio()?.display());
         }
         if wanted(Tool::WasmBindgenTestRunner) {
             println!("{}", wasm_bindgen_test_runner()?.display());
