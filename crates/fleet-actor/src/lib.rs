@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use protocol::Proxy;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -118,10 +119,7 @@ impl<B: Backend> Actor<B> {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return self.backend,
-                Some((proxy, poll)) = ended.recv() => {
-                    self.polls.remove(&poll);
-                    self.fleet.close_poll(&proxy, poll, self.clock.now());
-                }
+                Some((proxy, poll)) = ended.recv() => self.close_poll(&proxy, poll),
                 message = messages.recv() => match message {
                     Some(message) => self.take(message),
                     None => return self.backend,
@@ -162,7 +160,10 @@ impl<B: Backend> Actor<B> {
                     self.fleet.hear_module(&proxy, module.as_deref());
                     self.polls.insert(poll, ended);
                 }
-                answer(reply, outcome);
+                // Ends come in a queue of their own: that of a caller that is gone may have come before its beginning.
+                if reply.send(outcome).is_err() {
+                    self.close_poll(&proxy, poll);
+                }
             }
             Message::Remember(known, reply) => {
                 self.fleet.remember(&known, now);
@@ -186,6 +187,11 @@ impl<B: Backend> Actor<B> {
             Message::Proxies(reply) => answer(reply, self.fleet.proxy_status(now)),
             Message::Status(reply) => answer(reply, self.fleet.status(now)),
         }
+    }
+
+    fn close_poll(&mut self, proxy: &Proxy, poll: PollId) {
+        self.polls.remove(&poll);
+        self.fleet.close_poll(proxy, poll, self.clock.now());
     }
 
     /// What others may read without asking.

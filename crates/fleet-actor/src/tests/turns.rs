@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::manual::Manual;
@@ -58,5 +59,32 @@ async fn what_is_due_is_done_before_whatever_waits_in_the_queue() {
         "must have gone silent although the queue is never empty"
     );
     others.abort_all();
+    assert!(!actor.is_finished(), "must go on");
+}
+
+/// The end of a poll overtakes what waits in the queue, and so its own beginning.
+#[tokio::test(start_paused = true)]
+async fn a_poll_whose_caller_goes_before_it_is_taken_is_closed() {
+    let (fleet, actor) = new(
+        mk_settings(),
+        Clock::start(),
+        Metrics::default(),
+        |_| Manual::default(),
+        CancellationToken::new(),
+    );
+    // The actor is not scheduled before this task waits.
+    let actor = tokio::spawn(actor);
+    let mut poll = Box::pin(fleet.open_poll(mk_proxy("a"), None));
+    assert!(poll.as_mut().now_or_never().is_none(), "must wait for the actor");
+    drop(poll);
+    let polling = async || fleet.proxies().await.unwrap().first().map(|proxy| proxy.polling);
+    assert_eq!(
+        polling().await,
+        Some(false),
+        "must not stay open: it would be heard of for ever"
+    );
+    assert_eq!(fleet.counts().polling, 0);
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    assert!(fleet.proxies().await.unwrap()[0].silent, "must fall silent");
     assert!(!actor.is_finished(), "must go on");
 }
