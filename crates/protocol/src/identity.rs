@@ -79,3 +79,20 @@ pub struct Revision {
     /// Counts changes to what is published, from 1.
     pub n: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_shown_as_it_stands_on_the_wire() {
+        let id = TargetId::new("shop/web");
+        assert_eq!((id.as_str(), id.to_string().as_str()), ("shop/web", "shop/web"));
+        let incarnation = Incarnation::from_random(0xab);
+        assert_eq!(incarnation.as_str(), "00000000000000ab");
+        assert_eq!(incarnation.to_string(), "00000000000000ab");
+    }
+}

@@ -191,3 +191,62 @@ impl Ignore {
         self.paths.is_empty() && self.user_agents.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+    use crate::{SyncResponse, read_json};
+
+    fn target(hosts: &[&str], clusters: &[&str]) -> Target {
+        let response = include_bytes!("../tests/golden/sync-response-one.json");
+        let mut response: SyncResponse = read_json(response).expect("must be read");
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        Target {
+            hosts: texts(hosts),
+            clusters: texts(clusters),
+            ..response.targets.remove(0)
+        }
+    }
+
+    #[test]
+    fn keys_are_hosts_and_clusters_and_none_are_the_same_as_none() {
+        let keys: [(&[&str], &[&str]); 5] = [
+            (&[], &[]),
+            (&["a"], &[]),
+            (&[], &["a"]),
+            (&["a"], &["a"]),
+            (&["a", "b"], &["a"]),
+        ];
+        for (hosts, clusters) in keys {
+            let one = target(hosts, clusters);
+            let has_keys = !hosts.is_empty() || !clusters.is_empty();
+            assert_eq!(one.has_keys(), has_keys, "{hosts:?} {clusters:?}");
+            for (others, other_clusters) in keys {
+                let other = target(others, other_clusters);
+                let same = has_keys && (hosts, clusters) == (others, other_clusters);
+                assert_eq!(
+                    one.has_same_keys(&other),
+                    same,
+                    "{hosts:?} {clusters:?}, {others:?} {other_clusters:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_ignored_is_named_by_path_or_by_agent() {
+        let some = || vec!["x".to_owned()];
+        for (paths, user_agents, empty) in [
+            (vec![], vec![], true),
+            (some(), vec![], false),
+            (vec![], some(), false),
+            (some(), some(), false),
+        ] {
+            let ignore = Ignore { paths, user_agents };
+            assert_eq!(ignore.is_empty(), empty, "{ignore:?}");
+        }
+    }
+}
