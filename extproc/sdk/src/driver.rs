@@ -11,6 +11,8 @@ mod lane_body;
 mod link;
 pub(crate) mod settings;
 pub(crate) mod stats;
+#[cfg(test)]
+mod tests;
 
 use std::error::Error as _;
 use std::future::{Future, poll_fn};

@@ -18,6 +18,8 @@ mod server;
 mod service;
 mod stop;
 mod sync;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod wire;
 
 pub use body::{Body, BodyReader, BodyWriter, OnTooLarge};

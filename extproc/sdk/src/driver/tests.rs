@@ -1,0 +1,6 @@
+//! Facts of the driver: an exchange with the test in the place of Envoy.
+
+mod bodies;
+mod ends;
+mod phases;
+mod support;

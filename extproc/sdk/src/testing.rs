@@ -1,0 +1,10 @@
+//! Tools to test a processor without a network and without Envoy.
+
+mod call;
+mod messages;
+
+pub use call::{Call, Ended};
+pub use messages::{
+    Modal, body, headers_set, messages, request_body, request_headers, request_trailers, response_body,
+    response_headers, response_trailers, with_modes,
+};
