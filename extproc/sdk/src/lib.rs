@@ -1,4 +1,6 @@
-//! An SDK for Envoy's external processors (`ext_proc`).
+//! External processors for Envoy: see [`Processor`] and [`Server`].
+//!
+#![doc = include_str!("../README.md")]
 
 mod attributes;
 mod body;
@@ -36,3 +38,12 @@ pub use reply::{BodyReply, HeadersReply, TrailersReply};
 pub use server::{Bound, Http2, Listen, ServeError, Server, uds};
 pub use service::ExternalProcessor;
 pub use stop::{Failure, FailureKind, Reply, Stop};
+
+/// The pages of `docs/`, whose snippets are compiled with the crate's tests.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../../docs/extproc.md")]
+    mod guide {}
+    #[doc = include_str!("../../../docs/extproc-modes.md")]
+    mod modes {}
+}
