@@ -9,6 +9,7 @@ mod process;
 mod servers;
 mod timeline;
 
+use std::cell::Cell;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -27,9 +28,12 @@ const IDLE: &str = "4s";
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let options = Options::parse();
+    let is_shown = Cell::new(false);
     let result = tokio::select! {
-        result = run(&options) => result,
-        result = stopped() => result,
+        // First, so that no server is started before signals are heard.
+        biased;
+        result = stopped(&is_shown) => result,
+        result = run(&options, &is_shown) => result,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -40,7 +44,8 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(options: &Options) -> anyhow::Result<()> {
+/// Sets `is_shown` once there is nothing left to show.
+async fn run(options: &Options, is_shown: &Cell<bool>) -> anyhow::Result<()> {
     let servers = Servers::start(options, IDLE).await?;
     println!("\nEnvoy and the control plane run. Both workloads are at zero:");
     servers.print_states().await?;
@@ -59,6 +64,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
 
     if options.keep {
         servers.print_what_to_try();
+        is_shown.set(true);
         std::future::pending::<()>().await;
     }
     println!("\nStopping everything.");
@@ -66,7 +72,10 @@ async fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 /// Returns when a person or the system asks this program to end.
-async fn stopped() -> anyhow::Result<()> {
+///
+/// # Errors
+/// If that is before everything `is_shown`.
+async fn stopped(is_shown: &Cell<bool>) -> anyhow::Result<()> {
     let (mut interrupt, mut terminate, mut hang_up) = (
         signal(SignalKind::interrupt())?,
         signal(SignalKind::terminate())?,
@@ -78,6 +87,7 @@ async fn stopped() -> anyhow::Result<()> {
         _ = hang_up.recv() => {}
     }
     println!("\nStopping everything.");
+    anyhow::ensure!(is_shown.get(), "stopped before the demo had shown everything");
     Ok(())
 }
 

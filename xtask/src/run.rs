@@ -1,6 +1,7 @@
 //! Running other programs, and saying so.
 
 use std::ffi::OsStr;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -30,10 +31,13 @@ pub(crate) fn in_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
 }
 
-/// The cargo that runs us, in the root of the repository.
+/// The cargo that runs us, in the root of the repository. It builds into [`target_dir`], whatever a person's own configuration says.
 pub(crate) fn cargo<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root()).args(args);
+    cargo
+        .current_dir(root())
+        .env("CARGO_TARGET_DIR", target_dir())
+        .args(args);
     cargo
 }
 
@@ -45,6 +49,16 @@ pub(crate) fn check(command: &mut Command) -> anyhow::Result<()> {
         .with_context(|| format!("cannot run {}", shown(command)))?;
     anyhow::ensure!(status.success(), "{} failed: {status}", shown(command));
     Ok(())
+}
+
+/// Shows the command and becomes it: Ctrl-C reaches that program alone, and the shell waits until it has ended.
+///
+/// # Errors
+/// If it cannot be started. Otherwise this function never returns.
+pub(crate) fn become_program(command: &mut Command) -> anyhow::Result<()> {
+    say(&shown(command));
+    let error = command.exec();
+    Err(error).with_context(|| format!("cannot run {}", shown(command)))
 }
 
 /// Runs the command and returns what it printed. Fails unless it succeeds.

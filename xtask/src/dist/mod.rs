@@ -124,6 +124,8 @@ pub(crate) fn filter_that_counts_its_steps() -> anyhow::Result<PathBuf> {
 }
 
 fn build(tree: &Tree, feature: Option<&str>, name: &str) -> anyhow::Result<PathBuf> {
+    // What is missing is said before anything is compiled.
+    tools::wasm_opt()?;
     toolchain::add_target(TRIPLE)?;
     let mut command = tree.cargo([
         "build",

