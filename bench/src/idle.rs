@@ -13,6 +13,8 @@ use crate::{manual, proc, rounds};
 /// How long the relay lets a poll wait, and how often it reports when there is nothing new (the control plane's default).
 const POLL: Duration = Duration::from_secs(25);
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// The most that Holdfast may add to what Envoy takes by itself.
+const ADDED_MAX: f64 = 0.25;
 
 /// Measures.
 pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<()> {
@@ -48,13 +50,21 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
     let seconds = begun.elapsed().as_secs_f64();
 
     let [ours_share, plain_share] = &shares;
-    let all = report.figure("Envoy with Holdfast", CORE, &ours_share.all);
+    // Both were idle at the same time on the same machine, so what they differ by is Holdfast's.
+    let added: Vec<f64> = ours_share
+        .all
+        .iter()
+        .zip(&plain_share.all)
+        .map(|(ours, plain)| ours - plain)
+        .collect();
+    let added = report.figure("what Holdfast adds", CORE, &added);
     report.at_most(
-        format!("CPU of an idle Envoy with Holdfast, {targets} targets"),
-        0.5,
+        format!("CPU that Holdfast adds to an idle Envoy, {targets} targets"),
+        ADDED_MAX,
         CORE,
-        all.median,
+        added.median,
     );
+    report.figure("Envoy with Holdfast", CORE, &ours_share.all);
     at_most_due(report, "polls begun", after.syncs - before.syncs, seconds, POLL);
     at_most_due(
         report,
@@ -69,13 +79,6 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
     report.figure("Envoy without any filter", CORE, &plain_share.all);
     report.figure("its main thread", CORE, &plain_share.main);
     report.figure("its two workers together", CORE, &plain_share.workers);
-    let more: Vec<f64> = ours_share
-        .all
-        .iter()
-        .zip(&plain_share.all)
-        .map(|(ours, plain)| ours - plain)
-        .collect();
-    report.figure("what Holdfast adds", CORE, &more);
     report.figure(
         "Envoy with Holdfast, how often a thread woke up",
         "wake-ups/s",

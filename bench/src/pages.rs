@@ -85,7 +85,7 @@ fn quoted(name: Name) -> &'static [&'static str] {
         ],
         Name::Held => &["100,000 over HTTP/2: the filter's own share of each"],
         Name::Wake => &["accepts connections to first byte, median"],
-        Name::Idle => &["CPU of an idle Envoy with Holdfast, 10000 targets"],
+        Name::Idle => &["CPU that Holdfast adds to an idle Envoy, 10000 targets"],
         Name::Size => &["bytes of holdfast.wasm"],
         Name::Release | Name::Burst | Name::Bodies | Name::Fleet | Name::Churn => &[],
     }
