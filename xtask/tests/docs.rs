@@ -7,6 +7,7 @@
     reason = "helpers of tests"
 )]
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
@@ -74,6 +75,30 @@ fn every_path_in_the_readme_exists() {
     check_paths("README.md");
     check_paths("SECURITY.md");
     check_paths("CONTRIBUTING.md");
+}
+
+/// Lines of code are commands as they are typed.
+#[test]
+fn what_the_readmes_have_kubectl_apply_or_start_is_there() {
+    let (mut folders, mut scripts) = (0, 0);
+    for document in ["README.md", "kubernetes/README.md"] {
+        let text = read(document);
+        for line in text.lines().filter_map(|line| line.strip_prefix("    ")) {
+            let words: Vec<_> = line.split_whitespace().collect();
+            if let ["kubectl", "apply", "-k", folder, ..] = words[..] {
+                let kustomization = root().join(folder).join("kustomization.yaml");
+                assert!(kustomization.is_file(), "{document}: {line}");
+                folders += 1;
+            }
+            if let Some(script) = words.first().filter(|word| word.ends_with(".sh")) {
+                let meta = std::fs::metadata(root().join(script));
+                let mode = meta.map_or(0, |meta| meta.permissions().mode());
+                assert!(mode & 0o111 != 0, "{document}: {script} must be a program");
+                scripts += 1;
+            }
+        }
+    }
+    assert!(folders > 4 && scripts > 2, "must be found: {folders}, {scripts}");
 }
 
 #[test]
