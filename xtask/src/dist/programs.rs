@@ -26,11 +26,7 @@ pub(super) fn build(tree: &Tree, release: &Path) -> anyhow::Result<()> {
         let Some(compiler) = compiler(architecture, std::env::consts::ARCH, |name| {
             on_path(name).is_some()
         }) else {
-            say(&format!(
-                "left out: programs for {architecture}, because there is no {architecture}-linux-gnu-gcc to link them \
-                 (Debian: apt-get install gcc-{}-linux-gnu)",
-                architecture.replace('_', "-")
-            ));
+            say(&left_out(architecture));
             continue;
         };
         let triple = format!("{architecture}-unknown-linux-musl");
@@ -45,7 +41,9 @@ pub(super) fn build(tree: &Tree, release: &Path) -> anyhow::Result<()> {
                 format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()),
                 &compiler,
             )
-            .env(format!("CC_{variable}"), &compiler);
+            .env(format!("CC_{variable}"), &compiler)
+            // Ubuntu's compiler asks for glibc's checked functions on its own, which musl does not have.
+            .env(format!("CFLAGS_{variable}"), "-U_FORTIFY_SOURCE");
         check(command.args(tree.without_its_paths(&triple)))?;
         for program in PROGRAMS {
             let built = tree.target.join(&triple).join("release").join(program);
@@ -55,6 +53,19 @@ pub(super) fn build(tree: &Tree, release: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn left_out(architecture: &str) -> String {
+    format!(
+        "left out: programs for {architecture}, because there is no {architecture}-linux-gnu-gcc to link them \
+         (Debian: apt-get install gcc-{0}-linux-gnu libc6-dev-{1}-cross)",
+        architecture.replace('_', "-"),
+        if architecture == "aarch64" {
+            "arm64"
+        } else {
+            "amd64"
+        },
+    )
 }
 
 /// The C compiler that links for `architecture` on a machine that is a `host`. Rust brings musl along, for both.
@@ -104,6 +115,15 @@ mod tests {
             compiler("aarch64", host, both).as_deref(),
             Some("aarch64-linux-gnu-gcc")
         );
+    }
+
+    #[test]
+    fn what_is_left_out_is_said_in_one_line_with_what_is_missing() {
+        let said = left_out("aarch64");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.starts_with("left out: programs for aarch64, "), "{said}");
+        assert!(said.contains("apt-get install gcc-aarch64-linux-gnu "), "{said}");
+        assert!(left_out("x86_64").contains("gcc-x86-64-linux-gnu "));
     }
 
     #[test]

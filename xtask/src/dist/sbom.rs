@@ -2,16 +2,25 @@
 //!
 //! <https://cyclonedx.org/docs/1.5/json/>
 
+use std::collections::BTreeSet;
+
+use anyhow::ensure;
 use serde_json::{Value, json};
 use spdx::Expression;
 
 use super::parts::{Id, Package, Parts};
 
+/// The reference of the release as a whole.
+const WHOLE: &str = "holdfast";
+
 /// The text of the file.
 ///
 /// # Errors
-/// If it cannot be written as JSON.
+/// If a package that is not ours names no license, or the text cannot be written as JSON.
 pub(super) fn write(parts: &Parts) -> anyhow::Result<String> {
+    for ((name, version), package) in parts.foreign() {
+        ensure!(package.license.is_some(), "{name} {version} names no license");
+    }
     let ours = |id: &Id, package: &Package| component(id, package, "application");
     let shipped: Vec<_> = parts
         .packages
@@ -25,18 +34,17 @@ pub(super) fn write(parts: &Parts) -> anyhow::Result<String> {
         .filter(|(id, _)| !parts.shipped.contains(*id))
         .map(|(id, package)| component(id, package, "library"))
         .collect();
-    let dependencies: Vec<_> = parts
-        .needs
-        .iter()
-        .map(|(id, needs)| {
-            let needs: Vec<_> = needs.iter().map(reference).collect();
-            json!({"ref": reference(id), "dependsOn": needs})
-        })
+    let needs = |name: String, needs: &BTreeSet<Id>| {
+        let needs: Vec<_> = needs.iter().map(reference).collect();
+        json!({"ref": name, "dependsOn": needs})
+    };
+    let dependencies: Vec<_> = std::iter::once(needs(WHOLE.to_owned(), &parts.shipped))
+        .chain(parts.needs.iter().map(|(id, of)| needs(reference(id), of)))
         .collect();
     let version = env!("CARGO_PKG_VERSION");
     let whole = json!({
         "type": "application",
-        "bom-ref": "holdfast",
+        "bom-ref": WHOLE,
         "name": "holdfast",
         "version": version,
         "licenses": [{"expression": "Apache-2.0"}],
@@ -88,8 +96,6 @@ fn reference((name, version): &Id) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::super::parts::tests::mk_parts;
     use super::*;
 
@@ -108,6 +114,16 @@ mod tests {
     }
 
     #[test]
+    fn a_package_without_a_license_is_refused() {
+        let mut parts = mk_parts();
+        for package in parts.packages.values_mut() {
+            package.license = None;
+        }
+        let error = write(&parts).unwrap_err().to_string();
+        assert_eq!(error, "a 1.0.0 names no license", "ours need none of their own");
+    }
+
+    #[test]
     fn every_reference_is_of_a_component() {
         let bom: Value = serde_json::from_str(&write(&mk_parts()).unwrap()).unwrap();
         let shipped = bom["metadata"]["component"]["components"].as_array().unwrap();
@@ -115,6 +131,7 @@ mod tests {
         let known: BTreeSet<_> = shipped
             .iter()
             .chain(libraries)
+            .chain([&bom["metadata"]["component"]])
             .map(|component| &component["bom-ref"])
             .map(|name| name.as_str().unwrap())
             .collect();

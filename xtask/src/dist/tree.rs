@@ -60,7 +60,8 @@ impl Tree {
         command
     }
 
-    /// Arguments for a build for `triple`. Messages of panics name source files: they do not say where those lie.
+    /// Arguments for a build for `triple`. Messages of panics name source files, those that build scripts have written among them:
+    /// they do not say where those lie.
     pub(super) fn without_its_paths(&self, triple: &str) -> [String; 2] {
         let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
         let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
@@ -68,6 +69,8 @@ impl Tree {
         let flags: Vec<_> = [
             (home.as_deref(), "/cargo"),
             (Some(self.root.as_path()), "/holdfast"),
+            // The last that fits counts, and this one lies in the root more often than not.
+            (Some(self.target.as_path()), "/target"),
         ]
         .into_iter()
         .filter_map(|(from, to)| Some(remap(from?, to)))
