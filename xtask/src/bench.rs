@@ -22,7 +22,7 @@ pub(crate) struct Bench {
 impl Bench {
     /// Fails if something could not be measured; a goal that was missed is shown, and no failure.
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let parts = Parts::build(None)?;
+        let parts = Parts::build(None, "release")?;
         let modules = modules()?;
         // Started directly: `cargo run` would build its dependencies anew, with the features that it alone asks for.
         let mut command = Command::new(target_dir().join("release/bench"));

@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -126,6 +127,9 @@ impl Rung {
             Self::E2e | Self::Oldest if on_path("setpriv").is_none() => {
                 Ok(Err("no setpriv on PATH: apt-get install util-linux"))
             }
+            Self::E2e | Self::Oldest if on_path("node").is_none() => {
+                Ok(Err("no node on PATH: apt-get install nodejs npm"))
+            }
             Self::E2e => e2e(filter).map(Ok),
             Self::Oldest => with_envoy(options.envoy.as_deref().unwrap_or(tools::OLDEST), filter).map(Ok),
         }
@@ -172,17 +176,39 @@ fn of_the_filter(filter: Option<&str>) -> anyhow::Result<Outcome> {
             .args(modules);
         counted(node.args(filter))
     };
-    let warm = node("warm.mjs", &[&shipped, &steps])?;
-    let members = node("members.mjs", &[&shipped])?;
-    let reproducible = one("reproducible", dist::filter_is_reproducible());
-    Ok(warm.plus(members).plus(reproducible))
+    // Linking the module and making it small keep one core busy, and so does Node.
+    thread::scope(|scope| {
+        let again = scope.spawn(dist::filter_is_reproducible);
+        let warm = node("warm.mjs", &[&shipped, &steps])?;
+        let members = node("members.mjs", &[&shipped])?;
+        let reproducible = one("reproducible", joined(again));
+        Ok(warm.plus(members).plus(reproducible))
+    })
+}
+
+/// What the thread returned.
+fn joined<T>(thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<T> {
+    thread
+        .join()
+        .unwrap_or_else(|_| Err(anyhow::anyhow!("a thread of xtask has panicked")))
 }
 
 fn e2e(filter: Option<&str>) -> anyhow::Result<Outcome> {
-    let parts = Parts::build(None)?;
-    let panics = dist::filter_that_panics()?;
-    let next = dist::filter_of_the_next_format()?;
-    let modules = bench::modules()?;
+    tools::envoy(None)?;
+    // Modules keep one core busy, and are built in other folders than programs: at the same time as those.
+    let (parts, [panics, next, modules]) = thread::scope(|scope| {
+        let modules = scope.spawn(|| {
+            dist::filter()?;
+            let (panics, next) = (dist::filter_that_panics()?, dist::filter_of_the_next_format()?);
+            Ok([panics, next, bench::modules()?])
+        });
+        let programs = Parts::programs(PROFILE).and_then(|bin_dir| {
+            check(end_to_end().arg("--no-run"))?;
+            Ok(bin_dir)
+        });
+        let modules = joined(modules)?;
+        anyhow::Ok((Parts::with(None, programs?)?, modules))
+    })?;
     let mut command = end_to_end();
     parts.tell(&mut command);
     command.env("HOLDFAST_WASM_TEST", panics);
@@ -194,9 +220,12 @@ fn e2e(filter: Option<&str>) -> anyhow::Result<Outcome> {
 /// The packages whose tests start servers.
 const END_TO_END: [&str; 3] = ["harness", "e2e", "bench"];
 
+/// The profile of what runs end to end: that of a release, but for the tests' own code.
+const PROFILE: &str = "bench";
+
 /// Tests of all of these packages, whichever are run, so that nothing is built with other features.
 fn end_to_end() -> Command {
-    let mut command = cargo(["test", "--profile", "bench", "--no-fail-fast"]);
+    let mut command = cargo(["test", "--profile", PROFILE, "--no-fail-fast"]);
     for package in END_TO_END {
         command.args(["--package", package]);
     }
@@ -213,7 +242,7 @@ const CORE: [&str; 3] = ["hold::", "sleep::", "outage::"];
 
 /// The demo and the core of the end-to-end tests with that version of Envoy. The demo counts as one test.
 fn with_envoy(version: &str, filter: Option<&str>) -> anyhow::Result<Outcome> {
-    let parts = Parts::build(Some(version))?;
+    let parts = Parts::build(Some(version), PROFILE)?;
     let mut command = end_to_end();
     command.args(["--test", "envoy", "--"]);
     parts.tell(&mut command);
@@ -248,22 +277,31 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// Fetches and builds what is not there yet, for the Envoy of that version, or the one that is there.
+    pub(crate) fn build(envoy: Option<&str>, profile: &str) -> anyhow::Result<Self> {
+        Self::with(envoy, Self::programs(profile)?)
+    }
+
+    fn with(envoy: Option<&str>, bin_dir: PathBuf) -> anyhow::Result<Self> {
+        Ok(Self {
+            envoy: tools::envoy(envoy)?,
+            wasm: dist::filter()?,
+            bin_dir,
+        })
+    }
+
+    /// Builds the programs and returns their folder.
     ///
     /// All packages that end-to-end tests and benchmarks build are named, so that their dependencies get one set of features
     /// and are built once.
-    pub(crate) fn build(envoy: Option<&str>) -> anyhow::Result<Self> {
-        let envoy = tools::envoy(envoy)?;
-        let wasm = dist::filter()?;
-        let mut command = cargo(["build", "--release", "--bins", "--example", "grpc-echo"]);
+    fn programs(profile: &str) -> anyhow::Result<PathBuf> {
+        let args = ["build", "--profile", profile, "--bins", "--example", "grpc-echo"];
+        let mut command = cargo(args);
         for package in ["control-plane", "upstream"].into_iter().chain(END_TO_END) {
             command.args(["--package", package]);
         }
         check(&mut command)?;
-        Ok(Self {
-            envoy,
-            wasm,
-            bin_dir: target_dir().join("release"),
-        })
+        // Both profiles' programs.
+        Ok(target_dir().join("release"))
     }
 
     /// Sets the variables in which the crate `harness` looks for them.
