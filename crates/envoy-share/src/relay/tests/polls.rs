@@ -56,7 +56,7 @@ fn syncs_within(period: Duration, mut answer: impl FnMut(u64) -> Result<SyncResp
 }
 
 #[test]
-fn whatever_is_answered_without_news_is_not_asked_again_without_a_pause() {
+fn an_answer_without_news_is_not_followed_by_a_poll_without_a_pause() {
     let seconds = 10;
     let all = || vec![target("a", State::Ready)];
     type Answer = Box<dyn FnMut(u64) -> Result<SyncResponse, SyncFailure>>;

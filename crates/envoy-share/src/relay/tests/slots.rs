@@ -90,7 +90,7 @@ fn what_goes_on_under_another_name_keeps_its_place_and_is_confirmed_anew() {
 }
 
 #[test]
-fn one_that_has_waited_without_keys_takes_the_place_of_whoever_had_them() {
+fn a_target_that_waited_without_keys_takes_the_place_of_the_one_that_had_them() {
     let mut s = Scenario::new();
     let beside = |clusters: &[&str]| Target {
         clusters: clusters.iter().map(|key| (*key).to_owned()).collect(),
