@@ -73,6 +73,7 @@ pub struct FleetHandle {
     pub(super) ends: mpsc::Sender<PollEnd>,
     /// Weak, so that listeners learn of the actor's end.
     pub(super) events: broadcast::WeakSender<FleetEvent>,
+    pub(super) changes: broadcast::WeakSender<TargetId>,
     pub(super) notes_missed: Counter,
     pub(super) view: watch::Receiver<View>,
     pub(super) polls: Arc<AtomicU64>,
@@ -94,6 +95,12 @@ impl FleetHandle {
             receiver: sender.subscribe(),
             missed: self.notes_missed.clone(),
         })
+    }
+
+    /// Targets whose [`Self::target`] shows something else from now on, in anything but ages and counts of requests; also those that
+    /// come and go. A receiver that lags has missed some, so it must look at all. Closed once the fleet has ended.
+    pub fn changes(&self) -> Result<broadcast::Receiver<TargetId>, Gone> {
+        Ok(self.changes.upgrade().ok_or(Gone)?.subscribe())
     }
 
     /// Takes a whole new configuration.

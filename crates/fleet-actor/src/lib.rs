@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use protocol::Proxy;
+use protocol::{Proxy, TargetId};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +40,9 @@ const QUEUE: usize = 1024;
 /// within microseconds; what one misses all the same is counted.
 const EVENTS: usize = 1024;
 
+/// Changes kept for a reader that is behind: of a large fleet that moves at once. One that misses some looks at everything.
+const CHANGES: usize = 1024;
+
 /// Makes the handle and the task's future. The task ends when `stop` is cancelled or every handle is gone; it returns
 /// the backend, for its shutdown.
 pub fn new<B: Backend>(
@@ -55,12 +58,14 @@ pub fn new<B: Backend>(
     let (ends, ended) = mpsc::channel(2 * settings.limits.max + QUEUE);
     let view = watch::Sender::new(View::new(settings.instance.clone()));
     let events = broadcast::Sender::new(EVENTS);
+    let changes = broadcast::Sender::new(CHANGES);
     let known = watch::Sender::new(0);
     let counts = watch::Sender::new(Counts::default());
     let handle = FleetHandle {
         messages: sender,
         ends,
         events: events.downgrade(),
+        changes: changes.downgrade(),
         notes_missed: metrics.notes_missed.clone(),
         view: view.subscribe(),
         polls: Arc::new(AtomicU64::new(1)),
@@ -73,6 +78,7 @@ pub fn new<B: Backend>(
         clock,
         metrics,
         events,
+        changes,
         view,
         known,
         counts,
@@ -88,6 +94,8 @@ struct Actor<B> {
     clock: Clock,
     metrics: Metrics,
     events: broadcast::Sender<FleetEvent>,
+    /// Targets whose status shows something else.
+    changes: broadcast::Sender<TargetId>,
     view: watch::Sender<View>,
     /// Changes whenever other proxies are known.
     known: watch::Sender<u64>,
@@ -224,6 +232,8 @@ impl<B: Backend> Actor<B> {
                         }
                     }
                     Effect::Emit(event) => self.emit(event),
+                    // There may be no receiver.
+                    Effect::Changed(id) => drop(self.changes.send(id)),
                     Effect::Publish(_) => {}
                 }
             }

@@ -40,6 +40,28 @@ async fn listeners_hear_of_targets_and_learn_of_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn readers_hear_whose_status_changes_and_find_it_changed() {
+    let (handle, _, end) = spawn();
+    let mut changes = handle.changes().unwrap();
+    handle
+        .configure(vec![mk_spec("web", "web", "").into()])
+        .await
+        .unwrap();
+    assert_eq!(
+        changes.recv().await,
+        Ok(id("web")),
+        "must be told that it has come"
+    );
+    handle.wake(id("web")).await.unwrap().unwrap();
+    assert_eq!(changes.recv().await, Ok(id("web")), "must be told that it wakes");
+    let web = handle.target(id("web")).await.unwrap().unwrap();
+    assert_eq!(web.state, "ready", "must show the newest");
+    end.cancel();
+    while changes.recv().await.is_ok() {}
+    assert!(handle.changes().is_err(), "must not wait for what has ended");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_listener_holds_nobody_up_and_what_it_misses_is_counted() {
     let (handle, metrics, _end) = spawn();
     handle

@@ -102,9 +102,13 @@ impl Fleet {
             conditions,
         } = one;
         let entry = self.targets.get_mut(id)?;
+        let is_shown = entry.conditions == conditions;
         entry.conditions = conditions;
         let retiring = entry.life.retiring;
         if *entry.spec == spec && !retiring {
+            if !is_shown {
+                self.mark(id);
+            }
             return None;
         }
         let spec = Arc::new(spec);

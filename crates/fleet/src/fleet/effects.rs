@@ -22,6 +22,9 @@ pub enum Effect {
     EndPoll(PollId),
     /// For the log and the metrics.
     Emit(FleetEvent),
+    /// The status of this target shows something else than before, or the target has come or gone. Ages and counts of requests,
+    /// which change all the time, do not count.
+    Changed(TargetId),
 }
 
 /// What happened, for the log and the metrics.

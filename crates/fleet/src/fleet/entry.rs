@@ -76,6 +76,7 @@ impl Entry {
             confirm: self.life.phase.minds_confirms().then_some(self.held_since),
             phase: Some(self.life.phase.name()),
             unreached: 0,
+            shows: None,
         }
     }
 

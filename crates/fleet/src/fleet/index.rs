@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 
 use protocol::TargetId;
 
-use super::Fleet;
 use super::proxies::shift;
+use super::status::digest;
+use super::{Effect, Fleet};
 use crate::time::Time;
 
 /// What one target waits for.
@@ -20,6 +21,8 @@ pub(super) struct Marks {
     pub(super) phase: Option<&'static str>,
     /// Clusters of Envoys that do not reach it although it is ready.
     pub(super) unreached: u64,
+    /// [`digest`] of what its status shows; `None`: it is not there.
+    pub(super) shows: Option<u64>,
 }
 
 /// The marks of all targets.
@@ -89,25 +92,35 @@ fn replace<T: Ord + Copy>(
 }
 
 impl Fleet {
-    /// Brings the index up to what the target waits for now. Code that changes its life, its deadline or since when it is held
-    /// calls this.
+    /// Brings the index up to what the target waits for now, and tells if its status shows something else. Code that changes
+    /// its life, its deadline, since when it is held or what its status shows calls this.
     pub(super) fn mark(&mut self, id: &TargetId) {
-        let unreached = self.misses(id).len() as u64;
+        let Some(entry) = self.targets.get(id) else { return };
+        let not_reached = self.misses(id);
+        let after = Marks {
+            unreached: not_reached.len() as u64,
+            shows: Some(digest(entry, &not_reached)),
+            ..entry.marks_now()
+        };
+        self.follow_marks(id, entry.marks, after);
         if let Some(entry) = self.targets.get_mut(id) {
-            let after = Marks {
-                unreached,
-                ..entry.marks_now()
-            };
-            if entry.marks != after {
-                self.index.follow(id, entry.marks, after);
-                entry.marks = after;
-            }
+            entry.marks = after;
         }
     }
 
     /// Takes a target that is gone out of the index.
     pub(super) fn unmark(&mut self, id: &TargetId, marks: Marks) {
-        self.index.follow(id, marks, Marks::default());
+        self.follow_marks(id, marks, Marks::default());
+    }
+
+    fn follow_marks(&mut self, id: &TargetId, before: Marks, after: Marks) {
+        if before == after {
+            return;
+        }
+        self.index.follow(id, before, after);
+        if before.shows != after.shows {
+            self.effects.push(Effect::Changed(id.clone()));
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! What people see of targets and proxies, put together when they ask.
 
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use protocol::TargetId;
 use serde::Serialize;
 
+use super::proxies::ProxyKey;
 use super::wakes::Wake;
-use super::{Entry, Fleet, LastWake, UnreachedBy, unreached};
+use super::{Entry, Fleet, LastWake, Missed, UnreachedBy, unreached};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::time::{Time, millis};
 
@@ -22,7 +24,7 @@ pub struct Status {
 }
 
 /// One target.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TargetStatus {
     /// `namespace/name`.
     pub id: TargetId,
@@ -69,7 +71,7 @@ pub struct TargetStatus {
 }
 
 /// Something a person should know about a target.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Condition {
     /// In one word.
     #[serde(rename = "type")]
@@ -123,6 +125,32 @@ fn contended(life: &Lifecycle) -> Option<Condition> {
         kind: "Contended",
         message: message.into(),
     })
+}
+
+fn conditions(entry: &Entry, not_reached: &[(&ProxyKey, &Missed)]) -> impl Iterator<Item = Condition> {
+    let never_matched = !entry.matched && entry.life.phase == Phase::Ready;
+    let known = [(never_matched, NEVER_MATCHED), (entry.life.retiring, RETIRING)];
+    known
+        .into_iter()
+        .filter_map(|(there, one)| there.then_some(one))
+        .chain(unreached::condition(not_reached))
+        .chain(contended(&entry.life))
+        .chain(entry.conditions.iter().cloned())
+}
+
+/// Another number whenever the [`TargetStatus`] is another in anything but ages, counts of requests and the list of what is not
+/// reached, of which the condition has the first and how many more there are.
+pub(super) fn digest(entry: &Entry, not_reached: &[(&ProxyKey, &Missed)]) -> u64 {
+    let (life, published) = (&entry.life, &entry.published);
+    let mut hasher = DefaultHasher::new();
+    (life.phase.name(), life.epoch, life.seen.replicas).hash(&mut hasher);
+    if let Phase::Failed { class, reason, .. } = &life.phase {
+        (class.name(), reason).hash(&mut hasher);
+    }
+    (published.ready_endpoints, &published.hosts, &published.clusters).hash(&mut hasher);
+    entry.wake.hash(&mut hasher);
+    conditions(entry, not_reached).for_each(|one| one.hash(&mut hasher));
+    hasher.finish()
 }
 
 impl Fleet {
@@ -179,8 +207,6 @@ impl Fleet {
             ),
             _ => (None, None, None),
         };
-        let never_matched = !entry.matched && entry.life.phase == Phase::Ready;
-        let conditions = [(never_matched, NEVER_MATCHED), (entry.life.retiring, RETIRING)];
         TargetStatus {
             id: id.clone(),
             state: entry.life.phase.name(),
@@ -199,13 +225,7 @@ impl Fleet {
             clusters: entry.published.clusters.clone(),
             unreached: unreached::shown(not_reached, now),
             unreached_clusters: not_reached.len() as u64,
-            conditions: conditions
-                .into_iter()
-                .filter_map(|(there, one)| there.then_some(one))
-                .chain(unreached::condition(not_reached))
-                .chain(contended(&entry.life))
-                .chain(entry.conditions.iter().cloned())
-                .collect(),
+            conditions: conditions(entry, not_reached).collect(),
         }
     }
 }

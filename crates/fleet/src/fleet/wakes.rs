@@ -10,7 +10,7 @@ use crate::lifecycle::{Phase, Reason};
 use crate::time::{Time, millis};
 
 /// Who or what brought a wake about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum WokenBy {
     /// A request that the proxy of this node id holds or has refused.
     Proxy(String),
@@ -62,7 +62,7 @@ pub struct LastWake {
 }
 
 /// A wake that began since the control plane did.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Wake {
     began: Time,
     unix_ms: u64,
@@ -70,7 +70,7 @@ pub(super) struct Wake {
     end: End,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum End {
     /// Not yet. A failure does not end it: endpoints may come all the same.
     Open,

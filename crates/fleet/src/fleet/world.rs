@@ -1,11 +1,12 @@
 //! A fleet under test with its clock, and what it has published.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use protocol::{Incarnation, Proxy, Report, Reporter, Revision, State, Target, Usage};
+use protocol::{Incarnation, Proxy, Report, Reporter, Revision, State, Target, TargetId, Usage};
 
 use super::proxies::PollId;
-use super::{Effect, Fleet};
+use super::{Effect, Fleet, TargetStatus};
 use crate::command::Command;
 use crate::lifecycle::{Cause, Observed};
 pub(crate) use crate::testing::{id, mk_proxy, mk_settings, mk_spec};
@@ -18,6 +19,8 @@ pub(crate) struct World {
     pub(crate) now: Time,
     pub(crate) view: View,
     pub(crate) seq: u64,
+    /// What the targets' statuses showed when it settled last.
+    shown: BTreeMap<TargetId, TargetStatus>,
 }
 
 impl World {
@@ -34,6 +37,7 @@ impl World {
             now,
             view: View::new("me"),
             seq: 100,
+            shown: BTreeMap::new(),
         };
         let hosts: Vec<_> = names.iter().map(|name| format!("{name}.example.com")).collect();
         let targets: Vec<_> = names
@@ -64,15 +68,43 @@ impl World {
     /// Carries out what the fleet wants; returns what is for the backend.
     pub(crate) fn settle(&mut self) -> Vec<Command> {
         let mut commands = Vec::new();
-        for effect in self.fleet.take_effects() {
+        for effect in self.take_effects() {
             match effect {
                 Effect::Backend(command) => commands.push(command),
                 Effect::Publish(publication) => self.view.apply(publication),
-                Effect::EndPoll(_) | Effect::Emit(_) => {}
+                Effect::EndPoll(_) | Effect::Emit(_) | Effect::Changed(_) => {}
             }
         }
-        self.fleet.check_sums();
         commands
+    }
+
+    /// What the fleet wants, in order.
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        let effects = self.fleet.take_effects();
+        self.fleet.check_sums();
+        self.check_changed(&effects);
+        effects
+    }
+
+    /// Whatever a status shows beside ages and counts of requests, a change of it must be told.
+    fn check_changed(&mut self, effects: &[Effect]) {
+        let changed: BTreeSet<_> = effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Changed(id) => Some(id),
+                _ => None,
+            })
+            .collect();
+        let shown = self.fleet.status(self.now).targets.into_iter();
+        let shown = shown.map(|one| (one.id.clone(), without_ages(one))).collect();
+        let before = std::mem::replace(&mut self.shown, shown);
+        for id in before.keys().chain(self.shown.keys()) {
+            let (before, now) = (before.get(id), self.shown.get(id));
+            assert!(
+                before == now || changed.contains(id),
+                "must tell that {id} shows {now:?} and no longer {before:?}"
+            );
+        }
     }
 
     /// Lets time pass, from deadline to deadline.
@@ -198,6 +230,18 @@ impl World {
 
     pub(crate) fn state(&self, name: &str) -> State {
         self.target(name).state
+    }
+}
+
+fn without_ages(status: TargetStatus) -> TargetStatus {
+    TargetStatus {
+        since_ms: 0,
+        retry_in_ms: None,
+        held: 0,
+        in_flight: 0,
+        idle_ms: None,
+        unreached: Vec::new(),
+        ..status
     }
 }
 

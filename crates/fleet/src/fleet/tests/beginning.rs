@@ -139,7 +139,7 @@ struct Told {
 fn configure(world: &mut World, configured: Vec<Configured>) -> Told {
     world.fleet.configure(configured, world.now);
     let mut told = Told::default();
-    for effect in world.fleet.take_effects() {
+    for effect in world.take_effects() {
         match effect {
             Effect::Backend(Command::Adopt { .. }) => told.adopted += 1,
             Effect::Backend(_) => told.starts_and_stops += 1,
@@ -147,7 +147,7 @@ fn configure(world: &mut World, configured: Vec<Configured>) -> Told {
                 world.view.apply(publication.clone());
                 told.publications.push(publication);
             }
-            Effect::EndPoll(_) | Effect::Emit(_) => {}
+            Effect::EndPoll(_) | Effect::Emit(_) | Effect::Changed(_) => {}
         }
     }
     told

@@ -45,18 +45,13 @@ fn each_time_it_is_undone_is_told_once() {
     undo(&mut world, 1);
     world.fleet.observe(&id("web"), mk_zero(2), world.now);
     let events: Vec<_> = world
-        .fleet
         .take_effects()
         .into_iter()
         .filter(|effect| matches!(effect, Effect::Emit(FleetEvent::Contended { times: 2, .. })))
         .collect();
     assert_eq!(events.len(), 1, "must be told once");
     world.fleet.observe(&id("web"), mk_zero(2), world.now);
-    assert_eq!(
-        world.fleet.take_effects(),
-        [],
-        "must not be told again without a wake"
-    );
+    assert_eq!(world.take_effects(), [], "must not be told again without a wake");
 }
 
 #[test]

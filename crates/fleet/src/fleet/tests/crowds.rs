@@ -37,7 +37,7 @@ fn open_polls_of_made_up_proxies_do_not_keep_a_real_one_out() {
     let poll = world.fleet.open_poll(&mk_proxy("real"), PollId(9), world.now);
     assert_eq!(poll, Ok(()), "must be taken");
     assert!(
-        world.fleet.take_effects().contains(&Effect::EndPoll(PollId(1))),
+        world.take_effects().contains(&Effect::EndPoll(PollId(1))),
         "the poll of whoever made room must end"
     );
 }

@@ -1,6 +1,7 @@
 //! Facts about the fleet, message by message.
 
 mod beginning;
+mod changes;
 mod contention;
 mod crowds;
 mod draining;

@@ -40,13 +40,13 @@ fn a_newer_poll_ends_the_older() {
         .fleet
         .open_poll(&mk_proxy("a"), PollId(1), world.now)
         .unwrap();
-    world.fleet.take_effects();
+    world.take_effects();
     world
         .fleet
         .open_poll(&mk_proxy("a"), PollId(2), world.now)
         .unwrap();
     assert!(
-        world.fleet.take_effects().contains(&Effect::EndPoll(PollId(1))),
+        world.take_effects().contains(&Effect::EndPoll(PollId(1))),
         "must end the older"
     );
     world.fleet.close_poll(&mk_proxy("a"), PollId(1), world.now);
@@ -140,7 +140,7 @@ fn the_poll_of_one_that_signs_off_ends() {
         ..mk_report("a", 1, &[])
     };
     world.fleet.report(&leaving, world.now);
-    let effects = world.fleet.take_effects();
+    let effects = world.take_effects();
     assert!(
         effects.contains(&Effect::EndPoll(PollId(1))),
         "must end: {effects:?}"
@@ -277,7 +277,7 @@ fn a_shutdown_that_leaves_the_workloads_up_tells_nobody_anything() {
     let drained = world.drain("drained");
     world.fleet.close();
     assert_eq!(
-        world.fleet.take_effects(),
+        world.take_effects(),
         [],
         "must neither publish nor stop anything"
     );

@@ -12,7 +12,7 @@ fn an_envoy_with_another_version_of_the_module_is_told_of_once() {
     let mut world = World::new(&["web"]);
     world.sync("envoy");
     let proxy = mk_proxy("envoy");
-    world.fleet.take_effects();
+    world.take_effects();
     let mut told = |module| {
         world.fleet.hear_module(&proxy, module);
         events(&mut world)
@@ -190,7 +190,7 @@ fn what_an_owner_would_want_to_read_is_history() {
 
 /// What is told, of all that is to be done.
 fn events(world: &mut World) -> Vec<FleetEvent> {
-    let effects = world.fleet.take_effects().into_iter();
+    let effects = world.take_effects().into_iter();
     let told = effects.filter_map(|effect| match effect {
         Effect::Emit(event) => Some(event),
         _ => None,

@@ -150,9 +150,9 @@ fn ten_thousand_that_do_not_change_are_compared_and_left_alone() {
         .collect();
     let mut world = World::new(&[]);
     world.fleet.configure(specs.clone(), world.now);
-    world.fleet.take_effects();
+    world.take_effects();
     world.fleet.configure(specs, world.now);
-    assert_eq!(world.fleet.take_effects(), [], "must do nothing");
+    assert_eq!(world.take_effects(), [], "must do nothing");
 }
 
 fn mk_world() -> World {

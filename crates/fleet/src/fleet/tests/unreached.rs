@@ -52,7 +52,7 @@ fn it_is_told_to_the_log_once() {
     let told = |world: &mut World, seq, saw| {
         let report = mk_unreached("a", seq, &[("web", "web-v1", saw, 100)]);
         world.fleet.report(&report, world.now);
-        let effects = world.fleet.take_effects();
+        let effects = world.take_effects();
         let events = effects
             .into_iter()
             .filter(|effect| matches!(effect, Effect::Emit(FleetEvent::Unreached { .. })));
