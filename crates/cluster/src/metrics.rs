@@ -11,7 +11,7 @@ use fleet_actor::BoundsHit;
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     status_writes: Family<[(&'static str, &'static str); 1], Counter>,
-    /// ScaleTargets whose status waits to be written.
+    /// ScaleTargets whose status waits to be compared with what is shown.
     pub(super) status_writes_waiting: Gauge,
     scale_orders: Family<[(&'static str, &'static str); 1], Counter>,
     scale_writes: Family<[(&'static str, &'static str); 1], Counter>,

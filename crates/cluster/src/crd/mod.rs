@@ -43,7 +43,7 @@ use fleet::config::{self, Workload};
     namespaced,
     status = "ScaleTargetStatus",
     derive = "PartialEq",
-    doc = "A workload that sleeps at zero replicas while nobody uses it. Requests for it wait inside Envoy until it is up.",
+    doc = "A workload that sleeps at zero replicas while no request needs it. Requests for it wait inside Envoy until it is up.",
     printcolumn(
         name = "State",
         type_ = "string",
@@ -61,12 +61,6 @@ use fleet::config::{self, Workload};
         type_ = "integer",
         json_path = ".status.readyEndpoints",
         description = "Endpoints that are ready"
-    ),
-    printcolumn(
-        name = "Held",
-        type_ = "integer",
-        json_path = ".status.held",
-        description = "Requests held, over all proxies"
     ),
     printcolumn(
         name = "Last Wake",

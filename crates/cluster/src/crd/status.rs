@@ -34,7 +34,7 @@ pub const CONDITIONS: &[(&str, &str)] = &[
     ),
     (
         "Contended",
-        "Somebody else keeps setting the replicas that a wake has set. Wakes are tried less and less often.",
+        "Another manager keeps setting the replicas back that a wake has set. Wakes are tried less and less often.",
     ),
     (
         "WorkloadNotFound",
@@ -71,7 +71,7 @@ pub struct ScaleTargetStatus {
     /// Endpoints of the Service that are ready and not terminating.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_endpoints: Option<i32>,
-    /// Requests held, over all proxies. At most five seconds old.
+    /// Deprecated: ask `GET /v1/targets` of the control plane. No longer written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<i64>,
     /// When, how fast and by whom it was last woken.

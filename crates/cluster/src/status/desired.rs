@@ -1,5 +1,7 @@
 //! What a status should be. Pure: the same facts over the same known status give the same status again.
 
+use std::time::Duration;
+
 use k8s_openapi::jiff::Timestamp;
 use k8s_openapi::jiff::fmt::temporal::DateTimePrinter;
 
@@ -19,15 +21,6 @@ const UNREACHED: &str = "Unreached";
 
 /// For how long it must not have been reached, in ms: with each wake some Envoy learns of the endpoints a moment late.
 const UNREACHED_FOR: u64 = 5_000;
-
-/// How much a status differs from what is known to be there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Urgency {
-    /// Numbers or keys alone: it can wait.
-    Later,
-    /// The state, a condition, a wake: people and programs wait for it.
-    Now,
-}
 
 /// What should be shown of `target`. `seen` is what the fleet knows of it, `known` the status that it has. `None`:
 /// nothing is known yet, so nothing is to be said.
@@ -80,38 +73,20 @@ pub(super) fn desired(
     Some(status)
 }
 
-/// How `desired` differs from `known`; `None` if it does not. Conditions of others are none of our business.
-pub(super) fn compare(desired: &ScaleTargetStatus, known: Option<&ScaleTargetStatus>) -> Option<Urgency> {
-    let Some(known) = known else {
-        return Some(Urgency::Now);
-    };
+/// True if `desired` is not what is `known` to be there. Conditions of others are none of our business.
+pub(super) fn differs(desired: &ScaleTargetStatus, known: Option<&ScaleTargetStatus>) -> bool {
+    let Some(known) = known else { return true };
     let mut known = known.clone();
     known.conditions.retain(|condition| is_ours(&condition.kind));
     known.conditions.sort_by(|a, b| a.kind.cmp(&b.kind));
-    if known == *desired {
-        return None;
-    }
-    let mut conditions = known.conditions.clone();
-    for condition in conditions.iter_mut().filter(|one| one.kind == UNREACHED) {
-        // Which Envoy it is and what it sees may change with each report.
-        let told = desired.conditions.iter().find(|one| one.kind == UNREACHED);
-        condition.message = told.map_or_else(String::new, |told| told.message.clone());
-    }
-    let slow = ScaleTargetStatus {
-        conditions,
-        replicas: desired.replicas,
-        ready_endpoints: desired.ready_endpoints,
-        held: desired.held,
-        hosts: desired.hosts.clone(),
-        clusters: desired.clusters.clone(),
-        keys_not_shown: desired.keys_not_shown,
-        ..known
-    };
-    Some(if slow == *desired {
-        Urgency::Later
-    } else {
-        Urgency::Now
-    })
+    known != *desired
+}
+
+/// After how long a status of `seen` is another although nothing else happens: some Envoy has not reached it for long enough then.
+pub(super) fn changes_in(seen: &TargetStatus) -> Option<Duration> {
+    let longest = seen.unreached.iter().map(|one| one.for_ms).max()?;
+    let left = UNREACHED_FOR.checked_sub(longest).filter(|left| *left > 0)?;
+    Some(Duration::from_millis(left))
 }
 
 /// State, and what `Ready` says of it.
@@ -159,7 +134,7 @@ fn verdict(seen: &TargetStatus) -> Verdict {
         ),
         "draining" => (
             ConditionStatus::False,
-            "nobody has used it: the proxies are asked to confirm that before it is put to sleep",
+            "no request has used it: the proxies are asked to confirm that before it is put to sleep",
         ),
         "stopping" => (
             ConditionStatus::False,
@@ -180,7 +155,6 @@ fn verdict(seen: &TargetStatus) -> Verdict {
 fn tell_numbers(status: &mut ScaleTargetStatus, seen: &TargetStatus) {
     status.replicas = Some(i32::try_from(seen.replicas).unwrap_or(i32::MAX));
     status.ready_endpoints = Some(i32::try_from(seen.ready_endpoints).unwrap_or(i32::MAX));
-    status.held = Some(i64::try_from(seen.held).unwrap_or(i64::MAX));
 }
 
 fn tell_keys(status: &mut ScaleTargetStatus, seen: &TargetStatus) {

@@ -1,8 +1,8 @@
 //! Writes the status of ScaleTargets: what differs from what the API server has, and nothing else.
 //!
-//! What a status should be is decided in `desired`, whose turn it is in `write_queue`; both are pure. Only the writer here
-//! speaks to the API server. It runs in the active replica, and asks the fence before every write. In the steady state
-//! it makes no request.
+//! The fleet tells which targets changed, and so does the watch of the ScaleTargets; only these are compared. What a status
+//! should be is decided in `desired`, whose turn it is in `write_queue`; both are pure. Only the writer here speaks to the API
+//! server. It runs in the active replica, and asks the fence before every write. While nothing changes it does nothing.
 
 mod desired;
 mod shown;
@@ -12,11 +12,14 @@ mod write_queue;
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
+use protocol::TargetId;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tracing::{debug, warn};
@@ -25,15 +28,9 @@ pub use shown::{Shown, ShownTarget};
 use write_queue::{Job, Outcome, WriteQueue};
 
 use crate::metrics::Metrics;
-use fleet_actor::{Clock, Fence, FleetHandle};
+use fleet::time::Time;
+use fleet_actor::{Clock, Fence, FleetHandle, Gone};
 
-/// Changes closer than this are looked at together. With the write itself it stays below half a second.
-const TOGETHER: Duration = Duration::from_millis(200);
-/// While a target changes by itself, or something waits, the fleet is looked at this often: not all that a status says
-/// is published to proxies.
-const LIVELY: Duration = Duration::from_secs(1);
-/// Else this often. It asks the fleet, in this process, never the API server.
-const CALM: Duration = Duration::from_secs(5);
 /// Before the fence is asked again.
 const FENCED: Duration = Duration::from_millis(500);
 /// Longest time that one write may take; the rest of the lease, if that is shorter.
@@ -59,91 +56,90 @@ pub struct Writer {
 impl Writer {
     /// Writes until the fleet has ended, or the future is dropped; writes under way end with it.
     pub async fn run(self) {
-        let mut published = self.fleet.view();
+        // The end of the fleet is the end of the leadership: there is nothing more to be done.
+        let Err(Gone) = self.write_all().await;
+    }
+
+    async fn write_all(self) -> Result<Infallible, Gone> {
+        // Asked for first: nothing that changes from now on is missed.
+        let mut wanted = self.fleet.changes()?;
         let mut shown = self.shown.changes();
         let mut write_queue = WriteQueue::default();
         let mut writes = JoinSet::new();
-        let mut look_at = self.clock.now();
+        let mut changed = self.shown.ids();
         loop {
-            let fenced = self.hand_out(&mut write_queue, &mut writes);
-            let turn = if fenced {
-                Some(self.clock.now() + FENCED)
-            } else {
-                write_queue.poll_timeout(self.clock.now())
+            for id in changed {
+                write_queue.changed(id, self.clock.now());
+            }
+            let turn = self.hand_out(&mut write_queue, &mut writes).await?;
+            let waiting = i64::try_from(write_queue.waiting()).unwrap_or(i64::MAX);
+            self.metrics.status_writes_waiting.set(waiting);
+            let turn = async {
+                match turn {
+                    Some(turn) => sleep_until(self.clock.instant(turn)).await,
+                    None => std::future::pending().await,
+                }
             };
-            let wake = turn.map_or(look_at, |turn| turn.min(look_at));
-            let together = || self.clock.now() + TOGETHER;
-            tokio::select! {
-                changed = published.changed() => match changed {
-                    Ok(()) => look_at = look_at.min(together()),
-                    Err(_) => return,
-                },
-                changed = shown.changed() => match changed {
-                    Ok(()) => look_at = look_at.min(together()),
-                    Err(_) => return,
-                },
+            changed = tokio::select! {
+                changed = self.changed(&mut wanted) => changed?,
+                changed = self.changed(&mut shown) => changed?,
                 Some(done) = writes.join_next() => {
-                    // A write that panicked is a bug that the log has shown; its target is written at the next look.
+                    // One that panicked is a bug that the log has shown: its target is left to the next leadership.
                     if let Ok((id, outcome)) = done {
-                        write_queue.done(&id, outcome, self.clock.now());
+                        write_queue.done(id, outcome, self.clock.now());
                     }
+                    Vec::new()
                 }
-                () = sleep_until(self.clock.instant(wake)) => {}
-            }
-            if self.clock.now() >= look_at {
-                if !self.look(&mut write_queue).await {
-                    return;
-                }
-                look_at = self.clock.now() + if write_queue.is_lively() { LIVELY } else { CALM };
-            }
+                () = turn => Vec::new(),
+            };
         }
     }
 
-    /// Compares what should be shown with what is. False if the fleet has ended.
-    async fn look(&self, write_queue: &mut WriteQueue) -> bool {
-        let Ok(status) = self.fleet.status().await else {
-            return false;
-        };
-        write_queue.look(
-            &status.targets,
-            &self.shown.list(),
-            Timestamp::now(),
-            self.clock.now(),
-        );
-        let waiting = i64::try_from(write_queue.waiting()).unwrap_or(i64::MAX);
-        self.metrics.status_writes_waiting.set(waiting);
-        true
+    /// Waits for targets that have changed: all of them if some changes were missed.
+    async fn changed(&self, changes: &mut broadcast::Receiver<TargetId>) -> Result<Vec<TargetId>, Gone> {
+        match changes.recv().await {
+            Ok(id) => Ok(vec![id]),
+            Err(RecvError::Lagged(_)) => Ok(self.shown.ids()),
+            Err(RecvError::Closed) => Err(Gone),
+        }
     }
 
-    /// Begins the writes whose turn it is. True if the fence forbids it.
-    fn hand_out(
+    /// Begins the writes whose turn it is. Returns when the next turn is; `None`: not before something happens.
+    async fn hand_out(
         &self,
         write_queue: &mut WriteQueue,
-        writes: &mut JoinSet<(protocol::TargetId, Outcome)>,
-    ) -> bool {
+        writes: &mut JoinSet<(TargetId, Outcome)>,
+    ) -> Result<Option<Time>, Gone> {
         loop {
             let now = self.clock.now();
-            let Some(budget) = self.fence.write_budget() else {
-                return write_queue.waiting() > 0;
+            if self.fence.write_budget().is_none() {
+                return Ok(write_queue.poll_timeout(now).map(|turn| turn.max(now + FENCED)));
+            }
+            let Some(id) = write_queue.poll(now) else {
+                return Ok(write_queue.poll_timeout(now));
             };
-            let Some(job) = write_queue.poll(now) else {
-                return false;
-            };
-            let writer = self.clone();
-            writes.spawn(async move { writer.write(job, budget.min(WRITE_TIMEOUT)).await });
+            let seen = self.fleet.target(id.clone()).await?;
+            let (shown, now) = (self.shown.find(&id), self.clock.now());
+            if let Some(job) = write_queue.compare(&id, seen.as_ref(), shown, Timestamp::now(), now) {
+                writes.spawn(self.clone().write(job));
+            }
         }
     }
 
-    async fn write(self, job: Job, limit: Duration) -> (protocol::TargetId, Outcome) {
+    async fn write(self, job: Job) -> (TargetId, Outcome) {
         let Job {
             target,
             status,
             tries,
         } = job;
         let id = target.id.clone();
-        let result = match timeout(limit, write::apply(&self.client, &target, &status)).await {
-            Ok(result) => result,
-            Err(_) => Err(write::Error::Late),
+        let result = match self.fence.write_budget() {
+            Some(budget) => {
+                let writing = write::apply(&self.client, &target, &status);
+                let result = timeout(budget.min(WRITE_TIMEOUT), writing).await;
+                result.unwrap_or(Err(write::Error::Late))
+            }
+            None => Err(write::Error::Late),
         };
         let outcome = match result {
             Ok(written) => Outcome::Written(Arc::new(written)),

@@ -4,18 +4,21 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::TargetId;
-use tokio::sync::watch;
+use tokio::sync::broadcast;
 
 use crate::crd::{ScaleTarget, ScaleTargetStatus};
 use crate::fact_store::FactStore;
 use crate::observe::Version;
 use crate::watches::WatchEvent;
 
+/// Changes kept for a reader that is behind. One that misses some looks at everything.
+const CHANGES: usize = 1024;
+
 /// All ScaleTargets. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Shown {
     targets: Arc<Mutex<FactStore<TargetId, Arc<ShownTarget>>>>,
-    changed: Arc<watch::Sender<()>>,
+    changes: broadcast::Sender<TargetId>,
 }
 
 /// One ScaleTarget as the API server has it.
@@ -39,7 +42,7 @@ impl Default for Shown {
     fn default() -> Self {
         Self {
             targets: Arc::default(),
-            changed: Arc::new(watch::Sender::new(())),
+            changes: broadcast::Sender::new(CHANGES),
         }
     }
 }
@@ -48,29 +51,45 @@ impl Shown {
     /// Takes in what the watch of the ScaleTargets tells.
     pub fn take(&self, seen: &WatchEvent<ScaleTarget>) {
         let mut targets = self.lock();
-        match seen {
-            WatchEvent::Begin => targets.begin(),
+        let changed = match seen {
+            WatchEvent::Begin => {
+                targets.begin();
+                Vec::new()
+            }
             WatchEvent::Apply(object) => {
                 let target = ShownTarget::of(object);
-                targets.apply(target.id.clone(), Arc::new(target));
+                let id = target.id.clone();
+                let news = targets.apply(id.clone(), Arc::new(target));
+                news.then_some(id).into_iter().collect()
             }
-            WatchEvent::Delete(object) => drop(targets.delete(&object.id())),
-            WatchEvent::End => drop(targets.end()),
-            WatchEvent::Absent => drop(targets.absent()),
-            WatchEvent::Refused(_) => {}
-        }
+            WatchEvent::Delete(object) => {
+                let id = object.id();
+                targets.delete(&id).then_some(id).into_iter().collect()
+            }
+            WatchEvent::End => targets.end(),
+            WatchEvent::Absent => targets.absent(),
+            WatchEvent::Refused(_) => Vec::new(),
+        };
         drop(targets);
-        self.changed.send_replace(());
+        for id in changed {
+            // There is no receiver while another replica leads.
+            let _ = self.changes.send(id);
+        }
     }
 
-    /// All of them, in the order of ids.
-    pub fn list(&self) -> Vec<Arc<ShownTarget>> {
-        self.lock().iter().map(|(_, target)| Arc::clone(target)).collect()
+    /// The ids of all of them.
+    pub fn ids(&self) -> Vec<TargetId> {
+        self.lock().iter().map(|(id, _)| id.clone()).collect()
     }
 
-    /// Fires when something may have changed.
-    pub fn changes(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
+    /// One of them.
+    pub fn find(&self, id: &TargetId) -> Option<Arc<ShownTarget>> {
+        self.lock().find(id).cloned()
+    }
+
+    /// Those that change from now on. A receiver that lags has missed some, so it must look at all.
+    pub fn changes(&self) -> broadcast::Receiver<TargetId> {
+        self.changes.subscribe()
     }
 
     fn lock(&self) -> MutexGuard<'_, FactStore<TargetId, Arc<ShownTarget>>> {

@@ -1,6 +1,6 @@
-//! Whose status is to be written next, and when. Pure: takes `now`, does nothing itself.
+//! Which status is to be compared next, and which of them written. Pure: takes `now`, does nothing itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +8,15 @@ use k8s_openapi::jiff::Timestamp;
 use protocol::TargetId;
 
 use super::ShownTarget;
-use super::desired::{Urgency, compare, desired};
+use super::desired::{changes_in, desired, differs};
 use crate::crd::ScaleTargetStatus;
 use fleet::TargetStatus;
 use fleet::backoff::Backoff;
 use fleet::bucket::{Bucket, Rate};
 use fleet::time::Time;
 
+/// Changes of one target that are closer than this are written together. With the write itself it stays below half a second.
+const TOGETHER: Duration = Duration::from_millis(200);
 /// Writes under way at once. One takes some ten milliseconds, so these are enough for [`RATE`], and an API server that
 /// hangs has no more than these to hang on to.
 const IN_FLIGHT: usize = 8;
@@ -24,46 +26,40 @@ const RATE: Rate = Rate {
     burst: 50,
     period: Duration::from_millis(20),
 };
+/// Writes of one target. A wake has three or four and a sleep as many, so what people wait for is told at once; what changes
+/// all the time is told once a second.
+const TARGET_RATE: Rate = Rate {
+    burst: 10,
+    period: Duration::from_secs(1),
+};
 /// Waits of one target after writes that failed.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
-/// Between two writes of one target, if the state or a condition has changed.
-const GAP: Duration = Duration::from_millis(250);
-/// Between two writes of one target, if only numbers or keys have.
-const GAP_LATER: Duration = Duration::from_secs(5);
 
-/// All targets that have something to be written, or had.
+/// The targets that were told to have changed, and what was written of them.
 #[derive(Debug, Default)]
 pub(super) struct WriteQueue {
-    /// As many as there are ScaleTargets: what is no longer there is dropped at each look.
+    /// As many as there are ScaleTargets: one that is not there is dropped when it is compared.
     files: BTreeMap<TargetId, File>,
+    /// Those that are to be compared, in the order of their turns.
+    turns: BTreeSet<(Time, TargetId)>,
     in_flight: usize,
     bucket: Bucket,
-    lively: bool,
 }
 
 /// What is known of one target's status.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct File {
-    target: Arc<ShownTarget>,
-    /// What is to be written, since when, and how urgently.
-    due: Option<Due>,
+    /// When it is compared next; `None` while it is written, and if nothing has changed.
+    turn: Option<Time>,
+    /// It is not compared before.
+    not_before: Time,
     /// What we wrote last.
     written: Option<Written>,
-    /// No write of this target begins before it.
-    not_before: Time,
-    /// The same for one that is not urgent.
-    later_not_before: Time,
+    bucket: Bucket,
     /// Failed writes in a row.
     tries: u32,
     /// What is being written.
     under_way: Option<ScaleTargetStatus>,
-}
-
-#[derive(Debug)]
-struct Due {
-    status: ScaleTargetStatus,
-    urgency: Urgency,
-    since: Time,
 }
 
 #[derive(Debug)]
@@ -94,140 +90,103 @@ pub(super) enum Outcome {
 }
 
 impl WriteQueue {
-    /// Compares what should be shown of each target with what is.
-    pub(super) fn look(
-        &mut self,
-        seen: &[TargetStatus],
-        shown: &[Arc<ShownTarget>],
-        wall: Timestamp,
-        now: Time,
-    ) {
-        let seen: BTreeMap<_, _> = seen.iter().map(|one| (&one.id, one)).collect();
-        let mut before = std::mem::take(&mut self.files);
-        self.lively = false;
-        for target in shown {
-            let mut file = before.remove(&target.id).unwrap_or_else(|| File::new(target));
-            file.look(target, seen.get(&target.id).copied(), wall, now);
-            self.lively |= file.due.is_some() || seen.get(&target.id).is_some_and(|one| is_restless(one));
-            self.files.insert(target.id.clone(), file);
-        }
+    /// What should be shown of a target has changed, or what is shown of it.
+    pub(super) fn changed(&mut self, id: TargetId, now: Time) {
+        self.schedule(id, now + TOGETHER);
     }
 
-    /// The next write whose turn it is; it is under way until [`Self::done`].
-    pub(super) fn poll(&mut self, now: Time) -> Option<Job> {
-        if self.in_flight >= IN_FLIGHT {
-            return None;
-        }
-        let ready = self
-            .files
-            .values_mut()
-            .filter(|file| file.turn().is_some_and(|turn| turn <= now));
-        // The urgent ones first, then those that have waited longest.
-        let next = ready.min_by_key(|file| {
-            file.due
-                .as_ref()
-                .map(|due| (due.urgency == Urgency::Later, due.since))
-        })?;
-        if !self.bucket.take(RATE, now) {
-            return None;
-        }
-        let status = next.due.as_ref()?.status.clone();
-        next.under_way = Some(status.clone());
-        self.in_flight += 1;
-        Some(Job {
-            target: Arc::clone(&next.target),
-            status,
-            tries: next.tries,
-        })
-    }
-
-    /// A write has ended.
-    pub(super) fn done(&mut self, id: &TargetId, outcome: Outcome, now: Time) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        if let Some(file) = self.files.get_mut(id) {
-            file.done(outcome, now);
-        }
+    /// The target whose turn it is to be compared.
+    pub(super) fn poll(&mut self, now: Time) -> Option<TargetId> {
+        self.poll_timeout(now).filter(|turn| *turn <= now)?;
+        let (_, id) = self.turns.pop_first()?;
+        self.files.get_mut(&id)?.turn = None;
+        Some(id)
     }
 
     /// When [`Self::poll`] may have something, if nothing else happens.
     pub(super) fn poll_timeout(&self, now: Time) -> Option<Time> {
-        if self.in_flight >= IN_FLIGHT {
+        let (turn, _) = self.turns.first().filter(|_| self.in_flight < IN_FLIGHT)?;
+        Some(self.bucket.next(RATE, now).max(*turn))
+    }
+
+    /// Compares what should be shown of the target that [`Self::poll`] named with what is. What is to be written, if anything,
+    /// is under way until [`Self::done`].
+    pub(super) fn compare(
+        &mut self,
+        id: &TargetId,
+        seen: Option<&TargetStatus>,
+        target: Option<Arc<ShownTarget>>,
+        wall: Timestamp,
+        now: Time,
+    ) -> Option<Job> {
+        let Some(target) = target else {
+            self.files.remove(id);
             return None;
-        }
-        let turn = self.files.values().filter_map(File::turn).min()?;
-        Some(turn.max(self.bucket.next(RATE, now)))
+        };
+        let file = self.files.get_mut(id)?;
+        let known = file.known(&target);
+        let wanted = desired(&target, seen, known, wall)
+            .filter(|wanted| differs(wanted, known) && !file.is_settled(wanted, known));
+        let Some(status) = wanted else {
+            if let Some(wait) = seen.and_then(changes_in) {
+                self.schedule(id.clone(), now + wait);
+            }
+            return None;
+        };
+        self.bucket.take(RATE, now);
+        self.in_flight += 1;
+        file.bucket.take(TARGET_RATE, now);
+        file.under_way = Some(status.clone());
+        Some(Job {
+            target,
+            status,
+            tries: file.tries,
+        })
     }
 
-    /// Targets that wait for their write.
+    /// A write has ended.
+    pub(super) fn done(&mut self, id: TargetId, outcome: Outcome, now: Time) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let Some(file) = self.files.get_mut(&id) else {
+            return;
+        };
+        file.done(outcome, now);
+        // What has changed meanwhile was not noted.
+        self.changed(id, now);
+    }
+
+    /// Targets that wait to be compared.
     pub(super) fn waiting(&self) -> usize {
-        self.files.values().filter(|file| file.due.is_some()).count()
+        self.turns.len()
     }
 
-    /// True while something waits, or may change without being told: a target on its way, requests held.
-    pub(super) fn is_lively(&self) -> bool {
-        self.lively
+    /// At `at`, or before if it is to be compared before.
+    fn schedule(&mut self, id: TargetId, at: Time) {
+        let file = self.files.entry(id.clone()).or_default();
+        let at = at.max(file.not_before);
+        if file.under_way.is_some() || file.turn.is_some_and(|turn| turn <= at) {
+            return;
+        }
+        if let Some(turn) = file.turn.replace(at) {
+            self.turns.remove(&(turn, id.clone()));
+        }
+        self.turns.insert((at, id));
     }
 }
 
 impl File {
-    fn new(target: &Arc<ShownTarget>) -> Self {
-        Self {
-            target: Arc::clone(target),
-            due: None,
-            written: None,
-            not_before: Time::default(),
-            later_not_before: Time::default(),
-            tries: 0,
-            under_way: None,
-        }
-    }
-
-    fn look(&mut self, target: &Arc<ShownTarget>, seen: Option<&TargetStatus>, wall: Timestamp, now: Time) {
-        let mut under_way = self.under_way.as_ref();
-        if self.target.uid != target.uid {
-            // Another of the same name.
-            self.written = None;
-            under_way = None;
-        }
-        self.target = Arc::clone(target);
-        let known = self.known();
-        // Built on what is being written, so that what has not changed since keeps its times, and is no difference.
-        let wanted = desired(target, seen, under_way.or(known), wall);
-        let urgency = wanted.as_ref().and_then(|wanted| compare(wanted, known));
-        self.due = match (wanted, urgency) {
-            (Some(status), Some(urgency)) if !self.is_settled(&status) => Some(Due {
-                since: self.due.as_ref().map_or(now, |due| due.since),
-                status,
-                urgency,
-            }),
-            _ => None,
-        };
-    }
-
     /// The newest status that we know of: what we wrote, until the watch shows it or something later.
-    fn known(&self) -> Option<&ScaleTargetStatus> {
-        match &self.written {
-            Some(written) if !self.target.version.reaches(&written.echo.version) => {
-                written.echo.status.as_ref()
-            }
-            _ => self.target.status.as_ref(),
-        }
+    fn known<'a>(&'a self, target: &'a ShownTarget) -> Option<&'a ScaleTargetStatus> {
+        let echo = self.written.as_ref().map(|written| &written.echo);
+        let newer = echo.filter(|echo| echo.uid == target.uid && !target.version.reaches(&echo.version));
+        newer.map_or(target, |echo| echo).status.as_ref()
     }
 
     /// True if just this was written, and is there in the form that the API server gave it. Without this, a
     /// definition that drops a field would make us write it for ever.
-    fn is_settled(&self, status: &ScaleTargetStatus) -> bool {
+    fn is_settled(&self, wanted: &ScaleTargetStatus, known: Option<&ScaleTargetStatus>) -> bool {
         let written = self.written.as_ref();
-        written.is_some_and(|written| written.sent == *status && written.echo.status.as_ref() == self.known())
-    }
-
-    /// When its write may begin.
-    fn turn(&self) -> Option<Time> {
-        let due = self.due.as_ref().filter(|_| self.under_way.is_none())?;
-        Some(match due.urgency {
-            Urgency::Now => self.not_before,
-            Urgency::Later => self.later_not_before.max(self.not_before),
-        })
+        written.is_some_and(|written| written.sent == *wanted && written.echo.status.as_ref() == known)
     }
 
     fn done(&mut self, outcome: Outcome, now: Time) {
@@ -235,10 +194,7 @@ impl File {
         match outcome {
             Outcome::Written(echo) => {
                 self.tries = 0;
-                self.not_before = now + GAP;
-                self.later_not_before = now + GAP_LATER;
-                // What is due by now may be newer than what was written.
-                self.due.take_if(|due| due.status == sent);
+                self.not_before = self.bucket.next(TARGET_RATE, now);
                 self.written = Some(Written { sent, echo });
             }
             Outcome::Failed => {
@@ -247,9 +203,4 @@ impl File {
             }
         }
     }
-}
-
-/// True if it may change without a publication.
-fn is_restless(seen: &TargetStatus) -> bool {
-    seen.held > 0 || !seen.unreached.is_empty() || !matches!(seen.state, "ready" | "asleep" | "suspended")
 }

@@ -1,6 +1,8 @@
 //! The status that a ScaleTarget should have.
 
-use super::super::desired::{Urgency, compare, desired};
+use std::time::Duration;
+
+use super::super::desired::{changes_in, desired, differs};
 use super::*;
 use crate::crd::{self, ConditionStatus};
 use fleet::LastWake;
@@ -173,53 +175,44 @@ fn no_text_is_empty() {
 }
 
 #[test]
-fn numbers_and_keys_can_wait_and_nothing_else() {
+fn requests_and_ages_are_no_difference_and_all_else_is() {
     let calm = mk_seen("web", "ready");
     let known = of(&calm, None, at(0));
-    let urgency = |change: fn(&mut TargetStatus)| {
+    let is_news = |change: fn(&mut TargetStatus)| {
         let mut seen = calm.clone();
         change(&mut seen);
-        compare(&of(&seen, Some(&known), at(1)), Some(&known))
+        differs(&of(&seen, Some(&known), at(1)), Some(&known))
     };
-    assert_eq!(urgency(|_| {}), None, "must be the same");
-    assert_eq!(
-        urgency(|seen| seen.in_flight = 7),
-        None,
-        "must not be in the status"
+    assert!(!is_news(|_| {}), "must be the same");
+    assert!(
+        !is_news(|seen| (seen.held, seen.in_flight, seen.idle_ms) = (7, 7, Some(7))),
+        "must be asked of the API"
     );
-    assert_eq!(urgency(|seen| seen.held = 7), Some(Urgency::Later), "must wait");
-    assert_eq!(
-        urgency(|seen| seen.ready_endpoints = 7),
-        Some(Urgency::Later),
-        "must wait"
+    assert!(is_news(|seen| seen.ready_endpoints = 7), "must be written");
+    assert!(is_news(|seen| seen.replicas = 7), "must be written");
+    assert!(is_news(|seen| seen.hosts.clear()), "must be written");
+    assert!(is_news(|seen| seen.state = "draining"), "must be written");
+    assert!(
+        is_news(|seen| seen.conditions = vec![mk_condition("Contended", "by x")]),
+        "must be written"
     );
-    assert_eq!(
-        urgency(|seen| seen.replicas = 7),
-        Some(Urgency::Later),
-        "must wait"
-    );
-    assert_eq!(
-        urgency(|seen| seen.hosts.clear()),
-        Some(Urgency::Later),
-        "must wait"
-    );
-    assert_eq!(
-        urgency(|seen| seen.state = "draining"),
-        Some(Urgency::Now),
-        "must not wait"
-    );
-    assert_eq!(
-        urgency(|seen| seen.conditions = vec![mk_condition("Contended", "by x")]),
-        Some(Urgency::Now),
-        "must not wait"
-    );
+}
+
+#[test]
+fn what_versions_before_wrote_of_held_requests_is_taken_away() {
+    let wanted = of(&mk_seen("web", "ready"), None, at(0));
+    let before = ScaleTargetStatus {
+        held: Some(3),
+        ..wanted.clone()
+    };
+    assert!(differs(&wanted, Some(&before)), "must not stay for ever");
 }
 
 #[test]
 fn what_an_envoy_does_not_reach_is_told_when_it_lasts() {
     let unreached = |saw: &str, for_ms: u64| {
         let mut seen = mk_seen("web", "ready");
-        seen.unreached = vec![mk_unreached(saw, for_ms)];
+        seen.unreached = vec![mk_unreached(saw, 1), mk_unreached(saw, for_ms)];
         let message = format!("the Envoy edge-1 does not reach it: {saw}");
         seen.conditions = vec![Condition {
             kind: "Unreached",
@@ -228,18 +221,20 @@ fn what_an_envoy_does_not_reach_is_told_when_it_lasts() {
         seen
     };
     let calm = of(&mk_seen("web", "ready"), None, at(0));
-    let early = of(&unreached("refused", 4_999), Some(&calm), at(4));
-    assert_eq!(
-        compare(&early, Some(&calm)),
-        None,
+    let early = unreached("refused", 4_990);
+    assert!(
+        !differs(&of(&early, Some(&calm), at(4)), Some(&calm)),
         "must not be told of what each wake has"
     );
-    let told = of(&unreached("refused", 5_000), Some(&calm), at(5));
     assert_eq!(
-        compare(&told, Some(&calm)),
-        Some(Urgency::Now),
-        "must be told when it lasts"
+        changes_in(&early),
+        Some(Duration::from_millis(10)),
+        "must say when to look again"
     );
+    let lasting = unreached("refused", 5_000);
+    assert_eq!(changes_in(&lasting), None, "must not have to be looked at again");
+    let told = of(&lasting, Some(&calm), at(5));
+    assert!(differs(&told, Some(&calm)), "must be told when it lasts");
     let condition = find(&told, "Unreached");
     assert_eq!(condition.status, ConditionStatus::True, "must hold");
     assert!(
@@ -247,22 +242,14 @@ fn what_an_envoy_does_not_reach_is_told_when_it_lasts() {
         "must say what was seen: {condition:?}"
     );
     let other = of(&unreached("no endpoint", 6_000), Some(&told), at(6));
-    assert_eq!(
-        compare(&other, Some(&told)),
-        Some(Urgency::Later),
-        "must not be written with each report"
-    );
+    assert!(differs(&other, Some(&told)), "must say what is seen now");
     assert_eq!(
         find(&other, "Unreached").last_transition_time,
         find(&told, "Unreached").last_transition_time,
         "must say since when"
     );
     let over = of(&mk_seen("web", "ready"), Some(&told), at(7));
-    assert_eq!(
-        compare(&over, Some(&told)),
-        Some(Urgency::Now),
-        "must be told when it is over"
-    );
+    assert!(differs(&over, Some(&told)), "must be told when it is over");
 }
 
 #[test]
@@ -277,7 +264,7 @@ fn conditions_of_others_are_left_alone() {
             ..find(&status, "Ready").clone()
         },
     );
-    assert_eq!(compare(&status, Some(&known)), None, "must not be a difference");
+    assert!(!differs(&status, Some(&known)), "must not be a difference");
 }
 
 fn of(seen: &TargetStatus, known: Option<&ScaleTargetStatus>, now: Timestamp) -> ScaleTargetStatus {

@@ -2,6 +2,7 @@
 
 mod desired;
 mod write_queue;
+mod writer;
 
 use std::sync::Arc;
 
