@@ -22,6 +22,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("crates/fleet-actor/src", &[]),
     ("crates/cluster/src", &[]),
     ("control-plane/src", &[]),
+    ("control-plane/src/backend/local", &[]),
     ("control-plane/src/http", &[]),
     ("control-plane/src/serve", &[]),
     // What tests of other crates begin with names the gate's permits, and the gate's tests begin with it.

@@ -8,7 +8,7 @@ use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use super::probe::{self, No};
+use super::attempt::{No, USER_AGENT, connect};
 
 /// Longest answer read, in bytes: that of a health service has seven.
 const MAX_ANSWER: usize = 64 << 10;
@@ -17,14 +17,14 @@ const NO_GRPC: No = Cow::Borrowed("no answer in gRPC");
 
 /// The health service there says that `service` is serving.
 pub(super) async fn is_serving(address: SocketAddr, service: &str) -> Result<(), No> {
-    let stream = TokioIo::new(probe::connect(address).await?);
+    let stream = TokioIo::new(connect(address).await?);
     let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
         .await
         .map_err(|_| NO_GRPC)?;
     let request = Request::post(format!("http://{address}/grpc.health.v1.Health/Check"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        .header("user-agent", probe::USER_AGENT)
+        .header("user-agent", USER_AGENT)
         .body(Full::new(question(service)))
         .map_err(|e| e.to_string())?;
     let answer = async move {

@@ -1,4 +1,4 @@
-//! Whether anybody listens at an address: as the kernel lists it, without a connection that a workload would take for use.
+//! Whether a process listens at an address: as the kernel lists it, without a connection that a workload would take for use.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,7 +20,7 @@ pub(super) struct Listeners {
 
 impl Listeners {
     /// True only if it is certain that no process listens: none is listed, and a connection is refused. A second old at most.
-    pub(super) async fn is_nobody_at(&self, address: SocketAddr) -> bool {
+    pub(super) async fn is_closed(&self, address: SocketAddr) -> bool {
         // Something outside this network namespace may listen and not be listed.
         !self.lists(address).await && probe::is_refused(address).await
     }
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn is_certain_before_it_says_nobody() {
+    async fn is_certain_before_it_says_closed() {
         for place in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"] {
             let Ok(there) = TcpListener::bind(place).await else {
                 continue;
@@ -119,14 +119,14 @@ mod tests {
             let address = SocketAddr::from(([127, 0, 0, 1], port));
             let listeners = Listeners::default();
             assert!(
-                !listeners.is_nobody_at(address).await,
+                !listeners.is_closed(address).await,
                 "must know who listens at {place}"
             );
             let taken = tokio::time::timeout(Duration::from_millis(1), there.accept()).await;
             assert!(taken.is_err(), "must not connect to find that out");
             drop(there);
             let listeners = Listeners::default();
-            assert!(listeners.is_nobody_at(address).await, "must know that it is gone");
+            assert!(listeners.is_closed(address).await, "must know that it is gone");
         }
     }
 
@@ -136,9 +136,6 @@ mod tests {
         let listeners = Listeners::default();
         *listeners.seen.lock().await = Some((Instant::now(), BTreeSet::new()));
         let address = there.local_addr().unwrap();
-        assert!(
-            !listeners.is_nobody_at(address).await,
-            "must ask before it says so"
-        );
+        assert!(!listeners.is_closed(address).await, "must ask before it says so");
     }
 }

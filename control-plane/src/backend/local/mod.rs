@@ -2,6 +2,7 @@
 //!
 //! One task for each target, told what is wanted through a `watch` channel: the latest wish wins, and nothing queues.
 
+mod attempt;
 mod health;
 mod listeners;
 mod probe;
@@ -26,7 +27,7 @@ use fleet::config::{Process, ScaleTarget, Workload};
 use fleet_actor::{Backend, FleetHandle};
 use listeners::Listeners;
 use supervisors::Supervisors;
-use worker::{Tools, Wanted, Worker};
+use worker::{Context, Wanted, Worker};
 
 /// Beyond the longest grace time, for the kill and the reaping.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(2);
@@ -45,7 +46,7 @@ pub struct Delays {
 /// Processes on this machine.
 #[derive(Debug)]
 pub struct Local {
-    tools: Tools,
+    context: Context,
     workers: BTreeMap<TargetId, Slot>,
     tasks: TaskTracker,
 }
@@ -61,7 +62,7 @@ impl Local {
     /// what it has for children from now on are supervisors or is ended.
     pub fn new(supervisor: PathBuf, fleet: FleetHandle, delays: Delays) -> Self {
         Self {
-            tools: Tools {
+            context: Context {
                 supervisors: Supervisors::new(supervisor),
                 listeners: Arc::new(Listeners::default()),
                 fleet,
@@ -138,7 +139,7 @@ impl Local {
             up: false,
             looks: 0,
         });
-        let worker = Worker::new(id.clone(), self.tools.clone(), seen);
+        let worker = Worker::new(id.clone(), self.context.clone(), seen);
         self.tasks.spawn(worker.run());
         self.workers.insert(
             id.clone(),
@@ -201,7 +202,7 @@ impl Backend for Local {
             .max();
         let limit = grace.unwrap_or_default() + SHUTDOWN_MARGIN;
         async move {
-            self.tools.stop.cancel();
+            self.context.stop.cancel();
             self.tasks.close();
             if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
                 // Their supervisors kill them when this process ends.

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use super::attempt::{No, USER_AGENT, connect};
 use super::health;
 use fleet::config::Probe;
 
@@ -20,13 +21,8 @@ use fleet::config::Probe;
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// The longest.
 const LONGEST_WAIT: Duration = Duration::from_millis(50);
-/// How a probe names itself.
-pub(super) const USER_AGENT: &str = concat!("holdfast-probe/", env!("CARGO_PKG_VERSION"));
 /// Of one attempt.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Why an attempt has not said ready, for people: a few words.
-pub(super) type No = Cow<'static, str>;
 
 /// The last no of a probe that is under way; none before the first.
 #[derive(Debug, Default)]
@@ -82,14 +78,6 @@ async fn ask(probe: &Probe) -> Result<(), No> {
         Ok(answer) => answer,
         Err(_) => Err(format!("no answer in {PATIENCE:?}").into()),
     }
-}
-
-/// A connection to the process that listens there.
-pub(super) async fn connect(address: SocketAddr) -> Result<TcpStream, No> {
-    TcpStream::connect(address).await.map_err(|e| match e.kind() {
-        ErrorKind::ConnectionRefused => Cow::Borrowed("refused"),
-        _ => e.to_string().into(),
-    })
 }
 
 /// A GET is answered with 2xx or 3xx.

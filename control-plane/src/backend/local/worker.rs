@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Level, debug, info, warn};
 
+use super::attempt::No;
 use super::listeners::Listeners;
 use super::supervised::Supervised;
 use super::supervisors::Supervisors;
@@ -44,7 +45,7 @@ pub(super) struct Wanted {
 
 /// What all workers share.
 #[derive(Clone, Debug)]
-pub(super) struct Tools {
+pub(super) struct Context {
     pub(super) supervisors: Supervisors,
     pub(super) listeners: Arc<Listeners>,
     pub(super) fleet: FleetHandle,
@@ -56,7 +57,7 @@ pub(super) struct Tools {
 /// The task of one target.
 pub(super) struct Worker {
     id: TargetId,
-    tools: Tools,
+    context: Context,
     wanted: watch::Receiver<Wanted>,
     /// Lifecycle and command that were carried out last.
     done: (u64, u64),
@@ -89,10 +90,10 @@ enum End {
 }
 
 impl Worker {
-    pub(super) fn new(id: TargetId, tools: Tools, wanted: watch::Receiver<Wanted>) -> Self {
+    pub(super) fn new(id: TargetId, context: Context, wanted: watch::Receiver<Wanted>) -> Self {
         Self {
             id,
-            tools,
+            context,
             wanted,
             done: (0, 0),
             looked: 0,
@@ -145,7 +146,7 @@ impl Worker {
                 (wanted.life, wanted.command) != done || wanted.id != id || wanted.looks != looked
             };
             let wanted = tokio::select! {
-                () = self.tools.stop.cancelled() => return None,
+                () = self.context.stop.cancelled() => return None,
                 wanted = self.wanted.wait_for(is_news) => wanted.ok()?.clone(),
             };
             if (wanted.life, wanted.command) != done {
@@ -172,7 +173,7 @@ impl Worker {
             return End::Failed(Failure::new(FailureClass::Config, reason));
         }
         let passes_output = tracing::enabled!(Level::DEBUG);
-        let mut child = match Supervised::start(&self.tools.supervisors, process, passes_output) {
+        let mut child = match Supervised::start(&self.context.supervisors, process, passes_output) {
             Ok(child) => child,
             Err(failure) => return End::Failed(failure),
         };
@@ -180,14 +181,14 @@ impl Worker {
         let end = self.watch(&mut child, process).await;
         child.reap().await;
         if matches!(end, End::Stopped) {
-            sleep(self.tools.delays.asleep).await;
+            sleep(self.context.delays.asleep).await;
         }
         end
     }
 
     /// Until nothing of it is left.
     async fn watch(&mut self, child: &mut Supervised, process: &Process) -> End {
-        let ready_delay = self.tools.delays.ready;
+        let ready_delay = self.context.delays.ready;
         let last_no = probe::LastNo::default();
         let ready = becomes_ready(process, ready_delay, &last_no);
         tokio::pin!(ready);
@@ -197,7 +198,7 @@ impl Worker {
         tokio::pin!(look);
         let mut is_ready = false;
         loop {
-            let stop = self.tools.stop.clone();
+            let stop = self.context.stop.clone();
             let mut looks = false;
             tokio::select! {
                 biased;
@@ -221,7 +222,7 @@ impl Worker {
                     }
                     Some(Wish::Command(_)) => {
                         self.tell(self.seen(0, 0, 1)).await;
-                        sleep(self.tools.delays.stopping).await;
+                        sleep(self.context.delays.stopping).await;
                         self.end(child, process).await;
                         return End::Stopped;
                     }
@@ -245,8 +246,8 @@ impl Worker {
             }
             if looks {
                 look.as_mut().reset(Instant::now() + LOOK_AGAIN);
-                if self.tools.listeners.is_nobody_at(process.ready.address()).await {
-                    info!(event = "unready", target = %self.id, unix_ms = unix_ms(), "nobody listens at {} any more", process.ready);
+                if self.context.listeners.is_closed(process.ready.address()).await {
+                    info!(event = "unready", target = %self.id, unix_ms = unix_ms(), "no process listens at {} any more", process.ready);
                     is_ready = false;
                     ready.set(becomes_ready(process, ready_delay, &last_no));
                     too_late.as_mut().reset(Instant::now() + process.start_timeout);
@@ -257,7 +258,7 @@ impl Worker {
     }
 
     /// It was not ready in time: requests that wait should be told at once, not when the process has died.
-    async fn give_up(&mut self, child: &mut Supervised, process: &Process, no: Option<probe::No>) -> Failure {
+    async fn give_up(&mut self, child: &mut Supervised, process: &Process, no: Option<No>) -> Failure {
         let no = no.map(|no| format!(": {no}")).unwrap_or_default();
         let reason = format!(
             "not ready within {:?} ({}{no})",
@@ -376,7 +377,7 @@ impl Worker {
 
     async fn say(&self, id: TargetId, seen: Observed) {
         // A fleet that is gone has nothing to be told.
-        let _ = self.tools.fleet.observe(Sighting { id, seen }).await;
+        let _ = self.context.fleet.observe(Sighting { id, seen }).await;
     }
 }
 
