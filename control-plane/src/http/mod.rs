@@ -43,7 +43,7 @@ pub const MAX_WAIT: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct App {
     /// Which fleet answers.
-    pub sight: ActiveFleetHandle,
+    pub handle: ActiveFleetHandle,
     /// What is counted.
     pub metrics: Metrics,
     /// Tokens asked of every call but health and metrics, if there are any.
@@ -129,7 +129,7 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     if app.stop.is_cancelled() {
         return Error::from(Kind::ShuttingDown).into_response();
     }
-    let Some(active) = app.sight.active() else {
+    let Some(active) = app.handle.active() else {
         return Error::from(Kind::Standby).into_response();
     };
     if !active.fleet.view().borrow().is_complete() {
@@ -141,6 +141,6 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
 /// Always answered: a replica that does not lead has counters all the same.
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let counts = app.sight.active().map(|active| active.fleet.counts());
+    let counts = app.handle.active().map(|active| active.fleet.counts());
     ([("content-type", TYPE)], app.metrics.render(counts.as_ref())).into_response()
 }

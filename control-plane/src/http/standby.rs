@@ -21,7 +21,7 @@ pub(super) struct LastAnswer;
 /// process that was stopped and goes on must not tell what it knew before.
 pub(super) async fn check(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let version = request.version();
-    let Some(active) = app.sight.active() else {
+    let Some(active) = app.handle.active() else {
         return turned_away(version);
     };
     request.extensions_mut().insert(active.clone());
@@ -52,7 +52,7 @@ impl FromRequestParts<Arc<App>> for Answering {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
         // The one that the call was let through to: its answer is judged by it.
-        let active = parts.extensions.get().cloned().or_else(|| app.sight.active());
+        let active = parts.extensions.get().cloned().or_else(|| app.handle.active());
         active.map(Self).ok_or_else(|| turned_away(parts.version))
     }
 }

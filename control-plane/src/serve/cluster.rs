@@ -37,7 +37,7 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     let ServerContext {
         app,
-        seat,
+        active,
         door,
         template,
     } = context;
@@ -75,7 +75,7 @@ pub(super) async fn run(
         derived,
         settings: Box::new(move || template.fleet_settings()),
         clock,
-        seat,
+        active,
         identity,
         lease: place,
         pods: PodWatches::new(client.clone(), metrics.clone()),

@@ -72,7 +72,9 @@ async fn operate<B: Backend>(
     actor: impl Future<Output = B> + Send + 'static,
 ) -> anyhow::Result<()> {
     let Running {
-        context: ServerContext { app, seat, door, .. },
+        context: ServerContext {
+            app, active, door, ..
+        },
         fleet,
         file,
         specs,
@@ -99,7 +101,7 @@ async fn operate<B: Backend>(
         .wait_for(View::is_complete)
         .await
         .context("the fleet ended at its start")?;
-    seat.take(fleet.clone(), None);
+    active.take(fleet.clone(), None);
     door.announce(Some(specs.len()))?;
     let mut server = answer(door, app);
     let mut follower = tokio::spawn(follow(file, specs, fleet.clone()));

@@ -42,10 +42,10 @@ const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 
 /// What every backend is served with.
 pub(crate) struct ServerContext {
-    /// What the handlers share. They answer once the seat is taken.
+    /// What the handlers share. They answer once a fleet does.
     pub app: App,
     /// The fleet that answers.
-    pub seat: ActiveFleet,
+    pub active: ActiveFleet,
     /// Where it is called.
     pub door: Door,
     /// What fleets are made with.
@@ -203,10 +203,10 @@ async fn serve(args: ServeArgs, metrics: Metrics) -> anyhow::Result<()> {
     let context = async |workloads_end_with_us| {
         let door = Door::open(&server, limits.max).await?;
         let clock = Clock::start();
-        let (seat, sight) = ActiveFleet::new();
+        let (active, handle) = ActiveFleet::new();
         anyhow::Ok(ServerContext {
             app: App {
-                sight,
+                handle,
                 metrics,
                 keys: door.secrets.keys.clone(),
                 knows_callers: door.secrets.knows_callers,
@@ -218,7 +218,7 @@ async fn serve(args: ServeArgs, metrics: Metrics) -> anyhow::Result<()> {
                 answers: Answers::default(),
                 stop: CancellationToken::new(),
             },
-            seat,
+            active,
             door,
             template: FleetTemplate {
                 clock,

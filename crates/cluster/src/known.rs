@@ -88,7 +88,7 @@ impl KnownProxies {
             return Ok(true);
         }
         if let Some(text) = text.filter(|_| self.version() != before) {
-            let known = Known::decode(&text).unwrap_or_else(|_| Known::somebody());
+            let known = Known::decode(&text).unwrap_or_else(|_| Known::unreadable());
             let remembered = self.fleet.remember(known).await;
             remembered.map_err(|gone| Failure::Final(gone.to_string()))?;
         }

@@ -1,4 +1,4 @@
-//! What a replica does while it leads: it has a fleet, reconcilers, and the seat.
+//! What a replica does while it leads: it has a fleet, reconcilers, and the writers of statuses and Events.
 //!
 //! Each leadership begins with a fleet of its own, rebuilt from the index and from what the proxies report; nothing else
 //! is kept but whom the one before it knew. It ends the moment the lease does.
@@ -38,8 +38,8 @@ pub struct Candidate {
     pub settings: Box<dyn Fn() -> Settings + Send>,
     /// The one clock of this process.
     pub clock: Clock,
-    /// Who answers.
-    pub seat: ActiveFleet,
+    /// Set while we lead: the fleet that answers.
+    pub active: ActiveFleet,
     /// Speaks to the API server.
     pub client: Client,
     /// What is known.
@@ -85,7 +85,7 @@ pub async fn run(mut candidate: Candidate) {
             // It ends only when its fleet does, which nothing but this function ends.
             _ = candidate.lead(fence) => {}
         }
-        candidate.seat.leave();
+        candidate.active.leave();
     }
 }
 
@@ -94,14 +94,14 @@ impl Candidate {
     async fn lead(&mut self, fence: Fence) -> Result<(), Gone> {
         let (settings, clock) = ((self.settings)(), self.clock);
         let (client, index) = (self.client.clone(), self.index.clone());
-        let seat = fence.clone();
+        let of_backend = fence.clone();
         let (pods, metrics, unschedulable_grace) =
             (self.pods.clone(), self.metrics.clone(), self.unschedulable_grace);
         let mount = move |fleet: FleetHandle| {
             Kubernetes::new(Context {
                 client,
                 index,
-                fence,
+                fence: of_backend,
                 fleet,
                 pods,
                 unschedulable_grace,
@@ -114,7 +114,7 @@ impl Candidate {
         let proxies = KnownProxies::new(
             self.client.clone(),
             self.lease.clone(),
-            seat.clone(),
+            fence.clone(),
             fleet.clone(),
         );
         known::recall(&proxies, &fleet).await?;
@@ -125,17 +125,17 @@ impl Candidate {
             CancellationToken::new(),
         );
         let _known = AbortOnDropHandle::new(tokio::spawn(kept));
-        let _status = AbortOnDropHandle::new(tokio::spawn(self.status_writer(&fleet, seat.clone()).run()));
-        let _events = AbortOnDropHandle::new(tokio::spawn(self.events_writer(&fleet, seat.clone()).run()));
+        let _status = AbortOnDropHandle::new(tokio::spawn(self.status_writer(&fleet, fence.clone()).run()));
+        let _events = AbortOnDropHandle::new(tokio::spawn(self.events_writer(&fleet, fence.clone()).run()));
         let mut known = BTreeSet::new();
-        let mut seated = false;
+        let mut answers = false;
         loop {
             let configuration = self.derived.borrow_and_update().clone();
             if let Some(configuration) = configuration {
                 fleet
                     .configure(configured(&self.index, &configuration, &mut known))
                     .await?;
-                if !seated {
+                if !answers {
                     // Everything has been read: no proxy need be told to come back.
                     fleet.view().wait_for(View::is_complete).await.map_err(|_| Gone)?;
                     info!(
@@ -145,8 +145,8 @@ impl Candidate {
                         "leading, {} targets",
                         known.len()
                     );
-                    self.seat.take(fleet.clone(), Some(seat.clone()));
-                    seated = true;
+                    self.active.take(fleet.clone(), Some(fence.clone()));
+                    answers = true;
                 }
             }
             self.derived.changed().await.map_err(|_| Gone)?;

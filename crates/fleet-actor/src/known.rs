@@ -66,7 +66,7 @@ pub async fn recall(store: &impl Store, fleet: &FleetHandle) -> Result<(), Gone>
                 event = "proxies_not_recalled",
                 "it cannot be read which proxies were known before, so nothing is put to sleep for --proxy-forget-after: {place}: {why}"
             );
-            Known::somebody()
+            Known::unreadable()
         }
     };
     fleet.remember(known).await

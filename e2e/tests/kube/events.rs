@@ -30,7 +30,7 @@ async fn a_targets_history_is_told_by_events() {
     let sleep = event(&stack, "web", "PutToSleep").await;
     assert_eq!(
         sleep.message.as_deref(),
-        Some("nobody has used it for its idle time; requests are held from now on"),
+        Some("no request has used it for its idle time; requests are held from now on"),
         "must say why"
     );
     assert_eq!(

@@ -23,7 +23,7 @@ async fn a_kept_connection_gets_one_more_answer_and_ends() {
         answer.starts_with("HTTP/1.1 200 OK"),
         "must be answered: {answer}"
     );
-    server.seat.leave();
+    server.active.leave();
     kept.write_all(get).await.unwrap();
     let mut last = String::new();
     kept.read_to_string(&mut last).await.unwrap();
@@ -41,7 +41,7 @@ async fn a_kept_connection_gets_one_more_answer_and_ends() {
 #[tokio::test]
 async fn a_kept_connection_that_asks_for_health_stays() {
     let (server, address) = listening().await;
-    server.seat.leave();
+    server.active.leave();
     let mut kept = TcpStream::connect(address).await.unwrap();
     for (path, status) in [("/readyz", "503"), ("/healthz", "200"), ("/metrics", "200")] {
         let get = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
@@ -76,7 +76,7 @@ async fn an_http2_connection_ends_once_what_is_open_is_answered() {
     while server.polling().await < polls.len() {
         tokio::task::yield_now().await;
     }
-    server.seat.leave();
+    server.active.leave();
     for poll in polls {
         let status = poll.await.unwrap().unwrap().status();
         assert_eq!(

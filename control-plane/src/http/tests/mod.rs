@@ -35,7 +35,7 @@ use fleet_actor::{Clock, FleetHandle};
 struct Server {
     app: App,
     fleet: FleetHandle,
-    seat: Arc<ActiveFleet>,
+    active: Arc<ActiveFleet>,
 }
 
 impl Server {
@@ -79,13 +79,13 @@ impl Server {
         fleet.configure(specs.into()).await.unwrap();
         fleet.view().wait_for(View::is_complete).await.unwrap();
         let stop = CancellationToken::new();
-        let (seat, sight) = ActiveFleet::new();
-        seat.take(fleet.clone(), None);
+        let (active, handle) = ActiveFleet::new();
+        active.take(fleet.clone(), None);
         Self {
-            seat: Arc::new(seat),
+            active: Arc::new(active),
             fleet,
             app: App {
-                sight,
+                handle,
                 metrics,
                 keys: Keyring::new(tokens),
                 knows_callers: false,

@@ -14,7 +14,7 @@ const STANDBY: &str = "urn:holdfast:standby";
 #[tokio::test]
 async fn a_replica_that_does_not_lead_turns_everybody_away() {
     let server = Server::start().await;
-    server.seat.leave();
+    server.active.leave();
     for path in ["/v1/targets", "/v1/proxies", "/", "/nowhere", "/v1/sync"] {
         check_turned_away(server.get(path).await).await;
     }
@@ -31,7 +31,7 @@ async fn a_replica_that_does_not_lead_lives_and_counts_but_is_not_ready() {
         200,
         "must be ready while it leads"
     );
-    server.seat.leave();
+    server.active.leave();
     assert_eq!(server.get("/healthz").await.status(), 200, "must be alive");
     check_problem(server.get("/readyz").await, 503, STANDBY).await;
     let response = server.get("/metrics").await;
@@ -68,12 +68,12 @@ async fn open_polls_are_turned_away_when_leadership_is_lost() {
     });
     server.until_polls(1).await;
     let begun = tokio::time::Instant::now();
-    server.seat.leave();
+    server.active.leave();
     check_turned_away(poll.await.unwrap()).await;
     assert_eq!(begun.elapsed(), Duration::ZERO, "must not be left hanging");
 }
 
-/// As after SIGSTOP and SIGCONT: the clock has gone on, and nobody has left the seat yet.
+/// As after SIGSTOP and SIGCONT: the clock has gone on, and the fleet has not been told yet to answer no more.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_answered_once_the_lease_is_over() {
     let (server, fence, clock) = leading().await;
@@ -107,16 +107,16 @@ async fn a_poll_that_the_lease_ends_under_tells_nothing() {
 #[tokio::test]
 async fn a_new_leadership_is_answered_from_its_own_fleet() {
     let server = Server::start().await;
-    server.seat.leave();
+    server.active.leave();
     check_turned_away(server.get("/v1/targets").await).await;
-    server.seat.take(server.fleet.clone(), None);
+    server.active.take(server.fleet.clone(), None);
     assert_eq!(server.get("/v1/targets").await.status(), 200, "must be answered");
 }
 
 #[tokio::test]
 async fn http2_knows_no_connection_header() {
     let server = Server::start().await;
-    server.seat.leave();
+    server.active.leave();
     let request = Request::get("/v1/targets").version(Version::HTTP_2);
     let response = server.call(request.body(Body::empty()).unwrap()).await;
     assert!(
@@ -131,7 +131,7 @@ async fn leading() -> (Server, Fence, Clock) {
     let clock = Clock::start();
     let fence = Fence::new(clock, LEASE);
     fence.renew(clock.now());
-    server.seat.take(server.fleet.clone(), Some(fence.clone()));
+    server.active.take(server.fleet.clone(), Some(fence.clone()));
     (server, fence, clock)
 }
 

@@ -29,7 +29,7 @@ fn a_sleep_tells_why_it_began() {
     for (why, text) in [
         (
             Reason::Idle,
-            "nobody has used it for its idle time; requests are held from now on",
+            "no request has used it for its idle time; requests are held from now on",
         ),
         (
             Reason::Asked,
@@ -51,7 +51,7 @@ fn what_others_put_to_sleep_is_told_as_theirs() {
     check(
         history.told(mk_move("stopping", "asleep", Reason::Gone)),
         "PutToSleep",
-        "somebody else has set its replicas to zero; requests are held from now on",
+        "another manager has set its replicas to zero; requests are held from now on",
     );
 }
 

@@ -75,7 +75,7 @@ impl History {
                     Some(Told::warning(target, "Failed", "Wake", &text))
                 }
                 (_, "ready") => {
-                    let by = by.map_or_else(|| "nobody known".to_owned(), |by| by.to_string());
+                    let by = by.map_or_else(|| "an unknown caller".to_owned(), |by| by.to_string());
                     let took = people(woke_in?);
                     Some(Told::normal(
                         target,
@@ -101,7 +101,7 @@ impl History {
                 times,
                 wait,
             } => {
-                let by = by.as_deref().unwrap_or("somebody else");
+                let by = by.as_deref().unwrap_or("another manager");
                 let wait = people(wait);
                 let text = format!("{by} has undone {times} wakes in a row: the next start waits {wait}");
                 Some(Told::warning(target, "Contended", "Wake", &text))
@@ -145,9 +145,9 @@ impl Told {
 
 fn asleep(why: Reason) -> String {
     let why = match why {
-        Reason::Idle => "nobody has used it for its idle time",
+        Reason::Idle => "no request has used it for its idle time",
         Reason::Asked => "a person asked for it",
-        Reason::SetByOthers => "somebody else has set its replicas to zero",
+        Reason::SetByOthers => "another manager has set its replicas to zero",
         Reason::Finished => "it has ended by itself",
         _ => return format!("scaled to zero ({why}); requests are held from now on"),
     };
@@ -160,7 +160,7 @@ fn given_up(why: Reason) -> String {
         Reason::Used => "not put to sleep: it was used just before".to_owned(),
         Reason::Unconfirmed => "not put to sleep: not every proxy confirmed in time that it holds".to_owned(),
         Reason::Abandoned | Reason::SetByOthers => {
-            "not put to sleep: somebody else has set its replicas, and they stand".to_owned()
+            "not put to sleep: another manager has set its replicas, and they stand".to_owned()
         }
         Reason::Lost => "not put to sleep: its endpoints were lost, so it is being woken".to_owned(),
         _ => format!("not put to sleep ({why})"),

@@ -116,7 +116,7 @@ pub(in super::super) fn of_scheduling(pod: &Pod) -> Option<Unscheduled> {
     let text = format!(
         "Pod {}: no node takes it: {}",
         pod.name_any(),
-        why.unwrap_or("nobody says why")
+        why.unwrap_or("the scheduler gives no reason")
     );
     Some(Unscheduled {
         since: condition.last_transition_time.as_ref().map(|time| time.0),

@@ -135,7 +135,7 @@ impl World {
     /// Sends a message, which may take its time or be lost.
     fn send(&mut self, what: What) {
         let lost = self.roll() % 256 < u64::from(self.weather.loss);
-        // Most are quick; some take very long, so that they arrive when nobody waits for them any more.
+        // Most are quick; some take very long, so that they arrive when no replica waits for them any more.
         let delay = self.roll() % (self.weather.delay + 1);
         let delay = if self.roll().is_multiple_of(4) {
             delay

@@ -76,8 +76,8 @@ impl Candidate {
     /// Takes part until `resign` is cancelled and the lease is given back, or cannot be within a third of its length.
     /// By then everything that this leadership wrote must have been written: another may lead at once.
     pub async fn run(self, roles: watch::Sender<Role>, resign: CancellationToken) {
-        let (bell, mut rings) = watch::channel(String::new());
-        let mut office = Office {
+        let (versions, mut seen) = watch::channel(String::new());
+        let mut elector = Elector {
             election: Election::new(self.identity.clone(), self.lease),
             roles,
             candidate: &self,
@@ -86,8 +86,8 @@ impl Candidate {
             complaints: Vec::new(),
             resigned: false,
         };
-        let listening = self.place.listen(self.lease / 3, bell);
-        let acting = office.act(&mut rings, resign);
+        let listening = self.place.listen(self.lease / 3, versions);
+        let acting = elector.act(&mut seen, resign);
         tokio::select! {
             () = acting => {}
             () = listening => {}
@@ -96,7 +96,7 @@ impl Candidate {
 }
 
 /// What changes while it takes part.
-struct Office<'a> {
+struct Elector<'a> {
     election: Election,
     roles: watch::Sender<Role>,
     candidate: &'a Candidate,
@@ -109,8 +109,8 @@ struct Office<'a> {
     resigned: bool,
 }
 
-impl Office<'_> {
-    async fn act(&mut self, rings: &mut watch::Receiver<String>, resign: CancellationToken) {
+impl Elector<'_> {
+    async fn act(&mut self, seen: &mut watch::Receiver<String>, resign: CancellationToken) {
         let clock = self.candidate.clock;
         let mut request: Option<Request> = None;
         let mut give_up = None;
@@ -145,8 +145,8 @@ impl Office<'_> {
                     request = None;
                     self.hear(answer);
                 }
-                Ok(()) = rings.changed() => {
-                    let version = rings.borrow_and_update().clone();
+                Ok(()) = seen.changed() => {
+                    let version = seen.borrow_and_update().clone();
                     self.election.hear(&version);
                 }
             }

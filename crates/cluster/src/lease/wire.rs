@@ -100,11 +100,11 @@ impl Place {
 
     /// Says each version that is stored, as soon as it is, without asking for it: a lease that is given back is taken at
     /// once. Nothing depends on it; a standby looks now and then all the same.
-    pub(super) async fn listen(&self, pause: Duration, bell: watch::Sender<String>) {
+    pub(super) async fn listen(&self, pause: Duration, versions: watch::Sender<String>) {
         let only = WatchParams::default().fields(&format!("metadata.name={}", self.name));
         loop {
             // From any version: the first event is the Lease as it is.
-            let watched = timeout(WATCH, ring(self.api.watch(&only, "0"), &bell)).await;
+            let watched = timeout(WATCH, tell_versions(self.api.watch(&only, "0"), &versions)).await;
             if let Ok(Err(e)) = watched {
                 debug!("the lease cannot be watched: {e}");
             }
@@ -119,9 +119,9 @@ impl fmt::Display for Place {
     }
 }
 
-async fn ring<S>(
+async fn tell_versions<S>(
     opened: impl Future<Output = kube::Result<S>>,
-    bell: &watch::Sender<String>,
+    versions: &watch::Sender<String>,
 ) -> kube::Result<()>
 where
     S: Stream<Item = kube::Result<WatchEvent<Lease>>>,
@@ -131,9 +131,9 @@ where
     while let Some(event) = events.try_next().await? {
         match event {
             WatchEvent::Added(lease) | WatchEvent::Modified(lease) => {
-                bell.send_replace(lease.resource_version().unwrap_or_default());
+                versions.send_replace(lease.resource_version().unwrap_or_default());
             }
-            WatchEvent::Deleted(_) => drop(bell.send_replace(String::new())),
+            WatchEvent::Deleted(_) => drop(versions.send_replace(String::new())),
             WatchEvent::Bookmark(_) => {}
             WatchEvent::Error(_) => break,
         }

@@ -34,7 +34,7 @@ struct Record {
 
 impl Known {
     /// What has to be assumed where nothing can be read: there may be a proxy.
-    pub fn somebody() -> Self {
+    pub fn unreadable() -> Self {
         Self {
             proxies: BTreeSet::new(),
             others: 1,

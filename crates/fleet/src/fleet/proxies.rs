@@ -48,7 +48,7 @@ pub struct Proxies {
     /// Raised whenever a proxy comes or goes.
     changes: u64,
     /// Lower bound of the next moment a proxy can turn silent or be forgotten; exact after [`Self::expire`].
-    next_lapse: Option<Time>,
+    next_expiry: Option<Time>,
 }
 
 /// What a word of a proxy has brought about.
@@ -75,7 +75,7 @@ impl Proxies {
             polling: 0,
             modules: BTreeMap::new(),
             changes: 0,
-            next_lapse: None,
+            next_expiry: None,
         }
     }
 
@@ -266,7 +266,7 @@ impl Proxies {
 
     /// Who has said nothing for too long, at most one step for each. Their demand is dropped at once.
     pub fn expire(&mut self, now: Time) -> Vec<Expired> {
-        if self.next_lapse.is_none_or(|at| now < at) {
+        if self.next_expiry.is_none_or(|at| now < at) {
             return Vec::new();
         }
         let silence = self.limits.silence();
@@ -290,7 +290,7 @@ impl Proxies {
         let others = self.others.expire(now);
         self.changes += u64::from(others > 0);
         expired.extend((others > 0).then_some(Expired::Others(others)));
-        self.next_lapse = self.first_lapse();
+        self.next_expiry = self.first_expiry();
         expired
     }
 
@@ -307,9 +307,9 @@ impl Proxies {
         }
     }
 
-    fn first_lapse(&self) -> Option<Time> {
+    fn first_expiry(&self) -> Option<Time> {
         let quiet = self.all.values().filter(|state| state.poll.is_none());
-        let lapse_at = |state: &ProxyState| {
+        let expiry = |state: &ProxyState| {
             let wait = if state.silent {
                 self.limits.forget_after()
             } else {
@@ -317,16 +317,16 @@ impl Proxies {
             };
             state.last_word + wait
         };
-        quiet.map(lapse_at).chain(self.others.deadline()).min()
+        quiet.map(expiry).chain(self.others.deadline()).min()
     }
 
     fn expires_at(&mut self, at: Time) {
-        self.next_lapse = Some(self.next_lapse.map_or(at, |known| known.min(at)));
+        self.next_expiry = Some(self.next_expiry.map_or(at, |known| known.min(at)));
     }
 
     /// When [`Self::expire`] must be asked: it may have something to say then, and has nothing to say before.
     pub fn deadline(&self) -> Option<Time> {
-        self.next_lapse
+        self.next_expiry
     }
 }
 

@@ -73,7 +73,7 @@ pub struct Observed {
     /// Processes or endpoints that are still there, terminating ones included.
     pub left: u32,
     /// There is no workload, or none that can be scaled: `replicas` says nothing, and `failure` says why. Its endpoints
-    /// may be up all the same, whoever runs them.
+    /// may be up all the same, run by something else.
     pub absent: bool,
     /// It has ended by itself, and well: `replicas` is zero because of that, and was not set.
     pub finished: bool,

@@ -31,7 +31,7 @@ pub enum Refusal {
         in_flight: u64,
     },
     /// Whether it is used would not be known.
-    #[error("no proxy is live, so nobody knows whether it is in use")]
+    #[error("no proxy is live, so it is not known whether it is in use")]
     NoProxy,
     /// A proxy that is not forgotten says nothing.
     #[error("a proxy has gone silent and may still be passing requests")]

@@ -37,7 +37,7 @@ fn without_that_knowledge_it_would_sleep() {
 
 #[test]
 fn who_does_not_come_back_is_forgotten_like_any_silent_one() {
-    for known in [successor(&["a", "lost"]).1, Known::somebody()] {
+    for known in [successor(&["a", "lost"]).1, Known::unreadable()] {
         let (mut world, _) = successor(&[]);
         world.fleet.remember(&known, world.now);
         world.wake_up("web", &["a"]);
@@ -76,7 +76,7 @@ fn whoever_is_known_has_a_number_of_its_own() {
     let mut world = World::new(&["web"]);
     let mut told: Vec<(u64, Known)> = vec![(world.fleet.known_changes(), world.fleet.known())];
     let mut tell = |world: &World| told.push((world.fleet.known_changes(), world.fleet.known()));
-    world.fleet.remember(&Known::somebody(), world.now);
+    world.fleet.remember(&Known::unreadable(), world.now);
     world.settle();
     tell(&world);
     world.pass(300_000);

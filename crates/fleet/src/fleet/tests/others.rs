@@ -276,11 +276,7 @@ fn a_shutdown_that_leaves_the_workloads_up_tells_nobody_anything() {
     world.report("a", 11, &[]);
     let drained = world.drain("drained");
     world.fleet.close();
-    assert_eq!(
-        world.take_effects(),
-        [],
-        "must neither publish nor stop anything"
-    );
+    assert_eq!(world.take_effects(), [], "must neither publish nor stop anything");
     assert_eq!(world.state("web"), State::Ready, "must go on passing");
     assert!(world.fleet.is_closed(), "must wait for nobody");
     assert_eq!(
