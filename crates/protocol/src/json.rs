@@ -84,6 +84,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_is_read() {
+        let response: SyncResponse = read_json(RESPONSE.as_bytes()).expect("must be read");
+        let written = write_json(&response);
+        assert_eq!(read_json(&written), Ok(response));
+        assert!(!written.contains(&b'\n'), "must be one line");
+    }
+
+    #[test]
     fn what_follows_the_value_is_refused() {
         assert!(refused(&format!("{RESPONSE} x")).contains("trailing characters"));
         assert!(read_json::<SyncResponse>(format!("{RESPONSE}\n").as_bytes()).is_ok());
