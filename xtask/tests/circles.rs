@@ -28,6 +28,7 @@ const CRATES: &[(&str, &[&str])] = &[
     // What tests of other crates begin with names the gate's permits, and the gate's tests begin with it.
     ("crates/hold/src", &["testing"]),
     ("crates/hold/src/gate", &[]),
+    ("extproc/processors/src", &[]),
     ("extproc/processors/src/algorithms", &[]),
 ];
 

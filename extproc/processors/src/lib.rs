@@ -3,3 +3,6 @@
 //! [`algorithms`] does no I/O and knows neither Envoy nor an async runtime: a processor of your own may use it as it is.
 
 pub mod algorithms;
+pub mod processors;
+#[cfg(test)]
+mod testing;
