@@ -10,7 +10,7 @@ use extproc::{BodyMode, Erased, Modes, Processor};
 
 pub(crate) use open::Open;
 use said::Fields;
-pub(crate) use said::{Answer, Said};
+pub(crate) use said::Said;
 
 pub(crate) const NONE: Modes = both(BodyMode::None);
 pub(crate) const BUFFERED: Modes = both(BodyMode::Buffered);

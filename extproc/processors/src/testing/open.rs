@@ -82,7 +82,6 @@ impl Open {
         let headers = HttpHeaders {
             headers: Some(to_wire(&fields)),
             end_of_stream: body.is_none() && trailers.is_empty(),
-            ..Default::default()
         };
         self.send(if is_request {
             Request::RequestHeaders(headers)
@@ -102,7 +101,6 @@ impl Open {
             let message = HttpBody {
                 body: chunk,
                 end_of_stream: is_last,
-                ..Default::default()
             };
             if mode == BodyMode::None {
                 self.said.pass(is_request, passed, is_last);

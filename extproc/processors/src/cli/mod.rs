@@ -1,0 +1,41 @@
+//! The command line. Options and environment variables that the Python SDK has are called as there, and mean the same.
+
+mod list;
+mod logging;
+mod serve;
+
+use clap::{Parser, Subcommand};
+
+use serve::Serve;
+
+/// Ready external processors for Envoy
+#[derive(Debug, Parser)]
+#[command(name = "extproc", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve processors: what is done where no command is given
+    Serve(Box<Serve>),
+    /// Name all processors and their settings
+    List,
+}
+
+impl Cli {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// When an option cannot be taken, or an address cannot be listened on; each is one line.
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            None => self.serve.run().await,
+            Some(Command::Serve(serve)) => serve.run().await,
+            Some(Command::List) => list::run(),
+        }
+    }
+}
