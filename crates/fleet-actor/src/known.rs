@@ -85,6 +85,8 @@ pub async fn keep(store: impl Store, fleet: FleetHandle, metrics: Metrics, end: 
     };
     loop {
         tokio::select! {
+            // What has changed is written, even at the end.
+            biased;
             changed = changes.changed() => if changed.is_err() { return },
             () = end.cancelled() => return,
         }
