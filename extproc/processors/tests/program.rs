@@ -44,7 +44,7 @@ async fn serves_the_processor_that_was_named() {
             headers,
             expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
         );
-        program.stop();
+        program.stop().await;
     }
 }
 
@@ -135,11 +135,12 @@ impl Program {
             .replace("0.0.0.0", "127.0.0.1");
     }
 
-    /// Ends at SIGTERM, and says that all is well.
-    fn stop(mut self) {
+    /// Ends at SIGTERM, and says that all is well. Waits aside: the client has to close its connection meanwhile.
+    async fn stop(mut self) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").arg(id).status().unwrap().success());
-        assert!(self.child.wait().unwrap().success());
+        let ended = tokio::task::spawn_blocking(move || self.child.wait().unwrap());
+        assert!(ended.await.unwrap().success());
     }
 }
 
