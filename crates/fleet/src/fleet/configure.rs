@@ -16,8 +16,12 @@ use crate::view::Publication;
 impl Fleet {
     /// Takes the whole configuration. A new target begins in the phase that fits what is seen of it, else asleep; what
     /// is no longer in it retires, or goes on under another name; what has not changed costs a comparison. The first
-    /// call publishes even an empty configuration: from then on the proxies are answered.
+    /// call publishes even an empty configuration: from then on the proxies are answered. Ignored once the control plane
+    /// shuts down.
     pub fn configure(&mut self, configured: Vec<Configured>, now: Time) {
+        if self.closing {
+            return;
+        }
         let first = self.n == 0;
         let mut missing = self.missing(&configured);
         let renames = Renames::find(&self.targets, &missing, &configured);

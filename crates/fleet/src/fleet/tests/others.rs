@@ -266,6 +266,25 @@ fn a_shutdown_tells_the_proxies_to_hold_and_wakes_nothing() {
 }
 
 #[test]
+fn what_is_configured_during_a_shutdown_is_left_to_the_next_control_plane() {
+    for workloads_end_with_us in [true, false] {
+        let mut world = World::new(&["web", "other"]);
+        world.fleet.settings.workloads_end_with_us = workloads_end_with_us;
+        world.wake_up("web", &["a"]);
+        world.fleet.close();
+        world.settle();
+        let told = world.view.revision().n;
+        let renamed = [("shop", "web.example.com"), ("new", "new.example.com")];
+        assert_eq!(world.configure(&renamed, ""), [], "must do nothing");
+        assert_eq!(
+            world.view.revision().n,
+            told,
+            "must not say that what ends is ready under another name"
+        );
+    }
+}
+
+#[test]
 fn a_shutdown_that_leaves_the_workloads_up_tells_nobody_anything() {
     let mut world = World::new(&["web", "drained"]);
     world.fleet.settings.workloads_end_with_us = false;
