@@ -46,3 +46,28 @@ impl AddAssign<Duration> for Time {
         *self = *self + wait;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    #[test]
+    fn no_moment_is_before_the_start_or_after_the_end_of_time() {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        let at = Time::new(minute);
+        assert_eq!(at.before(second), Time::new(Duration::from_secs(59)));
+        assert_eq!(at.before(minute + second), Time::ZERO);
+        assert_eq!(at.since(Time::new(second)), Duration::from_secs(59));
+        assert_eq!(Time::ZERO.since(at), Duration::ZERO);
+        let end = Time::new(Duration::MAX);
+        assert_eq!(end + second, end);
+        let mut later = at;
+        later += second;
+        assert_eq!(later, Time::new(Duration::from_secs(61)));
+        later += Duration::MAX;
+        assert_eq!(later, end);
+    }
+}

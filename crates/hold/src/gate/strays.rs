@@ -222,6 +222,18 @@ mod tests {
     }
 
     #[test]
+    fn destinations_whose_hashes_are_the_same_are_told_apart() {
+        let mut strays = Strays::default();
+        assert_eq!(strays.begin(b"web", None), Some(0));
+        strays.hashes[0] = hash_of(b"api", None);
+        assert_eq!(
+            strays.begin(b"api", None),
+            Some(1),
+            "must have a place of its own"
+        );
+    }
+
+    #[test]
     fn streams_that_come_while_their_target_is_away_are_its_use_once_it_is_back() {
         let mut world = World::new();
         let first = world.pass("web", "web.example.com");
