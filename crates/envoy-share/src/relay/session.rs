@@ -182,7 +182,7 @@ impl Session {
         state_of: impl Fn(&TargetId) -> Option<State>,
     ) -> Option<u64> {
         // Before its first sync a proxy is unknown to the control plane.
-        if self.reporting || !self.ever_synced || (self.report_failures > 0 && now < self.next_report) {
+        if self.reporting || !self.ever_synced || now < self.next_report {
             return None;
         }
         let applied_news = *applied != self.last_applied;

@@ -158,7 +158,7 @@ impl Early {
     pub(super) fn next_timeout(&self, now: Time) -> Option<Time> {
         let ends = !self.is_over && self.waiting() > 0 && self.startup.then != StartupThen::Hold;
         ends.then(|| self.started + self.startup.wait)
-            .filter(|at| *at > now)
+            .filter(|at| now < *at)
     }
 
     /// True if it knows no request.

@@ -109,7 +109,7 @@ impl TargetConfirm {
     /// When a target that cannot be asked will have settled, if that is to come.
     pub(in crate::gate) fn next_settle(&self, now: Time, target: &Target) -> Option<Time> {
         match target.confirm {
-            Confirm::Off { settle_ms } => Some(self.settles_at(settle_ms)).filter(|at| *at > now),
+            Confirm::Off { settle_ms } => Some(self.settles_at(settle_ms)).filter(|at| now < *at),
             _ => None,
         }
     }
