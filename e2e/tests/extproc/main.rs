@@ -1,0 +1,12 @@
+//! The crate `extproc` as the external processor of the real Envoy: a file for each surface. No Holdfast is in it: processors run in
+//! the test process, the upstream too, so that a test sees all of what the client, the processor and the upstream saw.
+
+mod bodies;
+mod duplex;
+mod headers;
+mod lost;
+mod modes;
+mod phases;
+mod sockets;
+mod windows;
+mod world;
