@@ -262,12 +262,13 @@ impl<'a, P: Processor> Lane<'a, P> {
                 .into());
             }
             set_length(&mut reply.edits, replacement.len());
-        } else if base.of(self.direction) == BodyMode::None
-            && matches!(mode, BodyMode::Streamed | BodyMode::FullDuplex)
+        } else if keeps_length(base.of(self.direction))
+            && !keeps_length(mode)
             && self.shown.contains("content-length")
             && !reply.edits.touches("content-length")
         {
-            // Envoy removes it in these modes, but not where an override switches to them: the peer would get a body cut to it.
+            // Envoy removes it where the filter's own mode is such a one, but not where an override switches to it: the peer would
+            // get a body cut to it.
             reply.edits.remove("content-length");
         }
         if self.direction == Direction::Response {
@@ -417,6 +418,11 @@ pub(super) fn chain(name: &str, existing: Option<&str>) -> String {
         Some(existing) if !existing.is_empty() => format!("{name},{existing}"),
         _ => name.to_owned(),
     }
+}
+
+/// Whether Envoy lets `content-length` stand in this mode. In the others it removes it, and ignores one that is set.
+pub(super) fn keeps_length(mode: BodyMode) -> bool {
+    matches!(mode, BodyMode::None | BodyMode::Buffered)
 }
 
 pub(super) fn set_length(edits: &mut Edits, bytes: usize) {

@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 use crate::attributes;
 use crate::body::{Answer, Body, PIECE, Pipe};
 use crate::driver::handler::{Times, poll_guarded};
-use crate::driver::lane::{Finish, Lane, body_or_clear, set_length};
+use crate::driver::lane::{Finish, Lane, body_or_clear, keeps_length, set_length};
 use crate::driver::link::{Message, Part};
 use crate::driver::stats::Phase;
 use crate::edits::Edits;
@@ -236,14 +236,11 @@ impl<P: Processor> Lane<'_, P> {
         };
         let mut edits = reply.edits;
         if let Some(body) = &replacement
+            && keeps_length(self.mode())
             && self.shown.contains("content-length")
             && !edits.touches("content-length")
         {
-            if pipe.is_complete() {
-                set_length(&mut edits, body.len())
-            } else {
-                edits.remove("content-length")
-            }
+            set_length(&mut edits, body.len());
         }
         let edits = edits.resolve(&self.shown, self.needs.limits.header_bytes)?;
         let metadata = attributes::dynamic_metadata(reply.metadata);

@@ -253,3 +253,54 @@ async fn an_override_says_both_body_modes_and_takes_the_length_away() {
     let (answers, _) = messages(Switch(full_duplex), [with_modes(request_headers(GET), base)]).await;
     assert_eq!(lines(&answers), ["request_headers"]);
 }
+
+/// Seen on Envoy 1.40.0: in these modes it ignores a length that is set, and answers 500 to a body of another length than the one
+/// that an override left standing.
+#[tokio::test]
+async fn the_length_goes_wherever_the_mode_may_change_it() {
+    for base in [BodyMode::None, BodyMode::Buffered] {
+        for (mode, number, answer) in [
+            (BodyMode::Streamed, 1, "request_body body \"ABC\""),
+            (BodyMode::BufferedPartial, 3, "request_body body \"ABC\""),
+            (BodyMode::FullDuplex, 4, "request_body streamed \"ABC\" end"),
+        ] {
+            let wanted = ModeOverride {
+                request_body: Some(mode),
+                ..ModeOverride::default()
+            };
+            let base = Modes {
+                request: base,
+                response: BodyMode::None,
+            };
+            let first = request_headers([(":method", "POST"), ("content-length", "3")]);
+            let messages = messages(
+                Shout(wanted),
+                [with_modes(first, base), request_body("abc", true)],
+            );
+            let (answers, _) = messages.await;
+            assert_eq!(
+                lines(&answers),
+                [
+                    format!("request_headers -content-length override {number}/0"),
+                    answer.to_owned()
+                ],
+                "{base:?}, {mode:?}"
+            );
+        }
+    }
+}
+
+struct Shout(ModeOverride);
+
+impl Processor for Shout {
+    type State = ();
+
+    async fn request_headers(&self, _: &Exchange<()>, _: &Headers) -> Reply<HeadersReply> {
+        Ok(HeadersReply::unchanged().mode(self.0))
+    }
+
+    async fn request_body(&self, _: &Exchange<()>, mut body: Body) -> Reply<BodyReply> {
+        let whole = body.collect().await?;
+        Ok(BodyReply::replace(whole.to_ascii_uppercase()))
+    }
+}
