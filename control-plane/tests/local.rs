@@ -80,7 +80,7 @@ fn what_clients_may_be_told_is_a_class_and_the_text_is_for_people() {
     let plane = ControlPlane::start(&document("web", &leaky, ""), &[]);
     plane.report(1, &Value::Null, WANTED);
     let told = plane.line("failed");
-    // It is tried again and again while somebody waits.
+    // It is tried again and again while a request waits.
     let wire = until("the proxies must be told", || {
         Some(plane.sync(&Value::Null, 0)["targets"][0].clone()).filter(|wire| wire["state"] == "failed")
     });
@@ -158,7 +158,7 @@ fn a_failed_one_is_retried_for_a_later_arrival() {
     plane.report(1, &Value::Null, WANTED);
     plane.line("failed");
     std::fs::write(&cured, "").unwrap();
-    // It was refused: nothing is held, but somebody came.
+    // It was refused: nothing is held, but a request came.
     plane.report(2, &Value::Null, r#"{"default/web":{"idle_ms":200}}"#);
     let mut seq = 3;
     until("it must be retried", || {
@@ -286,7 +286,7 @@ fn a_script_without_permission_is_named() {
     assert!(reason.contains("Permission denied"), "must say why: {reason}");
 }
 
-/// Clients give up sooner than it starts, and then nobody comes for longer than `idle.after`.
+/// Clients give up sooner than it starts, and then no request comes for longer than `idle.after`.
 #[test]
 fn a_start_that_takes_longer_than_anybody_waits_ends_in_ready() {
     let directory = tempfile::tempdir().unwrap();

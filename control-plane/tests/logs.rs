@@ -37,7 +37,7 @@ fn a_closed_pipe_loses_lines_and_no_workload() {
 }
 
 #[test]
-fn a_reader_that_has_stopped_holds_nobody_up() {
+fn a_reader_that_has_stopped_holds_no_caller_up() {
     let (reader, writer) = pipe().unwrap();
     let room = fill(&writer);
     let plane = check_lives_on(Stdio::from(writer));
@@ -49,7 +49,7 @@ fn a_reader_that_has_stopped_holds_nobody_up() {
     reader.read_to_string(&mut rest).unwrap();
     assert!(
         rest.contains("\"event\":\"ready\"") && rest.contains("\"event\":\"stopped\""),
-        "must say it all once somebody reads: {rest}"
+        "must say it all once it is read: {rest}"
     );
 }
 

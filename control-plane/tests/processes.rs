@@ -85,7 +85,7 @@ fn check_restarted(option: &str, usage: &str) {
 
 /// A parent that starts its child anew as long as `stay` is not there.
 #[test]
-fn one_whose_child_restarts_is_held_for_until_somebody_listens() {
+fn one_whose_child_restarts_is_held_for_until_it_listens() {
     let directory = tempfile::tempdir().unwrap();
     let (child, go) = (directory.path().join("child"), directory.path().join("go"));
     let port = free_port();
@@ -226,7 +226,7 @@ threading.Thread(target=stop,daemon=True).start()"
 }
 
 #[test]
-fn options_and_secrets_of_the_control_plane_are_nobodys() {
+fn options_and_secrets_of_the_control_plane_are_not_passed_on() {
     let directory = tempfile::tempdir().unwrap();
     let (own, supervisor) = (directory.path().join("own"), directory.path().join("supervisor"));
     let prelude = format!(
@@ -277,7 +277,7 @@ fn output_that_is_asked_for_is_passed_on_as_far_as_it_can_be_read() {
         200_001,
         "must account for every line"
     );
-    assert!(left_out > 0, "must not pass on what nobody can read");
+    assert!(left_out > 0, "must not pass on more than can be read");
     assert_eq!(reports[1]["out"]["line"], "first", "must pass on from the start");
     assert!(
         reports.iter().any(|report| report["err"]["line"] == "last"),

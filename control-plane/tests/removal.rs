@@ -115,7 +115,7 @@ fn one_that_comes_back_under_another_name_takes_its_process_over() {
     assert!(runs(pid), "must be the same process");
 }
 
-/// Its address is needed: whatever else runs there is nobody's any more.
+/// Its address is needed: whatever else runs there is no target's any more.
 #[test]
 fn another_program_at_the_address_of_a_removed_one_takes_its_place() {
     let port = free_port();

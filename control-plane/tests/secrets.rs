@@ -81,7 +81,7 @@ fn a_weak_token_and_one_that_everybody_may_read_are_warned_of() {
 }
 
 #[test]
-fn nobody_is_let_in_from_afar_by_mistake() {
+fn no_caller_is_let_in_from_afar_by_mistake() {
     let directory = tempfile::tempdir().unwrap();
     let targets = directory.path().join("t.yaml");
     std::fs::write(&targets, document("web", &listener(1, ""), "")).unwrap();

@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_that_nobody_else_can_give_lead_here() {
+    fn only_names_that_no_other_can_give_lead_here() {
         for host in [
             "localhost",
             "LOCALHOST:7001",

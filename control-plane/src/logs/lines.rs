@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_a_reader_that_has_stopped() {
+    fn no_caller_waits_for_a_reader_that_has_stopped() {
         let (go_on, stalled) = mpsc::channel();
         let lost = Counter::default();
         let lines = Lines::start(Stalled(stalled), lost.clone()).unwrap();
@@ -268,7 +268,7 @@ mod tests {
         lines.flush(Duration::from_secs(20));
         assert!(
             lines.shared.lock().bytes.is_empty(),
-            "must write the rest once somebody reads"
+            "must write the rest once it is read"
         );
     }
 }

@@ -52,7 +52,7 @@ pub(crate) struct ServerContext {
     pub template: FleetTemplate,
 }
 
-/// Where it is called, and by whom. Bound already, so that a port in use is told before anything is done.
+/// The address at which it is called, and the callers that it answers. Bound already, so that a port in use is told before anything is done.
 pub(crate) struct Door {
     listener: TcpListener,
     /// For probes and metrics.

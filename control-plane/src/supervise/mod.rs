@@ -132,7 +132,7 @@ fn watch_over(pid: Pid, happened: &mpsc::Receiver<Happened>) -> Option<ExitStatu
             Ok(Happened::Orphaned) => kill_at = Some(Instant::now()),
             Ok(Happened::Exited(how)) => {
                 status = Some(how);
-                // Without a stop, its helpers are of no use to anybody.
+                // Without a stop, its helpers are of no use.
                 kill_at = kill_at.or_else(|| Some(Instant::now()));
             }
             Ok(Happened::NothingLeft) | Err(RecvTimeoutError::Disconnected) => return status,

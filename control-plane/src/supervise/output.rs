@@ -15,7 +15,7 @@ use super::MAX_LINE;
 
 /// Between two looks at a pipe that had something.
 const PAUSE: Duration = Duration::from_millis(10);
-/// Most bytes taken between two pauses, and what a pipe is asked to hold meanwhile: the most that Linux gives anybody.
+/// Most bytes taken between two pauses, and what a pipe is asked to hold meanwhile: the most that Linux gives any user.
 const ROOM: usize = 1 << 20;
 /// Taken at once.
 const CHUNK: usize = 64 << 10;

@@ -83,7 +83,7 @@ impl ControlPlane {
         Self::follow(started, false)
     }
 
-    /// As [`Self::start`], with a log that nobody reads here. Returns once it answers.
+    /// As [`Self::start`], with a log that is not read here. Returns once it answers.
     pub fn start_with_log(targets: &str, args: &[&str], log: Stdio) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
         let (new, _) = Self::spawn(binary(), targets, &address, args, log);
@@ -256,7 +256,7 @@ pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A port that nobody listens on, for the moment.
+/// A port that no process listens on, for the moment.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()

@@ -1,4 +1,4 @@
-//! The one client of the API server: where the cluster is and who we are, from the environment.
+//! The one client of the API server: the cluster's address and our account are taken from the environment.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_ever_for_a_server_that_is_silent() {
+    async fn no_request_waits_for_ever_for_a_server_that_is_silent() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}", listener.local_addr().unwrap());
         let client = client(Config::new(uri.parse().unwrap())).unwrap();

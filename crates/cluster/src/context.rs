@@ -18,7 +18,7 @@ pub struct Context {
     pub index: Index,
     /// May we still write.
     pub fence: Fence,
-    /// Whom to tell.
+    /// Told what is seen.
     pub fleet: FleetHandle,
     /// Opens watches of Pods.
     pub pods: PodWatches,

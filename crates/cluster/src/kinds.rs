@@ -16,7 +16,7 @@ use super::watches::{self, Scope};
 use crate::metrics::Metrics;
 use fleet::backoff::Backoff;
 
-/// Most kinds at once: each is a watch of all its objects. Who scales more than a few kinds of workloads?
+/// Most kinds at once: each is a watch of all its objects. Few clusters scale more than a few kinds of workloads.
 const MAX_KINDS: usize = 32;
 /// Before a kind that was not found or cannot be scaled is looked for again: an API server that is only starting does not
 /// know its custom kinds yet.

@@ -37,7 +37,7 @@ pub(super) struct KnownProxies {
     namespace: String,
     name: String,
     fence: Fence,
-    /// Who is to wait for those that a former leader has written down late.
+    /// The fleet that is to wait for proxies that a former leader has written down late.
     fleet: FleetHandle,
     /// As it was last seen; `None`: it was not there.
     stored: Mutex<Option<ObjectMeta>>,

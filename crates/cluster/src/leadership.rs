@@ -1,7 +1,7 @@
 //! What a replica does while it leads: it has a fleet, reconcilers, and the writers of statuses and Events.
 //!
 //! Each leadership begins with a fleet of its own, rebuilt from the index and from what the proxies report; nothing else
-//! is kept but whom the one before it knew. It ends the moment the lease does.
+//! is kept but the proxies that the one before it knew. It ends the moment the lease does.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

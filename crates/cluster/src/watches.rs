@@ -213,7 +213,7 @@ mod tests {
     async fn what_was_never_there_is_absent_at_once() {
         let (told, absent_at) = play([(404, Value::Null)]).await;
         assert_eq!(told[..2], ["begin", "absent"], "must say so");
-        assert_eq!(absent_at, Some(Duration::ZERO), "must keep nobody waiting");
+        assert_eq!(absent_at, Some(Duration::ZERO), "must keep no reader waiting");
     }
 
     #[tokio::test(start_paused = true)]

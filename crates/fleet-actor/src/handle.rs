@@ -1,4 +1,4 @@
-//! What everybody else holds of the fleet: asks the one task that owns it, and reads what that shows.
+//! The handle by which all other tasks reach the fleet: asks the one task that owns it, and reads what that shows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,9 +36,9 @@ pub(super) enum Message {
         CancellationToken,
         oneshot::Sender<Result<(), PollRefusal>>,
     ),
-    /// Whom the control plane before this one knew; answered once it counts.
+    /// Proxies that the control plane before this one knew; answered once they count.
     Remember(Known, oneshot::Sender<()>),
-    /// Whom another control plane would have to know.
+    /// Asks which proxies another control plane would have to know.
     Known(oneshot::Sender<Known>),
     /// A person's wish.
     Wake(TargetId, oneshot::Sender<Result<(), WishRefusal>>),
@@ -111,13 +111,13 @@ impl FleetHandle {
             .map_err(|_| Gone)
     }
 
-    /// Tells whom the control plane before this one knew: they block sleeps until they are heard or forgotten. To be called
-    /// before anybody is answered; see [`super::known::recall`].
+    /// Tells which proxies the control plane before this one knew: they block sleeps until they are heard or forgotten. To be
+    /// called before any proxy is answered; see [`super::known::recall`].
     pub async fn remember(&self, known: Known) -> Result<(), Gone> {
         self.ask(|reply| Message::Remember(known, reply)).await
     }
 
-    /// Whom another control plane would have to know.
+    /// The proxies that another control plane would have to know.
     pub async fn known(&self) -> Result<Known, Gone> {
         self.ask(Message::Known).await
     }
@@ -146,7 +146,7 @@ impl FleetHandle {
         proxy: Proxy,
         module: Option<String>,
     ) -> Result<Result<PollGuard, PollRefusal>, Gone> {
-        // Never waited for: who holds such a place waits for the actor, so a caller that waited for one could wait for ever.
+        // Never waited for: a task that holds such a place waits for the actor, so a caller that waited for one could wait for ever.
         let place = match self.ends.clone().try_reserve_owned() {
             Ok(place) => place,
             Err(TrySendError::Full(_)) => return Ok(Err(PollRefusal::TooManyPolls)),

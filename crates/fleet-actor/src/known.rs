@@ -1,5 +1,5 @@
-//! Keeps which proxies a fleet knows, for the control plane after it: [`recall`] tells a fleet whom the one before it knew,
-//! before anybody is answered; [`keep`] writes down whom it knows, whenever that changes. Where it is written is a [`Store`]'s business.
+//! Keeps which proxies a fleet knows, for the control plane after it: [`recall`] tells a fleet which ones the one before it
+//! knew, before any proxy is answered; [`keep`] writes them down whenever they change. Where it is written is a [`Store`]'s business.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{FleetHandle, Gone, Metrics};
 use fleet::Known;
 use fleet::backoff::Backoff;
 
-/// Writes are at least this far apart: who starts a thousand Envoys at once changes the set a thousand times.
+/// Writes are at least this far apart: a thousand Envoys that start at once change the set a thousand times.
 const APART: Duration = Duration::from_secs(1);
 
 /// Waits after writes that failed.
@@ -19,7 +19,7 @@ const RETRY: Backoff = Backoff::new(APART, Duration::from_secs(60));
 /// Longest time that the last write may take when the control plane ends.
 const LAST_WRITE: Duration = Duration::from_secs(1);
 
-/// Where it is written down who is known.
+/// Where the known proxies are written down.
 pub trait Store: Send + Sync {
     /// Where that is, for people.
     fn place(&self) -> String;
@@ -40,8 +40,8 @@ pub trait Store: Send + Sync {
     fn write(&self, text: String) -> impl Future<Output = Result<(), String>> + Send;
 }
 
-/// Tells `fleet` whom the control plane before it knew. They are silent, so nothing is put to sleep until they are heard or
-/// forgotten. To be called before anybody is answered.
+/// Tells `fleet` which proxies the control plane before it knew. They are silent, so nothing is put to sleep until they are heard or
+/// forgotten. To be called before any proxy is answered.
 ///
 /// # Errors
 /// The fleet has ended.
@@ -72,7 +72,7 @@ pub async fn recall(store: &impl Store, fleet: &FleetHandle) -> Result<(), Gone>
     fleet.remember(known).await
 }
 
-/// Writes down whom `fleet` knows whenever that changes, until the fleet or `end` ends; then once more if need be.
+/// Writes down which proxies `fleet` knows whenever that changes, until the fleet or `end` ends; then once more if need be.
 pub async fn keep(store: impl Store, fleet: FleetHandle, metrics: Metrics, end: CancellationToken) {
     let mut changes = fleet.known_changes();
     // What stands there is not compared with: it may be unreadable.

@@ -104,7 +104,7 @@ struct Actor<B> {
     /// The open polls: at most one for each proxy, so they are bounded as proxies are.
     polls: BTreeMap<PollId, CancellationToken>,
     backend: B,
-    /// Who waits for the proxies to know that the control plane shuts down.
+    /// Answered once the proxies know that the control plane shuts down.
     closing: Option<oneshot::Sender<()>>,
 }
 

@@ -117,7 +117,11 @@ mod tests {
         let long = "shop.Web/".repeat(28);
         assert_eq!(is_serving(address, "").await, Ok(()), "the server serves");
         let unknown = Err("no such service: NOT_FOUND".into());
-        assert_eq!(is_serving(address, &long).await, unknown, "nobody knows it");
+        assert_eq!(
+            is_serving(address, &long).await,
+            unknown,
+            "the server does not know it"
+        );
         for (status, expected) in [
             (ServingStatus::NotServing, Err("NOT_SERVING".into())),
             (ServingStatus::Serving, Ok(())),

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_known_makes_way_for_nobody_and_is_bounded_too() {
+    fn a_known_caller_makes_way_for_no_other_and_is_bounded_too() {
         let places = places();
         let mut known: Vec<_> = (0..3).map(|_| places.enter(address(1))).collect();
         known.iter_mut().for_each(Place::known);

@@ -117,7 +117,7 @@ async fn a_newer_poll_turns_the_older_away_and_a_lower_term_is_superseded() {
 
 /// Each poll keeps a place for its end. Those who wait for a place must not keep those who have one from going on.
 #[tokio::test(start_paused = true)]
-async fn thousands_of_polls_at_once_freeze_nobody() {
+async fn thousands_of_polls_at_once_freeze_no_caller() {
     let server = Server::start().await;
     let since = server.sync(None, 0).await.revision;
     let begun = tokio::time::Instant::now();

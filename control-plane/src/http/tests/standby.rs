@@ -44,7 +44,7 @@ async fn a_replica_that_does_not_lead_lives_and_counts_but_is_not_ready() {
 }
 
 #[tokio::test]
-async fn whoever_takes_a_report_says_whose_revisions_count() {
+async fn the_instance_that_takes_a_report_says_whose_revisions_count() {
     let server = Server::start().await;
     let revision = server.sync(None, 0).await.revision;
     let report = r#"{"proxy":{"id":"a","incarnation":"1","term":1,"seq":1}}"#;

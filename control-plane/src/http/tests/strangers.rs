@@ -1,4 +1,4 @@
-//! Over real sockets: a crowd that says nothing, or never says it all, keeps nobody out.
+//! Over real sockets: a crowd that says nothing, or never says it all, keeps no other caller out.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -117,7 +117,7 @@ async fn an_open_poll_outlives_every_patience() {
 }
 
 #[tokio::test]
-async fn a_silent_crowd_keeps_nobody_out() {
+async fn a_silent_crowd_keeps_no_other_caller_out() {
     let server = Server::with_token("secret").await;
     let address = listening(&server, BOUNDS, LONG, LONG).await;
     let mut poll = TcpStream::connect(address).await.unwrap();

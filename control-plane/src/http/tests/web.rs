@@ -1,4 +1,4 @@
-//! Who may call: tokens of their own for proxies and people, no web pages; and every refusal is a problem.
+//! Which callers are let in: proxies and people with tokens of their own, no web pages; and every refusal is a problem.
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};

@@ -1,4 +1,4 @@
-//! Who keeps a key that several targets claim, and which wildcards would take what is not theirs. Says in conditions
+//! Decides which target keeps a key that several claim, and which wildcards would take what is not theirs. Says in conditions
 //! what was left out and why.
 
 use std::borrow::Cow;

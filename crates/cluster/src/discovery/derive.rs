@@ -30,7 +30,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// Who says that a key is the target's.
+/// The source that says that a key is the target's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Source {
     /// The user.

@@ -105,7 +105,7 @@ pub struct ServiceFacts {
     pub ports: Vec<NonZeroU16>,
 }
 
-/// A ReferenceGrant: who may refer to what in its namespace.
+/// A ReferenceGrant: which objects may refer to what in its namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// Its namespace: what it opens.

@@ -112,7 +112,7 @@ proptest! {
     /// A request that is found by its host leads to that target's Service, whatever its path; and a host that is
     /// listed and leads to a target's Service alone is found.
     #[test]
-    fn a_host_takes_nobody_elses_requests(cluster in cluster()) {
+    fn a_host_takes_no_other_targets_requests(cluster in cluster()) {
         let mut cluster = cluster;
         cluster.targets.iter_mut().for_each(|target| target.own = fleet::config::MatchKeys::default());
         let found = owners(&cluster.found());

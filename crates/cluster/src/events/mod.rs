@@ -1,4 +1,4 @@
-//! Writes Events on ScaleTargets: who woke them and how long it took, that they were put to sleep, what was refused or
+//! Writes Events on ScaleTargets: what woke them and how long it took, that they were put to sleep, what was refused or
 //! failed and why.
 //!
 //! What an event tells is decided in `told`, how much may be told in `limits`; both are pure. It asks the fence before each

@@ -10,7 +10,7 @@ use kube::{Client, Resource};
 use super::told::Told;
 use crate::crd::ScaleTarget;
 
-/// Who writes.
+/// The component that reports.
 const CONTROLLER: &str = "holdfast.dev/control-plane";
 /// Longest name of a replica that the API server takes, in bytes.
 const MAX_INSTANCE: usize = 128;

@@ -9,7 +9,7 @@ use super::{Failure, Kind, class, words};
 /// No node takes a Pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unscheduled {
-    /// Since when, by the clock of who said so. `None`: not said.
+    /// Since when, by the clock of the controller that said so. `None`: not said.
     pub since: Option<Timestamp>,
     /// What it says.
     pub failure: Failure,

@@ -1,4 +1,4 @@
-//! Takes in what watches tell: each object is reduced to its facts, and those who subscribed to it are told.
+//! Takes in what watches tell: each object is reduced to its facts, and its subscribers are told.
 
 use std::sync::Arc;
 
@@ -169,7 +169,7 @@ impl Index {
                 let reason = format!("{kind} is not installed in this cluster");
                 workloads.unusable = Some(Failure::new(failure::Kind::KindNotScalable, &reason));
             }
-            // What has been listed stands. What never was must not keep everybody else waiting.
+            // What has been listed stands. What never was must not keep all else waiting.
             WatchEvent::Refused(why) if !workloads.store.is_complete() => {
                 let reason = format!("{kind} may not be read: {why}");
                 let failure = Failure::new(failure::Kind::Refused, &reason);

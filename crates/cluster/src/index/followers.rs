@@ -1,4 +1,4 @@
-//! Who wants to know about which workload and Service: one follower for each target that is adopted.
+//! The subscribers to workloads and Services: one follower for each target that is adopted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};

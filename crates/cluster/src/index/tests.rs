@@ -59,7 +59,7 @@ fn is_complete_without_a_kind_that_is_not_there() {
 }
 
 #[test]
-fn a_kind_that_may_not_be_read_keeps_nobody_waiting() {
+fn a_kind_that_may_not_be_read_keeps_no_reader_waiting() {
     let index = mk_index();
     let game = Kind::new("apps/v1", "Game");
     index.targets(WatchEvent::Apply(mk_target("odd", "Game")));
@@ -107,7 +107,7 @@ fn what_is_unusable_for_the_same_reason_is_no_news() {
 }
 
 #[test]
-fn tells_a_follower_what_changes_and_nobody_else() {
+fn tells_a_follower_what_changes_and_no_other() {
     let index = mk_index();
     for name in ["web", "api"] {
         index.targets(WatchEvent::Apply(mk_target(name, "Deployment")));

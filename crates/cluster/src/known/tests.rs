@@ -100,7 +100,7 @@ async fn a_write_that_landed_unanswered_is_written() {
     assert_eq!(
         known,
         Known::default(),
-        "must not take its own word for somebody else's"
+        "must not take its own word for another leader's"
     );
 }
 

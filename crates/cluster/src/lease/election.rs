@@ -96,7 +96,7 @@ struct Seen {
     ours: bool,
     /// When it was first seen like this.
     since: Time,
-    /// How long it must stay like this until it is anybody's.
+    /// How long it must stay like this until any candidate may take it.
     wait: Duration,
 }
 
@@ -154,7 +154,7 @@ impl Election {
         self.leading.filter(|leading| now < self.end(*leading))
     }
 
-    /// Who is said to lead.
+    /// The replica that is said to lead.
     pub fn holder(&self) -> Option<&str> {
         let stored = self.seen.as_ref()?.stored.as_ref()?;
         stored.record.holder.as_deref()
@@ -256,7 +256,7 @@ impl Election {
                     .take()
                     .is_some_and(|heard| Some(heard.as_str()) != version);
                 self.take_in(stored, now);
-                // One who reads well but cannot write goes on backing off.
+                // A candidate that reads well but cannot write goes on backing off.
                 let others = self.holder().is_some_and(|holder| holder != self.identity);
                 if asked != Some(Asking::Read) || others {
                     self.failures = 0;
@@ -305,7 +305,7 @@ impl Election {
         (attempt.record == stored?.record).then_some(attempt.sent)
     }
 
-    /// How long this must be seen unchanged until it is anybody's.
+    /// How long this must be seen unchanged until any candidate may take it.
     fn wait(&self, stored: Option<&Stored>) -> Duration {
         match stored {
             // A holder counts on what it wrote, if that is longer. In whole seconds, so ours is not longer by less.
@@ -317,7 +317,7 @@ impl Election {
                 }
             }
             Some(_) => Duration::ZERO,
-            // Deleted under its holder, who does not know yet.
+            // Deleted under its holder, which does not know yet.
             None if self.holder().is_some() => self.lease,
             None => Duration::ZERO,
         }

@@ -1,6 +1,6 @@
 //! Leader election by a Lease, and the fence that keeps a former leader from writing.
 //!
-//! [`Election`] decides, [`Candidate`] asks the API server, [`Fence`](fleet_actor::Fence) says to everybody else how long the leadership is
+//! [`Election`] decides, [`Candidate`] asks the API server, [`Fence`](fleet_actor::Fence) says to all other tasks how long the leadership is
 //! still good for. A candidate trusts its own clock alone, and of that only that it runs about as fast as the others'.
 
 mod election;

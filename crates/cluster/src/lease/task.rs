@@ -1,4 +1,4 @@
-//! The one task that stands for election: asks the API server what the election wants to know, and tells who leads.
+//! The one task that stands for election: asks the API server what the election wants to know, and tells which replica leads.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub enum Role {
     Leading(Fence),
     /// Another candidate leads, or none does.
     Standby {
-        /// Who is said to.
+        /// The replica that is said to lead.
         holder: Option<String>,
     },
 }

@@ -31,7 +31,7 @@ fn takes_a_lease_that_is_not_there() {
 }
 
 #[test]
-fn takes_a_lease_that_nobody_holds() {
+fn takes_a_lease_that_no_replica_holds() {
     let mut scenario = Scenario::new(Some(mk_record(None)));
     scenario.run();
     scenario.check_leads(true);
@@ -170,7 +170,7 @@ fn a_lease_deleted_under_another_is_not_free_yet() {
 }
 
 #[test]
-fn a_former_leader_takes_what_nobody_took_as_a_new_leadership() {
+fn a_former_leader_takes_what_no_other_took_as_a_new_leadership() {
     let mut scenario = Scenario::new(None);
     scenario.run();
     let first = scenario.election.leading(scenario.now).unwrap().term;

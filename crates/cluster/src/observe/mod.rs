@@ -19,7 +19,7 @@ use super::failure::Failure;
 use fleet::lifecycle::Observed;
 use verdict::Verdict;
 
-/// Who writes: the field manager of every write of ours.
+/// The field manager of every write of ours.
 pub const MANAGER: &str = "holdfast";
 
 /// What is known of one target's workload.
@@ -34,7 +34,7 @@ pub struct Known<'a> {
     /// Why it cannot even be read or written, if so.
     pub trouble: Option<&'a Failure>,
     /// Replicas that we last wrote: while the workload has them, no other is said to have set them. API servers
-    /// before 1.22 do not note who wrote through the scale subresource.
+    /// before 1.22 do not note which manager wrote through the scale subresource.
     pub ours: Option<u32>,
     /// Number of the last command carried out.
     pub command: u64,
@@ -124,11 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_set_what_we_wrote() {
+    fn no_other_manager_set_what_we_wrote() {
         let seen = look(&mk_workload(&json!({"replicas": 1})), |known| {
             known.ours = Some(1)
         });
-        assert_eq!(seen.set_by, None, "must not name somebody else for what is ours");
+        assert_eq!(
+            seen.set_by, None,
+            "must not name another manager for what is ours"
+        );
         let seen = look(&mk_workload(&json!({"replicas": 0})), |known| {
             known.ours = Some(1)
         });

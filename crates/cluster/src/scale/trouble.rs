@@ -50,7 +50,7 @@ impl Trouble {
         }
     }
 
-    /// For one who does not try again.
+    /// For a caller that does not try again.
     pub(super) fn into_failure(self, of: &Subresource) -> Failure {
         match self {
             Self::Refused(failure) | Self::NotYet(failure) | Self::Internal(failure) => failure,

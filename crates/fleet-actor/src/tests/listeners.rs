@@ -62,7 +62,7 @@ async fn readers_hear_whose_status_changes_and_find_it_changed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_listener_holds_nobody_up_and_what_it_misses_is_counted() {
+async fn a_slow_listener_holds_no_other_up_and_what_it_misses_is_counted() {
     let (handle, metrics, _end) = spawn();
     handle
         .configure(vec![mk_spec("web", "web", "suspend: true").into()])

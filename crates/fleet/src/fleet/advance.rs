@@ -17,7 +17,7 @@ const MAX_STEPS: usize = 16;
 
 impl Fleet {
     /// Steps one life until nothing moves, publishing after each step: a drain must have its own revision before
-    /// anybody is asked whether it is confirmed.
+    /// a proxy is asked whether it has confirmed it.
     pub(super) fn advance(&mut self, id: &TargetId, event: Event, now: Time) {
         if self.closing {
             return;

@@ -145,7 +145,7 @@ impl Fleet {
         assert_eq!(
             self.index.confirms,
             confirms.collect(),
-            "must have whoever waits for confirms"
+            "must have all that wait for confirms"
         );
 
         let proxies = || self.proxies.iter().map(|(_, state)| state);

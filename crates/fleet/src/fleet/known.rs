@@ -14,7 +14,7 @@ const FORMAT: u32 = 1;
 /// Longest id and incarnation that are taken, in bytes.
 const MAX_NAME: usize = 256;
 
-/// Whom a control plane knows.
+/// The proxies that a control plane knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// By name.
@@ -107,7 +107,7 @@ mod tests {
         }
 
         #[test]
-        fn it_is_bounded_and_nobody_is_lost(
+        fn it_is_bounded_and_no_proxy_is_lost(
             names in prop::collection::btree_set((".{1,40}", "[0-9a-f]{1,16}"), 0..40),
             max in 128usize..2_000,
         ) {

@@ -196,13 +196,13 @@ impl Fleet {
         }
     }
 
-    /// Takes in whom the control plane before this one knew. Until they are heard or forgotten they are silent.
+    /// Takes in the proxies that the control plane before this one knew. Until they are heard or forgotten they are silent.
     pub fn remember(&mut self, known: &Known, now: Time) {
         self.proxies.remember(known, now);
         self.tick_all(now);
     }
 
-    /// Whom another control plane would have to know.
+    /// The proxies that another control plane would have to know.
     pub fn known(&self) -> Known {
         self.proxies.known()
     }

@@ -44,7 +44,7 @@ proptest! {
             play.act(&action)?;
         }
         play.rest()?;
-        prop_assert_eq!(play.envoys[0].state(), State::Asleep, "must sleep once nobody uses it");
+        prop_assert_eq!(play.envoys[0].state(), State::Asleep, "must sleep once no request uses it");
         play.act(&Action::Arrive(0))?;
         play.act(&Action::Report(0))?;
         play.act(&Action::Carry)?;
@@ -180,7 +180,7 @@ impl Play {
                 }
                 prop_assert!(
                     self.envoys.iter().any(|e| e.last_word.is_some()),
-                    "must not stop with nobody there"
+                    "must not stop with no proxy there"
                 );
             }
             self.told.push_back(command);

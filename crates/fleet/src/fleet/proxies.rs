@@ -1,4 +1,4 @@
-//! The proxies: who is live, what each has applied and uses, who has gone silent, and who makes room for whom.
+//! The proxies: which are live and which silent, what each has applied and uses, and which makes room for another.
 
 mod module;
 mod others;
@@ -39,7 +39,7 @@ pub struct Proxies {
     totals: BTreeMap<TargetId, (u64, u64)>,
     /// Held and in flight, over all targets.
     total: (u64, u64),
-    /// Who does not reach what.
+    /// Proxies that do not reach a target, by target.
     missed_by: BTreeMap<TargetId, BTreeSet<ProxyKey>>,
     /// How many polls are open.
     polling: u64,
@@ -56,7 +56,7 @@ pub struct Proxies {
 pub struct Heard {
     /// It is new, or was silent.
     pub fresh: bool,
-    /// Who had to make room for it, with its open poll.
+    /// The proxy that had to make room for it, with its open poll.
     pub evicted: Option<(ProxyKey, Option<PollId>)>,
 }
 
@@ -94,7 +94,7 @@ impl Proxies {
         self.others.count()
     }
 
-    /// Takes in whom another control plane knew: silent, and last heard of now, since the real time is not known. They are taken for
+    /// Takes in the proxies that another control plane knew: silent, and last heard of now, since the real time is not known. They are taken for
     /// real, so that made-up ones make room first.
     pub fn remember(&mut self, known: &Known, now: Time) {
         self.others.add(known.others, now);
@@ -119,7 +119,7 @@ impl Proxies {
         self.expires_at(now + self.limits.forget_after());
     }
 
-    /// Whom another control plane would have to know.
+    /// The proxies that another control plane would have to know.
     pub fn known(&self) -> Known {
         Known {
             proxies: self.all.keys().cloned().collect(),
@@ -264,7 +264,8 @@ impl Proxies {
         self.watermark().consent(n)
     }
 
-    /// Who has said nothing for too long, at most one step for each. Their demand is dropped at once.
+    /// Silences and forgets the proxies that have said nothing for too long, at most one step for each, and returns them. Their demand is
+    /// dropped at once.
     pub fn expire(&mut self, now: Time) -> Vec<Expired> {
         if self.next_expiry.is_none_or(|at| now < at) {
             return Vec::new();

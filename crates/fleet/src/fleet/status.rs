@@ -1,4 +1,4 @@
-//! What people see of targets and proxies, put together when they ask.
+//! What people see of targets and proxies, put together when they ask; and whether it has changed.
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -10,7 +10,7 @@ use super::{Entry, Fleet};
 use crate::lifecycle::{Event, Facts};
 use crate::time::Time;
 
-/// Who shares a key with whom. Empty as a rule: keys have one claimant.
+/// Targets that share a key, by target. Empty as a rule: keys have one claimant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Twins {
     of: BTreeMap<TargetId, BTreeSet<TargetId>>,
@@ -42,7 +42,7 @@ impl Twins {
         twins
     }
 
-    /// Who shares a key with `id`.
+    /// Targets that share a key with `id`.
     pub(super) fn of(&self, id: &TargetId) -> impl Iterator<Item = &TargetId> {
         self.of.get(id).into_iter().flatten()
     }
@@ -56,7 +56,7 @@ impl Twins {
 }
 
 impl Fleet {
-    /// Keys have come, gone or changed: finds out who shares them now, and what that changes.
+    /// Keys have come, gone or changed: finds out which targets share them now, and ticks those for which that is new.
     pub(super) fn find_twins(&mut self, events: &mut Vec<(TargetId, Event)>) {
         let twins = Twins::find(&self.targets);
         let changed = twins.changed(&self.twins);

@@ -1,4 +1,4 @@
-//! Who woke a target, when, and how long it took.
+//! The last wake of a target: its cause, when it began, and how long it took.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::Entry;
 use crate::lifecycle::{Phase, Reason};
 use crate::time::{Time, millis};
 
-/// Who or what brought a wake about.
+/// The cause of a wake.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum WokenBy {
     /// A request that the proxy of this node id holds or has refused.
@@ -57,7 +57,7 @@ pub struct LastWake {
     /// From then to ready, in ms; absent while it is not, and for good if it never was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
-    /// Who or what brought it about.
+    /// Its cause.
     pub by: WokenBy,
 }
 
@@ -97,7 +97,7 @@ impl Wake {
 pub(super) struct Told {
     /// From the wish to ready, on becoming so.
     pub(super) woke_in: Option<Duration>,
-    /// Who brought it about, at its beginning and its end.
+    /// Its cause, at its beginning and its end.
     pub(super) by: Option<WokenBy>,
 }
 

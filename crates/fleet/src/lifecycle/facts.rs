@@ -22,7 +22,7 @@ pub struct Facts {
     pub consent: DrainConsent,
     /// A live proxy has matched a request since the match keys last changed, or a person asked for a sleep.
     pub matched: bool,
-    /// No drain begins before it: after a start the control plane does not yet know everybody.
+    /// No drain begins before it: after a start the control plane does not yet know every proxy.
     pub may_drain_at: Time,
     /// The target's `idle.after`.
     pub idle_after: Duration,

@@ -1,6 +1,6 @@
 //! Why a workload cannot start: in one word of a closed set, and in a sentence.
 //!
-//! The class may be told to anybody; the sentence may repeat what a workload or an API server said, and is for those who
+//! The class may be told to any client; the sentence may repeat what a workload or an API server said, and is for those who
 //! run it. This module decides neither: backends say both, and the proxies choose what their clients are told.
 
 use std::fmt;
@@ -46,7 +46,7 @@ pub enum FailureClass {
     Forbidden,
     /// There is no such workload, or none that can be scaled.
     NotFound,
-    /// Who runs it cannot be reached, or answers with errors.
+    /// The API server or the supervisor that runs it cannot be reached, or answers with errors.
     Unreachable,
     /// It runs, and was not ready in time.
     StartTimeout,

@@ -121,7 +121,7 @@ pub enum Phase {
         class: FailureClass,
         /// Why, for people.
         reason: String,
-        /// When it is tried again, if anybody comes.
+        /// When it is tried again, if a request comes.
         retry_at: Time,
         /// The wait from the failure to `retry_at`.
         retry_after: Duration,

@@ -74,7 +74,7 @@ fn check(before: &Lifecycle, event: &Event, facts: &Facts, taken: &Step) -> Resu
                     prop_assert_eq!(*from, begun, "must name the replicas that the drain began with");
                     prop_assert!(
                         after.seen.replicas == begun || !before.obeyed(),
-                        "must not stop what somebody else has scaled meanwhile"
+                        "must not stop what another manager has scaled meanwhile"
                     );
                 }
                 prop_assert_eq!(*command, after.command, "must number its commands");
@@ -116,7 +116,7 @@ fn check(before: &Lifecycle, event: &Event, facts: &Facts, taken: &Step) -> Resu
                 let overdue = after.overdue_at(facts).is_some_and(|at| facts.now >= at);
                 prop_assert!(
                     facts.held == 0 || after.phase.passes() || after.seen.absent || overdue,
-                    "must not be dropped while somebody waits for it"
+                    "must not be dropped while a request waits for it"
                 );
             }
         }
@@ -143,7 +143,7 @@ fn check(before: &Lifecycle, event: &Event, facts: &Facts, taken: &Step) -> Resu
             }
         }
         ("ready" | "draining", "stopping") if taken.moved == Some(Reason::Finished) => {
-            prop_assert!(!facts.busy(), "must not sleep while somebody uses it");
+            prop_assert!(!facts.busy(), "must not sleep while a request uses it");
             prop_assert!(
                 after.seen.finished && after.seen.replicas == 0,
                 "must have ended by itself"
@@ -159,7 +159,7 @@ fn check(before: &Lifecycle, event: &Event, facts: &Facts, taken: &Step) -> Resu
         ("stopping", _) => prop_assert!(false, "must not leave stopping for {to}"),
         ("failed", "waking") if *event == Event::Tick => {
             let came = before.retiring || facts.demand(before.since);
-            prop_assert!(came, "must not retry for nobody");
+            prop_assert!(came, "must not retry without a request");
         }
         (_, "ready") => {
             let raised = u64::from(from != "draining" && from != "ready");

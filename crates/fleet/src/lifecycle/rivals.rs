@@ -37,7 +37,7 @@ proptest! {
             play.act(&Action::Come)?;
             play.act(&Action::Wait(1_000))?;
         }
-        prop_assert_eq!(&play.life.phase, &Phase::Ready, "must serve whoever waits");
+        prop_assert_eq!(&play.life.phase, &Phase::Ready, "must serve the requests that wait");
         play.act(&Action::Wait(60_000))?;
         prop_assert_eq!(&play.life.undone, &None, "must forget the quarrel in the end");
     }

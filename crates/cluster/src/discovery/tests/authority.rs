@@ -15,7 +15,7 @@ fn a_rewritten_host_is_what_the_confirm_asks_with() {
         Some("web.internal"),
         "must be its route's"
     );
-    assert_eq!(authority(&found, "shop/api"), None, "must be nobody else's");
+    assert_eq!(authority(&found, "shop/api"), None, "must be no other target's");
     let plain = json!([{"backendRefs": [{"name": "web", "port": 80}]}]);
     assert_eq!(
         authority(&mk_cluster(&[plain]).found(), "shop/web"),

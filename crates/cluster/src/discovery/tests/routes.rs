@@ -45,7 +45,7 @@ fn clusters_of_single_references_count_them_as_written() {
 }
 
 #[test]
-fn a_host_that_leads_elsewhere_too_is_nobodys() {
+fn a_host_that_leads_elsewhere_too_is_no_targets() {
     let cluster = Cluster::default()
         .target("shop/web", "web")
         .target("shop/api", "api");
@@ -203,7 +203,7 @@ fn a_wildcard_covers_hosts_that_have_an_owner() {
 }
 
 #[test]
-fn a_wildcard_that_covers_a_host_of_nobodys_is_left_out() {
+fn a_wildcard_that_covers_a_host_of_no_target_is_left_out() {
     let cluster = Cluster::default()
         .target("shop/web", "web")
         .target("shop/api", "api")

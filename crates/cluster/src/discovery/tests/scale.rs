@@ -26,7 +26,11 @@ fn mk_large(count: usize) -> Cluster {
 fn an_update_looks_at_everything_once() {
     let found = mk_large(10_000).found();
     assert_eq!(owners(&found, "web9999.example.com"), ["ns99/web9999"]);
-    assert_eq!(owners(&found, "shared.example.com"), [""; 0], "must be nobody's");
+    assert_eq!(
+        owners(&found, "shared.example.com"),
+        [""; 0],
+        "must be no target's"
+    );
     // A reference, its two hosts and a use; four names, two hosts and nine keys.
     assert!(
         found.steps <= 10_000 * 20,

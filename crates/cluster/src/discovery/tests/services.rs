@@ -38,7 +38,7 @@ fn a_named_port_narrows_the_clusters_and_not_the_names() {
 }
 
 #[test]
-fn the_short_name_is_nobodys_if_two_namespaces_have_it() {
+fn the_short_name_is_no_targets_if_two_namespaces_have_it() {
     let two = Cluster::default()
         .target("shop/web", "web")
         .target("play/web", "web");

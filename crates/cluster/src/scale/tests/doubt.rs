@@ -1,4 +1,4 @@
-//! Nobody is told of what may still be undone: writes whose outcome is not known, and that land late.
+//! What may still be undone is not told as done: writes whose outcome is not known, and that land late.
 
 use super::*;
 
@@ -60,7 +60,7 @@ async fn a_failure_that_is_certain_is_told_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_order_up_is_not_told_while_one_down_may_land() {
-    // Whoever hears of a failure lets requests pass to endpoints that are there.
+    // A proxy that hears of a failure lets requests pass to endpoints that are there.
     let late = Scenario::FailsAndLandsAfter(Duration::from_secs(9));
     let server = Server::new(3, [late]);
     let mut scaler = server.scaler();

@@ -20,7 +20,7 @@ pub(super) const LEASE: Duration = Duration::from_secs(15);
 /// What happens to one write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scenario {
-    /// Somebody else has set so many since it was read.
+    /// Another manager has set so many since it was read.
     Meanwhile(u32),
     /// It lands, and the answer is lost.
     LandsUnanswered,

@@ -49,7 +49,7 @@ fn a_watch_that_lags_is_no_difference() {
 }
 
 #[test]
-fn what_somebody_else_changes_is_put_right() {
+fn what_another_writer_changes_is_put_right() {
     let mut play = Play::new(&["web"]);
     play.sees("web", "ready");
     play.writes();

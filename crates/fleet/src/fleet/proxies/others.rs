@@ -10,7 +10,7 @@ use crate::time::Time;
 /// forgotten by that much too late.
 const PARTS: u32 = 64;
 
-/// Those who are not known by name. At most [`PARTS`] and two entries, however many there are.
+/// Proxies that are not known by name. At most [`PARTS`] and two entries, however many there are.
 #[derive(Clone, Debug)]
 pub(super) struct Others {
     forget_after: Duration,

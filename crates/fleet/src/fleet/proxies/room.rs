@@ -1,5 +1,6 @@
-//! Who makes room for a proxy that comes when there are as many as may be. Made-up proxies must not keep real ones out, and
-//! must not be able to bring about a sleep either: who makes room goes on blocking sleeps, as one of [`super::others`].
+//! Decides which proxy makes room for one that comes when there are as many as may be. Made-up proxies must not keep real ones
+//! out, and must not be able to bring about a sleep either: a proxy that has made room goes on blocking sleeps, as one of
+//! [`super::others`].
 
 use std::ops::Bound;
 
@@ -11,7 +12,7 @@ use crate::time::Time;
 /// Silent lives of one node id that are known by name. An Envoy that crashes all the time has a new one each time.
 const MAX_SILENT_LIVES: usize = 16;
 
-/// Who goes first.
+/// Which proxy makes room first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     /// Silent, and has never confirmed anything.
@@ -34,7 +35,7 @@ impl Rank {
 }
 
 impl Proxies {
-    /// Makes room for `key`, which is not known yet. Returns who had to go, with its open poll.
+    /// Makes room for `key`, which is not known yet. Returns the proxy that made it, with its open poll.
     pub(super) fn make_room(
         &mut self,
         key: &ProxyKey,

@@ -1,4 +1,4 @@
-//! What is kept up to date over all proxies: who uses what, who does not reach what, and how many there are.
+//! Sums over all proxies, kept up to date: which targets are in use, which are not reached, and how many proxies there are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,7 @@ impl Proxies {
         Some(before)
     }
 
-    /// What is not reached of this target, and by whom.
+    /// Clusters of this target that are not reached, each with its proxy.
     pub(in crate::fleet) fn missed(&self, id: &TargetId) -> impl Iterator<Item = (&ProxyKey, &Missed)> {
         let keys = self.missed_by.get(id).into_iter().flatten();
         let proxies = keys.filter_map(|key| self.all.get_key_value(key));

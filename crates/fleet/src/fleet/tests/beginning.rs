@@ -99,7 +99,7 @@ fn a_document_that_is_the_same_costs_nothing() {
 }
 
 #[test]
-fn a_drain_ends_when_somebody_else_scales_meanwhile() {
+fn a_drain_ends_when_another_manager_scales_meanwhile() {
     let mut world = World::new(&["web"]);
     world.wake_up("web", &["a"]);
     let drained = world.drain("web");

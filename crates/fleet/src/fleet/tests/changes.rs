@@ -1,4 +1,4 @@
-//! Whose status is told to show something else.
+//! Which targets are told to have a status that shows something else.
 
 use super::super::world::{World, id, mk_report, mk_spec};
 use super::super::{Condition, Configured, Effect};

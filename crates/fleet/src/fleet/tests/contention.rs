@@ -15,7 +15,7 @@ fn a_wake_that_is_undone_twice_waits_and_says_who_insists() {
     assert_eq!(
         undo(&mut world, 1),
         [start("web", 2, Cause::Demand)],
-        "must be started again at once: somebody waits"
+        "must be started again at once: a request waits"
     );
     assert_eq!(conditions(&world), [], "must not complain of the first time");
     assert_eq!(undo(&mut world, 2), [], "must hold the third start back");

@@ -1,4 +1,4 @@
-//! More proxies than may be: whoever nobody would miss makes room, and goes on blocking sleeps.
+//! More proxies than may be: the proxy that would be missed least makes room, and goes on blocking sleeps.
 
 use protocol::{Incarnation, Proxy, Report, State};
 
@@ -38,7 +38,7 @@ fn open_polls_of_made_up_proxies_do_not_keep_a_real_one_out() {
     assert_eq!(poll, Ok(()), "must be taken");
     assert!(
         world.take_effects().contains(&Effect::EndPoll(PollId(1))),
-        "the poll of whoever made room must end"
+        "the poll of the proxy that made room must end"
     );
 }
 

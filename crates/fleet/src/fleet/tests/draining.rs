@@ -1,4 +1,4 @@
-//! A drain over several proxies: whose confirmation counts, and for what.
+//! A drain over several proxies: which confirmations count, and for what.
 
 use protocol::{Report, Revision, State};
 
@@ -51,7 +51,7 @@ fn a_change_that_is_no_key_needs_no_other_confirm() {
     assert_eq!(
         world.confirm("p1", drained),
         [stop("web", 2)],
-        "whoever holds it, holds it: nothing passes by another way"
+        "each that knows it holds it: nothing passes by another way"
     );
 }
 
@@ -159,7 +159,7 @@ fn nothing_sleeps_without_a_live_proxy() {
     assert_eq!(
         world.state("web"),
         State::Ready,
-        "must stay up while nobody is live"
+        "must stay up while no proxy is live"
     );
 }
 

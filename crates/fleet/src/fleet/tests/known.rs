@@ -1,4 +1,4 @@
-//! A control plane's second life: whom the first one knew counts as silent until it is heard or forgotten.
+//! A control plane's second life: a proxy that the first one knew counts as silent until it is heard or forgotten.
 
 use protocol::{Proxy, State};
 
@@ -59,7 +59,7 @@ fn who_is_remembered_is_known_to_the_next_as_well() {
     world.sync("a");
     assert_eq!(world.fleet.known_changes(), before, "the same are known");
     world.sync("new");
-    assert_ne!(world.fleet.known_changes(), before, "somebody has come");
+    assert_ne!(world.fleet.known_changes(), before, "a proxy has come");
     assert_eq!(world.fleet.known().proxies.len(), 3, "must be passed on");
     let before = world.fleet.known_changes();
     world.pass(700_000);
@@ -72,7 +72,7 @@ fn who_is_remembered_is_known_to_the_next_as_well() {
 }
 
 #[test]
-fn whoever_is_known_has_a_number_of_its_own() {
+fn each_set_of_known_proxies_has_a_number_of_its_own() {
     let mut world = World::new(&["web"]);
     let mut told: Vec<(u64, Known)> = vec![(world.fleet.known_changes(), world.fleet.known())];
     let mut tell = |world: &World| told.push((world.fleet.known_changes(), world.fleet.known()));
@@ -135,7 +135,7 @@ fn more_than_may_be_are_counted() {
     world.fleet.remember(&known, world.now);
     world.settle();
     assert_eq!(world.fleet.proxies.iter().count(), 4, "must be bounded");
-    assert_eq!(world.fleet.proxies.others(), 7, "nobody must be lost");
+    assert_eq!(world.fleet.proxies.others(), 7, "no proxy must be lost");
     world.sync("one more");
     assert_eq!(world.fleet.proxies.others(), 8, "must make room");
 }

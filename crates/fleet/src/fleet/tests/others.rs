@@ -149,7 +149,7 @@ fn the_poll_of_one_that_signs_off_ends() {
 }
 
 #[test]
-fn a_timeout_that_comes_late_finds_whoever_has_gone_silent_meanwhile() {
+fn a_timeout_that_comes_late_finds_proxies_that_have_gone_silent_meanwhile() {
     let mut world = World::new(&["web"]);
     world.sync("a");
     let due = world.fleet.poll_timeout().unwrap();
@@ -285,7 +285,7 @@ fn what_is_configured_during_a_shutdown_is_left_to_the_next_control_plane() {
 }
 
 #[test]
-fn a_shutdown_that_leaves_the_workloads_up_tells_nobody_anything() {
+fn a_shutdown_that_leaves_the_workloads_up_tells_no_proxy_anything() {
     let mut world = World::new(&["web", "drained"]);
     world.fleet.settings.workloads_end_with_us = false;
     world.wake_up("web", &["a"]);
@@ -297,11 +297,11 @@ fn a_shutdown_that_leaves_the_workloads_up_tells_nobody_anything() {
     world.fleet.close();
     assert_eq!(world.take_effects(), [], "must neither publish nor stop anything");
     assert_eq!(world.state("web"), State::Ready, "must go on passing");
-    assert!(world.fleet.is_closed(), "must wait for nobody");
+    assert!(world.fleet.is_closed(), "must wait for no proxy");
     assert_eq!(
         world.confirm("a", drained),
         [],
-        "must leave the drain to whoever leads next"
+        "must leave the drain to the next leader"
     );
     assert_eq!(world.pass(60_000), [], "must decide nothing any more");
     assert_eq!(world.view.revision().n, drained, "must publish nothing any more");

@@ -198,7 +198,7 @@ fn a_failed_target_tells_class_and_reason_and_when_to_come_back() {
     let wait = target.retry_after_ms.unwrap();
     assert!((800..=1200).contains(&wait), "must say when to come back: {wait}");
     world.report("a", 2, &[]);
-    assert_eq!(world.pass(5_000), [], "must not be retried for nobody");
+    assert_eq!(world.pass(5_000), [], "must not be retried without a request");
     let commands = world.report("a", 3, &[("web", 0, 0, Some(0))]);
     assert_eq!(
         commands,

@@ -1,4 +1,4 @@
-//! Two who speak in the name of one proxy: the order binds, but nobody is silenced for good by a number.
+//! Two relays that speak in the name of one proxy: the order binds, but no proxy is silenced for good by a number.
 
 use protocol::{Incarnation, Proxy, Report, Reporter, State};
 

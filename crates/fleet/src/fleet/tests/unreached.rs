@@ -160,7 +160,7 @@ fn it_is_bounded() {
 }
 
 #[test]
-fn where_nobody_listens_the_backend_looks() {
+fn where_no_process_listens_the_backend_looks() {
     let mut world = World::new(&["web", "api"]);
     world.wake_up("web", &["a"]);
     let report = |seq, list: &[(&str, &str, &str, u64)]| mk_unreached("a", seq, list);
@@ -180,7 +180,7 @@ fn where_nobody_listens_the_backend_looks() {
     assert_eq!(
         world.say(&report(7, &said[2..3])),
         [],
-        "must not look where somebody took the connection"
+        "must not look where a process took the connection"
     );
 }
 

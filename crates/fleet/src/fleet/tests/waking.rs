@@ -1,4 +1,4 @@
-//! What a status tells of the last wake: who asked for it, when, and how long it took.
+//! What a status tells of the last wake: its cause, when it began, and how long it took.
 
 use protocol::State;
 
@@ -93,11 +93,15 @@ fn a_retry_is_a_wake_of_its_own_and_endpoints_end_a_failed_one() {
 }
 
 #[test]
-fn a_wake_that_nobody_waited_for_has_no_duration() {
+fn a_wake_that_no_request_waited_for_has_no_duration() {
     let mut world = World::new(&["web"]);
     world.report("a", 1, &[("web", 1, 0, Some(0))]);
     world.see_all("web", 1, 0, 0, 1);
-    assert_eq!(world.state("web"), State::Asleep, "must follow whoever set zero");
+    assert_eq!(
+        world.state("web"),
+        State::Asleep,
+        "must follow the manager that set zero"
+    );
     let wake = last_wake(&world).unwrap();
     assert_eq!(wake.duration_ms, None, "must not have been up");
 }

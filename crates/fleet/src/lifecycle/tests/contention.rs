@@ -36,7 +36,7 @@ fn while_it_is_held_back_nothing_starts_it_but_a_person() {
     assert_eq!(
         deadline(&life, &mk_facts(100)),
         None,
-        "must not be stepped for nobody"
+        "must not be stepped without a request"
     );
 }
 

@@ -219,7 +219,7 @@ fn a_workload_that_appears_at_zero_undoes_nothing() {
         Some(Reason::CannotStart),
     );
     let there = step(&failed.life, Event::Observed(seen(1, 0, 0, 0)), &wanted);
-    assert_eq!(there.life.undone, None, "nobody must be blamed");
+    assert_eq!(there.life.undone, None, "no manager must be blamed");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::super::*;
 use super::*;
 
-/// Removed, with nobody waiting.
+/// Removed, with no request waiting.
 fn mk_retired(phase: Phase) -> Lifecycle {
     Lifecycle {
         retiring: true,
@@ -17,7 +17,7 @@ fn check_let_go(life: &Lifecycle, facts: &Facts) {
 }
 
 #[test]
-fn what_is_removed_after_it_failed_is_let_go_once_nobody_waits() {
+fn what_is_removed_after_it_failed_is_let_go_once_no_request_waits() {
     let failed = mk_retired(Phase::Failed {
         class: FailureClass::Other,
         reason: "x".to_owned(),
@@ -83,7 +83,7 @@ fn what_is_removed_on_its_way_up_is_not_waited_for_without_end() {
     });
     check_let_go(&dying, &mk_facts(100));
 
-    // Manual: nobody has done it yet.
+    // Manual: no person has done it yet.
     let unheard = Lifecycle {
         command: 1,
         ..starting

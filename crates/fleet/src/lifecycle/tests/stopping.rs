@@ -26,7 +26,7 @@ fn demand_waits_while_stopping_and_then_wakes() {
 }
 
 #[test]
-fn a_drain_ends_when_somebody_else_scales_meanwhile() {
+fn a_drain_ends_when_another_manager_scales_meanwhile() {
     for replicas in [2, 5] {
         let scaled = Event::Observed(seen(0, replicas, 1, replicas));
         let step = check_life(
@@ -148,7 +148,7 @@ fn a_wake_asked_for_while_stopping_is_kept() {
 }
 
 #[test]
-fn nobody_waits_for_a_wake_that_has_not_begun_so_it_stops() {
+fn no_request_waits_for_a_wake_that_has_not_begun_so_it_stops() {
     let life = Lifecycle {
         command: 1,
         seen: seen(0, 0, 0, 0),
@@ -173,7 +173,7 @@ fn nobody_waits_for_a_wake_that_has_not_begun_so_it_stops() {
 }
 
 #[test]
-fn nobody_comes_back_to_what_failed_so_it_stops() {
+fn no_request_comes_back_to_what_failed_so_it_stops() {
     let failed = Phase::Failed {
         class: FailureClass::Other,
         reason: "x".to_owned(),

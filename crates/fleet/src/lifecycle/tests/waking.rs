@@ -113,7 +113,7 @@ fn a_failure_while_waking_is_told_with_its_reason() {
 }
 
 #[test]
-fn failed_is_retried_only_when_due_and_somebody_came() {
+fn failed_is_retried_only_when_due_and_a_request_came() {
     let failed = || Phase::Failed {
         class: FailureClass::Other,
         reason: "x".to_owned(),
@@ -281,7 +281,7 @@ fn a_start_that_has_begun_is_not_cancelled_by_idleness() {
 }
 
 #[test]
-fn a_start_that_has_not_begun_is_cancelled_once_nobody_waits() {
+fn a_start_that_has_not_begun_is_cancelled_once_no_request_waits() {
     let started = |seen| Lifecycle {
         command: 1,
         seen,
@@ -301,7 +301,7 @@ fn a_start_that_has_not_begun_is_cancelled_once_nobody_waits() {
 }
 
 #[test]
-fn a_start_that_takes_too_long_fails_once_nobody_waits_and_then_sleeps() {
+fn a_start_that_takes_too_long_fails_once_no_request_waits_and_then_sleeps() {
     let starting = mk_life(Phase::Waking { start_at: None });
     let held = Facts {
         held: 1,
