@@ -43,7 +43,7 @@ impl Metrics {
         );
         registry.register(
             "status_writes_waiting",
-            "ScaleTargets whose status waits to be written",
+            "ScaleTargets whose status waits to be compared with what is shown",
             self.status_writes_waiting.clone(),
         );
         registry.register(

@@ -58,16 +58,14 @@ impl Fleet {
     /// Takes what a proxy that was heard says in place of what it said before.
     pub(super) fn take_unreached(&mut self, key: &ProxyKey, report: &Report, now: Time) {
         let mut room = MAX_BYTES;
-        let missed: Vec<_> = report
-            .unreached
-            .iter()
-            .take(Report::MAX_UNREACHED)
-            .filter_map(|one| self.missed(one, now))
-            .take_while(|one| {
-                let size = one.target.as_str().len() + one.cluster.len() + one.saw.len();
-                room.checked_sub(size).map(|left| room = left).is_some()
-            })
-            .collect();
+        let mut missed = Vec::new();
+        let listed = report.unreached.iter().take(Report::MAX_UNREACHED);
+        for one in listed.filter_map(|one| self.missed(one, now)) {
+            let size = one.target.as_str().len() + one.cluster.len() + one.saw.len();
+            let Some(left) = room.checked_sub(size) else { break };
+            room = left;
+            missed.push(one);
+        }
         let Some(before) = self.proxies.set_unreached(key, missed.clone()) else {
             return;
         };
@@ -113,7 +111,7 @@ impl Fleet {
         })
     }
 
-    /// Who does not reach this target now, the longest first.
+    /// Clusters of proxies that do not reach this target now, the longest first.
     pub(super) fn misses(&self, id: &TargetId) -> Vec<(&ProxyKey, &Missed)> {
         let Some(entry) = self.targets.get(id).filter(|entry| is_up(entry)) else {
             return Vec::new();

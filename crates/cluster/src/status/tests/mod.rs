@@ -1,6 +1,7 @@
 //! What a status should be, and whose turn it is.
 
 mod desired;
+mod shown;
 mod write_queue;
 mod writer;
 
