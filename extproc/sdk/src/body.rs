@@ -15,7 +15,6 @@ use futures_sink::Sink;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub(crate) use memory::BodyMemory;
-use pipe::joined;
 pub(crate) use pipe::{Answer, Pipe};
 
 use crate::immediate::Immediate;
@@ -84,19 +83,14 @@ impl Body {
         .await
     }
 
-    /// The whole body, if it has at most `limit` bytes. The server's memory for bodies bounds it as well.
+    /// The whole body, if it has at most `limit` bytes. The server's memory for bodies bounds it as well. Nothing is lost where it
+    /// fails, or where its future is dropped: with [`BodyReply::unchanged`](crate::BodyReply::unchanged) all of it still passes.
     ///
     /// # Errors
     /// As `too_large` says; see [`collect`](Self::collect).
     pub async fn collect_up_to(&mut self, limit: usize, on_too_large: OnTooLarge) -> Reply<Bytes> {
-        if let Some(whole) = self.pipe.kept() {
-            return Ok(whole);
-        }
-        let mut chunks = Vec::new();
-        let mut bytes = 0;
-        while let Some(chunk) = poll_fn(|cx| self.pipe.poll_chunk(cx, Take::Collect)).await? {
-            bytes += chunk.len();
-            if bytes > limit {
+        loop {
+            if self.pipe.reserve_gathered()? > limit {
                 return Err(match on_too_large {
                     OnTooLarge::Respond(answer) => Stop::Respond(answer),
                     OnTooLarge::Fail => Stop::limit(
@@ -105,14 +99,14 @@ impl Body {
                     ),
                 });
             }
-            self.pipe.reserve(bytes)?;
-            if !chunk.is_empty() {
-                chunks.push(chunk);
+            // The pipe keeps the chunk: it is not lost where this future is dropped, or ends with an error.
+            if poll_fn(|cx| self.pipe.poll_chunk(cx, Take::Collect))
+                .await?
+                .is_none()
+            {
+                return Ok(self.pipe.gathered());
             }
         }
-        let whole = joined(chunks);
-        self.pipe.keep(whole.clone());
-        Ok(whole)
     }
 
     /// Whether what came is the whole body. False only in BUFFERED_PARTIAL, after a body larger than Envoy's buffer: the rest

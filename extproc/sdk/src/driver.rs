@@ -407,6 +407,10 @@ async fn conclude<P: Processor>(
             let answered = respond(processor, exchange, settings, answer).await;
             (end, answered.map_err(|_| status))
         }
+        Finish::CutShort(status) => {
+            tracing::debug!(processor = %processor.name(), request_id = exchange.request_id(), "{}", status.message());
+            (end, Err(status))
+        }
         Finish::Refuse(status) => {
             settings.stats.failure(FailureKind::Protocol);
             tracing::error!(

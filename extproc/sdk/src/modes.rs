@@ -13,6 +13,14 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// The direction that it is not.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Request => Self::Response,
+            Self::Response => Self::Request,
+        }
+    }
+
     /// The word in metrics and logs.
     #[must_use]
     pub fn name(self) -> &'static str {

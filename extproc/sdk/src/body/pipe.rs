@@ -55,7 +55,9 @@ struct State {
     asked: bool,
     owned: bool,
     inspected: bool,
-    collected: Option<Bytes>,
+    /// What was collected, whether or not it was the whole: it passes on where nothing else is said.
+    gathered: Vec<Bytes>,
+    gathered_bytes: usize,
     out: VecDeque<Bytes>,
     out_bytes: usize,
     wrote: bool,
@@ -76,7 +78,7 @@ pub(crate) struct Used {
     pub(crate) owned: bool,
     /// Chunks were inspected: they have passed, or pass with the next answer.
     pub(crate) inspected: bool,
-    /// The whole body as it was collected.
+    /// What was collected, if anything was.
     pub(crate) collected: Option<Bytes>,
     /// Something was written.
     pub(crate) wrote: bool,
@@ -103,7 +105,8 @@ impl Pipe {
                 asked: false,
                 owned: false,
                 inspected: false,
-                collected: None,
+                gathered: Vec::new(),
+                gathered_bytes: 0,
                 out: VecDeque::new(),
                 out_bytes: 0,
                 wrote: false,
@@ -125,6 +128,11 @@ impl Pipe {
         if state.closed {
             return Poll::Ready(Err(over()));
         }
+        if take == Take::Inspect && !state.gathered.is_empty() && !state.is_at_end() {
+            return Poll::Ready(Err(Stop::misuse(
+                "inspect() after a collect() that did not come to the end: what was inspected would overtake what was collected",
+            )));
+        }
         if !state.pass_on() {
             // In full duplex the inspected chunk has to find its place among what is written first.
             state.write_waits = true;
@@ -137,10 +145,11 @@ impl Pipe {
         {
             state.asked = false;
             state.progress += 1;
+            // An empty chunk is only some modes' way to say that the body ends: nothing is lost with it.
             match take {
-                Take::Inspect => state.inspected = true,
-                Take::Own => state.owned = true,
-                Take::Collect => {}
+                Take::Inspect => state.inspected |= !chunk.is_empty(),
+                Take::Own => state.owned |= !chunk.is_empty(),
+                Take::Collect => state.gather(chunk.clone()),
             }
             state.given = match take {
                 Take::Inspect => Some(Given::Inspected(chunk.clone(), state.out.len())),
@@ -149,7 +158,8 @@ impl Pipe {
             };
             return Poll::Ready(Ok(Some(chunk)));
         }
-        if state.ended && state.chunk.is_none() {
+        if state.is_at_end() {
+            state.asked = false;
             return Poll::Ready(Ok(None));
         }
         state.asked = true;
@@ -194,7 +204,8 @@ impl Pipe {
                     format!("{bytes} bytes were written for one answer in {mode}, the limit is {limit}"),
                 ));
             }
-            if !state.reserved.cover(bytes) {
+            let gathered = state.gathered_bytes;
+            if !state.reserved.cover(gathered + bytes) {
                 return Err(out_of_memory());
             }
         }
@@ -205,21 +216,28 @@ impl Pipe {
         Ok(())
     }
 
-    /// Makes the reservation cover what is gathered.
-    pub(crate) fn reserve(&self, bytes: usize) -> Reply<()> {
-        if lock(&self.state).reserved.cover(bytes) {
-            Ok(())
+    /// Bytes that were collected so far. The memory for them is taken here.
+    pub(crate) fn reserve_gathered(&self) -> Reply<usize> {
+        let mut state = lock(&self.state);
+        let (gathered, written) = (state.gathered_bytes, state.out_bytes);
+        let written = if state.mode == BodyMode::FullDuplex {
+            0
+        } else {
+            written
+        };
+        if state.reserved.cover(gathered + written) {
+            Ok(gathered)
         } else {
             Err(out_of_memory())
         }
     }
 
-    pub(crate) fn keep(&self, whole: Bytes) {
-        lock(&self.state).collected = Some(whole);
-    }
-
-    pub(crate) fn kept(&self) -> Option<Bytes> {
-        lock(&self.state).collected.clone()
+    /// What was collected, as one.
+    pub(crate) fn gathered(&self) -> Bytes {
+        let mut state = lock(&self.state);
+        let whole = joined(state.gathered.drain(..));
+        state.gathered.push(whole.clone());
+        whole
     }
 
     pub(crate) fn collect_limit(&self) -> usize {
@@ -339,26 +357,39 @@ impl Pipe {
         Used {
             owned: state.owned,
             inspected: state.inspected,
-            collected: state.collected.take(),
+            collected: (!state.gathered.is_empty()).then(|| joined(state.gathered.drain(..))),
             wrote: state.wrote,
         }
     }
 
-    /// Whether anything at all was read or written.
+    /// Whether nothing at all was read or written.
     pub(crate) fn is_untouched(&self) -> bool {
         let state = lock(&self.state);
-        state.progress == 0
+        !(state.owned || state.inspected || state.wrote) && state.gathered_bytes == 0
     }
 
-    /// Whether the handler waits for Envoy: for a chunk, or for its output to be taken.
+    /// Whether the handler waits for Envoy: for a chunk that did not come yet, or for its output to be taken. A handler that does
+    /// something else by now is not waited for in vain: its time counts as soon as Envoy has done its part.
     pub(crate) fn waits_for_envoy(&self) -> bool {
         let state = lock(&self.state);
-        state.asked || state.write_waits
+        let for_chunk = state.asked && state.chunk.is_none() && !state.ended;
+        for_chunk || (state.write_waits && !state.out.is_empty())
     }
 
     /// Chunks given and pieces written so far.
     pub(crate) fn progress(&self) -> u64 {
         lock(&self.state).progress
+    }
+
+    /// The handler has returned. A task that it gave its halves to cannot read or write any more: the body would lose what it
+    /// reads, and what it writes would be lost.
+    pub(crate) fn end_handler(&self) {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        state.wake_reader();
+        if let Some(writer) = state.writer.take() {
+            writer.wake();
+        }
     }
 
     /// The exchange is over: whoever still reads or writes gets an error.
@@ -375,6 +406,16 @@ impl Pipe {
 }
 
 impl State {
+    /// Whether the handler has had every chunk.
+    fn is_at_end(&self) -> bool {
+        self.ended && self.chunk.is_none()
+    }
+
+    fn gather(&mut self, chunk: Bytes) {
+        self.gathered_bytes += chunk.len();
+        self.gathered.push(chunk);
+    }
+
     /// In full duplex, puts a chunk that was inspected among what is written. False if there is no room yet.
     fn pass_on(&mut self) -> bool {
         if self.mode != BodyMode::FullDuplex || !matches!(self.given, Some(Given::Inspected(..))) {

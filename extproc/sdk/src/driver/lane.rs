@@ -42,6 +42,8 @@ pub(super) enum Finish {
     Fail(Failure),
     /// With this status, for a reason that is Envoy's configuration or Envoy itself.
     Refuse(Status),
+    /// As cancelled: Envoy sends nothing more in the middle of a body (the client left). The call must not end as if all were well.
+    CutShort(Status),
 }
 
 impl From<Stop> for Finish {
@@ -59,6 +61,7 @@ impl Finish {
             Self::Done => End::Completed,
             Self::Respond(_) => End::Responded,
             Self::Fail(_) | Self::Refuse(_) => End::Failed,
+            Self::CutShort(_) => End::Cancelled,
         }
     }
 }
@@ -88,6 +91,10 @@ pub(super) struct Lane<'a, P: Processor> {
     pub(super) shown: Headers,
     /// An answer to headers that waits for the body's handler.
     pub(super) withheld: Option<HeadersReply>,
+    /// The mode of the body that has begun: a later override does not change how it is answered.
+    pub(super) body_mode: Option<BodyMode>,
+    /// The processor wants nothing more of this direction, and the call cannot end yet: what comes passes unchanged.
+    pub(super) passing: bool,
 }
 
 impl<'a, P: Processor> Lane<'a, P> {
@@ -108,6 +115,8 @@ impl<'a, P: Processor> Lane<'a, P> {
             stage: Stage::Start,
             shown: Headers::default(),
             withheld: None,
+            body_mode: None,
+            passing: false,
         }
     }
 
@@ -115,6 +124,7 @@ impl<'a, P: Processor> Lane<'a, P> {
     pub(super) async fn run(mut self) -> Result<(), Finish> {
         loop {
             match poll_fn(|_| self.link.poll_next(self.direction)).await {
+                None if self.link.is_truncatable(self.direction) => return Err(self.cut_short()),
                 None => return Ok(()),
                 Some(Message::Headers(headers)) if self.stage == Stage::Start => {
                     self.headers(headers).await?
@@ -133,7 +143,8 @@ impl<'a, P: Processor> Lane<'a, P> {
     }
 
     pub(super) fn mode(&self) -> BodyMode {
-        self.link.modes().of(self.direction)
+        self.body_mode
+            .unwrap_or_else(|| self.link.modes().of(self.direction))
     }
 
     pub(super) fn out_of_order(&self, message: &Message) -> Finish {
@@ -168,6 +179,8 @@ impl<'a, P: Processor> Lane<'a, P> {
         self.stage = Stage::Headers;
         let headers = Headers::from_wire(message.headers, message.end_of_stream);
         self.exchange.core.show(self.direction, &headers);
+        let is_body_to_come = self.mode() == BodyMode::FullDuplex && !headers.end_of_stream();
+        self.link.set_truncatable(self.direction, is_body_to_come);
         self.shown = headers;
         let reply = self.handle_headers().await?;
         let ends = self.shown.end_of_stream();
@@ -194,10 +207,12 @@ impl<'a, P: Processor> Lane<'a, P> {
         let times = Times::new(self.link, self.direction, limit, prolong, timers);
         let replied = match self.direction {
             Direction::Request => {
-                handler::run(self.processor.request_headers(self.exchange, &self.shown), times).await
+                let handler = async { self.processor.request_headers(self.exchange, &self.shown).await };
+                handler::run(handler, times).await
             }
             Direction::Response => {
-                handler::run(self.processor.response_headers(self.exchange, &self.shown), times).await
+                let handler = async { self.processor.response_headers(self.exchange, &self.shown).await };
+                handler::run(handler, times).await
             }
         };
         self.handled(Phase::headers(self.direction), began, replied)
@@ -239,7 +254,15 @@ impl<'a, P: Processor> Lane<'a, P> {
         let done = reply.done;
         let answer = self.headers_answer(reply)?;
         self.answer(answer).await;
-        if done { Err(Finish::Done) } else { Ok(()) }
+        if !done {
+            return Ok(());
+        }
+        if !self.link.is_at_rest(self.direction.other()) {
+            // The response came before the request was through: the end of the call would cut the request, or let it pass unseen.
+            self.passing = true;
+            return Ok(());
+        }
+        Err(Finish::Done)
     }
 
     /// The answer to the headers, as Envoy reads it.
@@ -274,6 +297,8 @@ impl<'a, P: Processor> Lane<'a, P> {
         if self.direction == Direction::Response {
             self.add_own_headers(&mut reply.edits);
         }
+        self.link
+            .set_truncatable(self.direction, mode == BodyMode::FullDuplex && !ends);
         let limit = self.needs.limits.header_bytes;
         let common = CommonResponse {
             status: if reply.replace.is_some() {
@@ -377,6 +402,7 @@ impl<'a, P: Processor> Lane<'a, P> {
             self.answer_headers(reply).await?;
         }
         self.stage = Stage::Trailers;
+        self.link.set_truncatable(self.direction, false);
         let trailers = Headers::from_wire(message.trailers, true);
         let reply = self.handle_trailers(&trailers).await?;
         let answer = TrailersResponse {
@@ -395,6 +421,9 @@ impl<'a, P: Processor> Lane<'a, P> {
     }
 
     async fn handle_trailers(&self, trailers: &Headers) -> Result<TrailersReply, Finish> {
+        if self.passing {
+            return Ok(TrailersReply::unchanged());
+        }
         let began = Instant::now();
         let limit = self.needs.deadlines.trailers;
         let prolong = self.needs.deadlines.prolong;
@@ -402,10 +431,12 @@ impl<'a, P: Processor> Lane<'a, P> {
         let times = Times::new(self.link, self.direction, limit, prolong, timers);
         let replied = match self.direction {
             Direction::Request => {
-                handler::run(self.processor.request_trailers(self.exchange, trailers), times).await
+                let handler = async { self.processor.request_trailers(self.exchange, trailers).await };
+                handler::run(handler, times).await
             }
             Direction::Response => {
-                handler::run(self.processor.response_trailers(self.exchange, trailers), times).await
+                let handler = async { self.processor.response_trailers(self.exchange, trailers).await };
+                handler::run(handler, times).await
             }
         };
         self.handled(Phase::trailers(self.direction), began, replied)

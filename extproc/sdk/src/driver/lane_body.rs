@@ -64,17 +64,21 @@ impl<P: Processor> Lane<'_, P> {
         if mode == BodyMode::None {
             return Err(self.out_of_order(&Message::Body(first)));
         }
+        self.body_mode = Some(mode);
         let pipe = Pipe::new(mode, self.needs.limits, self.settings.memory.clone());
         let _closing = Closing(&pipe);
         let mut input = self.feed(&pipe, first);
         let reply = self.handle_body(&pipe, &mut input).await?;
+        pipe.end_handler();
         match mode {
             BodyMode::None | BodyMode::Buffered | BodyMode::BufferedPartial => {
                 self.end_buffered(&pipe, reply).await
             }
             BodyMode::Streamed => self.end_streamed(&pipe, reply, input).await,
             BodyMode::FullDuplex => self.end_full_duplex(&pipe, reply, input).await,
-        }
+        }?;
+        self.link.set_truncatable(self.direction, false);
+        Ok(())
     }
 
     /// A body message after the body's end. Where every message is answered, so is this one; in full duplex some versions of
@@ -111,6 +115,9 @@ impl<P: Processor> Lane<'_, P> {
         pipe: &std::sync::Arc<Pipe>,
         input: &mut Input,
     ) -> Result<BodyReply, Finish> {
+        if self.passing {
+            return Ok(BodyReply::unchanged());
+        }
         let phase = Phase::body(self.direction);
         let hint = self
             .shown
@@ -403,10 +410,9 @@ impl<P: Processor> Lane<'_, P> {
         self.out_of_order(&Message::Headers(HttpHeaders::default()))
     }
 
-    /// Envoy sends nothing more in the middle of a body. The call must not end as if all were well.
-    fn cut_short(&self) -> Finish {
+    pub(super) fn cut_short(&self) -> Finish {
         let direction = self.direction.name();
-        Finish::Refuse(Status::new(
+        Finish::CutShort(Status::new(
             Code::Cancelled,
             format!("the body of the {direction} was not sent to its end"),
         ))

@@ -48,7 +48,10 @@ struct Cell {
     observing: bool,
     base: Modes,
     modes: Modes,
-    idle: Pair<bool>,
+    /// A message of a direction was taken, and its lane does not wait for the next one yet.
+    busy: Pair<bool>,
+    /// A body in full duplex is to come, or is not through: a clean end of the call would truncate it.
+    truncatable: Pair<bool>,
     time: Pair<Option<Duration>>,
     waker: Option<Waker>,
 }
@@ -133,7 +136,7 @@ impl Link {
     /// Whether neither direction is in the middle of something.
     pub(crate) fn is_idle(&self) -> bool {
         let cell = lock(&self.cell);
-        cell.idle.request && cell.idle.response && cell.held.is_none() && cell.slot.is_none()
+        !cell.busy.request && !cell.busy.response && cell.held.is_none() && cell.slot.is_none()
     }
 
     // The lanes.
@@ -143,15 +146,31 @@ impl Link {
         let mut cell = lock(&self.cell);
         if let Some((_, message)) = cell.held.take_if(|(held, _)| *held == direction) {
             cell.moved = true;
-            *cell.idle.of(direction) = false;
+            *cell.busy.of(direction) = true;
             return Poll::Ready(Some(message));
         }
-        *cell.idle.of(direction) = true;
+        *cell.busy.of(direction) = false;
         if cell.input_ended && cell.held.is_none() {
             Poll::Ready(None)
         } else {
             Poll::Pending
         }
+    }
+
+    pub(crate) fn set_truncatable(&self, direction: Direction, truncatable: bool) {
+        *lock(&self.cell).truncatable.of(direction) = truncatable;
+    }
+
+    /// Whether a clean end of the call would truncate the body of a direction.
+    pub(crate) fn is_truncatable(&self, direction: Direction) -> bool {
+        *lock(&self.cell).truncatable.of(direction)
+    }
+
+    /// Whether a direction waits for its next message and loses nothing if none comes.
+    pub(crate) fn is_at_rest(&self, direction: Direction) -> bool {
+        let mut cell = lock(&self.cell);
+        let is_held = cell.held.as_ref().is_some_and(|(held, _)| *held == direction);
+        !*cell.busy.of(direction) && !*cell.truncatable.of(direction) && !is_held
     }
 
     /// The next part of a direction's body.

@@ -2,5 +2,7 @@
 
 mod bodies;
 mod ends;
+mod losses;
 mod phases;
+mod properties;
 mod support;

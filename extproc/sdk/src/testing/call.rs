@@ -119,6 +119,12 @@ impl Call {
         self.input = None;
     }
 
+    /// Whether the call has ended: no answer comes any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
     /// The server tells its exchanges how far its stop is.
     pub(crate) fn stop(&self, phase: Phase) {
         self.phase.send_replace(phase);
