@@ -1,7 +1,8 @@
 //! An HTTP client that shows everything: one call is one stream on one connection that the test knows.
 //!
 //! Nothing is retried, pooled or followed. A call that is dropped leaves: over HTTP/1 its connection is closed, over
-//! HTTP/2 its stream is reset.
+//! HTTP/2 its stream is reset. A server may answer before it has read a whole body: that answer counts, whatever becomes of the
+//! connection afterwards.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -14,8 +15,9 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+
+use crate::connection::Connection;
 
 type AnyBody = UnsyncBoxBody<Bytes, std::convert::Infallible>;
 
@@ -45,7 +47,7 @@ impl Client {
 
     /// A client whose calls, and those of its clones, are the streams of one new HTTP/2 connection.
     pub async fn http2(&self) -> Self {
-        let stream = connect(self.address).await.unwrap();
+        let stream = Connection::to(self.address).await.unwrap();
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(1 << 20)
             .initial_connection_window_size(16 << 20)
@@ -163,7 +165,7 @@ impl Call {
                 .headers_mut()
                 .entry(http::header::HOST)
                 .or_insert(HeaderValue::from_str(&client.authority)?);
-            let stream = connect(client.address).await.context("connect")?;
+            let stream = Connection::to(client.address).await.context("connect")?;
             let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
             let connection = CloseOnDrop(tokio::spawn(async move {
                 let _ = connection.await;
@@ -179,13 +181,6 @@ impl Call {
             _connection: connection,
         })
     }
-}
-
-/// Sends small segments at once, as browsers and curl do: else the end of each HTTP/2 window waits 40 ms for an ACK.
-async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 struct CloseOnDrop(JoinHandle<()>);

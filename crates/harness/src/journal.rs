@@ -33,6 +33,15 @@ impl Journal {
             .collect()
     }
 
+    /// The same, each with when it arrived, on the clock of [`Event::unix_ms`](crate::Event::unix_ms).
+    pub fn arrivals(&self) -> Vec<(u64, &Request)> {
+        let arrived = self.0.iter().filter_map(|record| match &record.event {
+            Event::Request(request) => Some((record.unix_us / 1_000, request)),
+            _ => None,
+        });
+        arrived.filter(|(_, request)| !is_confirm(request)).collect()
+    }
+
     /// Holdfast's own confirms.
     pub fn confirms(&self) -> Vec<&Request> {
         self.all_requests()

@@ -21,6 +21,7 @@
 
 pub mod binaries;
 mod body;
+mod connection;
 mod control;
 mod culprit;
 mod culprit_grpc;
