@@ -33,7 +33,7 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> anyhow::Result<(
     let mut calm = Calm::default();
     for round in 0..size.rounds() {
         let envoys = [&ours, &plain];
-        // What the machine is like in this round, before anybody is looked at.
+        // What the machine is like in this round, before any program is looked at.
         calm.look(size);
         let mut before = [None, None];
         // Both are idle at the same time: what else the machine does, it does to both.

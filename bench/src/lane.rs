@@ -95,7 +95,7 @@ pub(crate) async fn knows(envoy: &Envoy, targets: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where requests go in, and whose CPU they take.
+/// Where requests go in, and the processes whose CPU they take.
 pub(crate) struct Lane {
     pub(crate) name: String,
     /// Takes the requests.

@@ -1,4 +1,4 @@
-//! A control plane with the manual backend and many targets, and the person who says what sleeps.
+//! A control plane with the manual backend and many targets, and the person that says which of them sleep.
 
 use std::path::Path;
 

@@ -115,6 +115,6 @@ mod tests {
         let pid = std::process::id().cast_signed();
         let before = wakeups(pid);
         std::thread::sleep(Duration::from_millis(5));
-        assert!(wakeups(pid) > before, "who sleeps must wake up");
+        assert!(wakeups(pid) > before, "a thread that sleeps must wake up");
     }
 }

@@ -85,12 +85,12 @@ fn what_clients_may_be_told_is_a_class_and_the_text_is_for_people() {
         Some(plane.sync(&Value::Null, 0)["targets"][0].clone()).filter(|wire| wire["state"] == "failed")
     });
     let shown = plane.until_state("web", "failed");
-    for (who, class) in [("log", &told), ("proxies", &wire), ("people", &shown)] {
-        assert_eq!(class["reason_class"], "crash", "the {who} must have the class");
+    for (reader, class) in [("log", &told), ("proxies", &wire), ("people", &shown)] {
+        assert_eq!(class["reason_class"], "crash", "the {reader} must have the class");
         let reason = class["reason"].as_str().unwrap();
         assert!(
             reason.contains("s3cret"),
-            "the {who} must have the text: {reason}"
+            "the {reader} must have the text: {reason}"
         );
     }
 }
@@ -304,7 +304,7 @@ fn a_start_that_takes_longer_than_anybody_waits_ends_in_ready() {
         r#"{"default/other":{"held":1,"idle_ms":0}}"#,
     );
     plane.until_state("other", "ready");
-    // Nobody waits any more, and everybody has confirmed whatever there is to confirm.
+    // No request waits any more, and every proxy has confirmed whatever there is to confirm.
     let mut seq = 3;
     until("the other must have been idle for four times as long", || {
         let now = plane.sync(&Value::Null, 0);

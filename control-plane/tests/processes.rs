@@ -56,7 +56,7 @@ fn one_that_scales_itself_down_sleeps_until_the_next_request() {
 }
 
 #[test]
-fn one_that_ends_under_those_who_use_it_is_started_again() {
+fn a_process_that_ends_while_it_is_used_is_started_again() {
     check_restarted("", r#"{"default/web":{"in_flight":1,"idle_ms":0}}"#);
 }
 

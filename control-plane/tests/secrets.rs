@@ -51,7 +51,7 @@ fn a_token_is_changed_without_a_restart() {
 }
 
 #[test]
-fn a_weak_token_and_one_that_everybody_may_read_are_warned_of() {
+fn a_weak_token_and_one_that_every_user_may_read_are_warned_of() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("token");
     std::fs::write(&file, "change-me").unwrap();

@@ -19,7 +19,7 @@ export class Host {
     this.config = Buffer.from(JSON.stringify(config));
     this.now = 1_000_000_000n;
     this.shared = new Map();
-    /** Of all VMs: name, messages, and whose it is. */
+    /** Of all VMs: name, messages, and the VM that has it. */
     this.queues = [];
     this.properties = { plugin_vm_id: "vm", "xds\0node\0id": "node-1" };
     this.headers = {};

@@ -74,7 +74,7 @@ const tests = {
     assert.deepEqual(host.shared.get(host.key(ENVOY_QUOTA)).value, value, "what is held must count again");
   },
 
-  an_account_of_nobody_is_closed() {
+  an_account_of_no_gate_is_closed() {
     const host = warm(shipped, 1, { state: "asleep" });
     host.begin(1000, { cluster: name(0) });
     const quota = host.shared.get(host.key(ENVOY_QUOTA));

@@ -21,13 +21,13 @@ const as = ({ path, agent }, { cluster, headers }) => ({
   cluster,
   headers: { ...headers, ":path": path, "user-agent": agent },
 });
-/** Nobody answers for longer than three heartbeats. */
+/** The control plane does not answer for longer than three heartbeats. */
 const loseControlPlane = (host) => {
   const end = host.now + 5_000_000_000n;
   host.tickUntil(() => host.now >= end, "the loss of the control plane");
 };
 const twoVms = (state) => two(shipped, 1, { state });
-const unknown = () => ({ cluster: "nobody-00", headers: { ":authority": "nobody-00.example.com" } });
+const unknown = () => ({ cluster: "unknown-0", headers: { ":authority": "unknown-0.example.com" } });
 
 const tests = {
   a_warm_request_makes_one_host_call() {
@@ -46,7 +46,7 @@ const tests = {
     }
   },
 
-  a_request_that_is_nobodys_makes_no_more() {
+  a_request_of_no_target_makes_no_more() {
     for (const by of ["cluster", "host"]) {
       const { action, calls } = warm(shipped, MANY, { by }).request(1000, unknown());
       assert.equal(action, CONTINUE, "must pass");
@@ -62,12 +62,12 @@ const tests = {
         [{ paths: ["/healthz"], user_agents: ["kube-probe"] }, 2],
       ]) {
         const host = warm(shipped, 1, { by, ignore });
-        for (const who of [VISITOR, PROBE]) {
-          const { action, calls } = host.request(1000, as(who, by === "host" ? byHost(0) : byCluster(0)));
+        for (const client of [VISITOR, PROBE]) {
+          const { action, calls } = host.request(1000, as(client, by === "host" ? byHost(0) : byCluster(0)));
           assert.equal(action, CONTINUE, "must pass");
           const headers = (by === "host" ? 1 : 0) + more;
           const expected = { proxy_get_property: 1, proxy_get_header_map_value: headers };
-          assert.deepEqual(calls, expected, `${by}, ${JSON.stringify(ignore)}, ${who.path}`);
+          assert.deepEqual(calls, expected, `${by}, ${JSON.stringify(ignore)}, ${client.path}`);
         }
       }
     }
@@ -165,7 +165,7 @@ const tests = {
   a_request_costs_the_same_however_many_targets_there_are() {
     for (const [by, request] of [["cluster", byCluster], ["host", byHost], ["cluster", unknown], ["host", unknown]]) {
       const [one, many] = [1, MANY].map((targets) => steps(targets, by, request));
-      console.log(`  steps of a request found by ${by}${request === unknown ? ", of nobody" : ""}: ${one} of 1 target, ${many} of ${MANY}`);
+      console.log(`  steps of a request found by ${by}${request === unknown ? ", of no target" : ""}: ${one} of 1 target, ${many} of ${MANY}`);
       // Two keys may fall into one group of a hash table: then one more comparison.
       assert.ok(many <= one * 1.05, `must not grow with the number of targets: ${one} steps became ${many}`);
     }

@@ -91,7 +91,7 @@ impl Judge {
     fn hear(&mut self, told: Told) -> anyhow::Result<()> {
         self.answers += 1;
         for (id, state) in told.targets {
-            let target = manual::number(id.as_str()).context("a target that nobody turned on")?;
+            let target = manual::number(id.as_str()).context("a target that was not turned on")?;
             ensure!(
                 state == protocol::State::Ready,
                 "{id} was turned on, and is {state:?}"

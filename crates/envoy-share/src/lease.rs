@@ -22,8 +22,8 @@ pub struct Candidate {
     preferred: bool,
     /// From one heartbeat of the owner to the next.
     interval: Duration,
-    /// Term and heartbeat at the last look, if there has been one.
-    seen: Option<Option<(u64, u64)>>,
+    /// What the last look found.
+    found: Found,
     /// When the last look was.
     looked: Time,
     /// When the look was that found a change.
@@ -32,6 +32,17 @@ pub struct Candidate {
     silence: Duration,
     /// The owner has been seen to raise its heartbeat.
     owner_lives: bool,
+}
+
+/// What a look at the lease found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// There has been no look.
+    NotLooked,
+    /// The lease has not been written.
+    NoLease,
+    /// The lease, at this heartbeat.
+    Lease { term: u64, heartbeat: u64 },
 }
 
 /// What the shell has to do after a look at the lease.
@@ -56,7 +67,7 @@ impl Candidate {
             me,
             preferred,
             interval,
-            seen: None,
+            found: Found::NotLooked,
             looked: Time::ZERO,
             changed: Time::ZERO,
             silence: Duration::ZERO,
@@ -107,13 +118,16 @@ impl Candidate {
     fn look(&mut self, now: Time, lease: Option<&Lease>) {
         let since = now.since(self.looked).min(self.interval);
         self.looked = now;
-        let found = Some(lease.map(|lease| (lease.term, lease.heartbeat)));
-        if found == self.seen {
+        let found = lease.map_or(Found::NoLease, |lease| Found::Lease {
+            term: lease.term,
+            heartbeat: lease.heartbeat,
+        });
+        if found == self.found {
             self.silence += since;
             return;
         }
-        self.owner_lives = self.seen.is_some();
-        self.seen = found;
+        self.owner_lives = self.found != Found::NotLooked;
+        self.found = found;
         self.silence = Duration::ZERO;
         self.changed = now;
     }

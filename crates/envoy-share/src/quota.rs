@@ -61,7 +61,7 @@ impl Quota {
         sum(self.accounts.iter())
     }
 
-    /// Whose accounts there are.
+    /// The members that have accounts.
     pub fn members(&self) -> Vec<Member> {
         let member = |account: &Account| Member {
             id: account.gate,
@@ -71,7 +71,7 @@ impl Quota {
         self.accounts.iter().map(member).collect()
     }
 
-    /// Takes one request of `bytes` for `member`, who has `own` already, even if the quota counts another amount for it.
+    /// Takes one request of `bytes` for `member`, which has `own` already, even if the quota counts another amount for it.
     ///
     /// # Errors
     /// The bound that it would exceed; the quota is unchanged.
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(
             quota.take(A, amount(1, 7), 1, 9, 99),
             Ok(()),
-            "one whose account was closed goes by its own book"
+            "a member whose account was closed goes by its own book"
         );
         assert_eq!(quota.total(), (4, 13));
         quota.set(B, NONE);

@@ -141,7 +141,7 @@ async fn speak(
     }
 }
 
-/// Who asked how often.
+/// How often it was asked, and how often it served.
 #[derive(Clone)]
 pub(crate) struct Count {
     asked: Arc<AtomicUsize>,

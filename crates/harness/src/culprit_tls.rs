@@ -1,4 +1,4 @@
-//! TLS before a server of one name, and what those see who ask for another.
+//! TLS before a server of one name, and what clients see that ask for another.
 
 use std::sync::Arc;
 

@@ -40,7 +40,7 @@ pub fn say_often(message: &str, count: u64, period: Duration) -> ServerStreamReq
 }
 
 /// A unary call as plain HTTP/2, which shows what tonic hides: headers of a trailers-only answer, and that it is not
-/// the client itself who cuts the call at its `grpc-timeout`. `client` must be an HTTP/2 one.
+/// the client itself that cuts the call at its `grpc-timeout`. `client` must be an HTTP/2 one.
 pub fn raw_unary(client: &Client, message: &str) -> Call {
     let length = u8::try_from(message.len()).expect("a short message");
     // EchoRequest { message }, in a frame that is not compressed.

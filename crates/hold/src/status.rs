@@ -37,7 +37,7 @@ impl GateStatus {
 /// A cluster that keeps requests held although its target is ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreachedCluster {
-    /// Whose cluster it is.
+    /// The target that has the cluster.
     pub slot: Slot,
     /// Envoy's name of the cluster.
     pub cluster: String,

@@ -65,12 +65,12 @@ fn a_request_of_a_target_that_ignores_some_allocates_nothing() {
 }
 
 #[test]
-fn a_request_that_is_nobodys_allocates_nothing() {
+fn a_request_of_no_target_allocates_nothing() {
     let mut gate = mk_gate(10_000);
     let pass = |gate: &mut Gate| {
         assert_eq!(gate.find_cluster(b"other"), ClusterLookup::AskHost);
-        assert_eq!(gate.find_host(b"nobody.example.com", b"other"), None);
-        let ticket = gate.stray(b"other", Some(b"nobody.example.com"));
+        assert_eq!(gate.find_host(b"none.example.com", b"other"), None);
+        let ticket = gate.stray(b"other", Some(b"none.example.com"));
         assert!(matches!(ticket, Ticket::Stray(_)));
         gate.ended(Time::ZERO, StreamId(1), ticket);
     };

@@ -36,7 +36,7 @@ impl Report {
 /// One cluster that a confirm has not reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unreached {
-    /// Whose cluster it is.
+    /// The target that has the cluster.
     pub target: TargetId,
     /// Envoy's name of the cluster.
     pub cluster: String,

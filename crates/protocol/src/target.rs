@@ -40,7 +40,7 @@ pub struct Target {
     #[serde(default)]
     pub clusters: Vec<String>,
     /// Those of `clusters` that stay for a while only, because a route gave them and does so no more: an Envoy may still go by the old
-    /// route, or the name may be anybody's by now. What was held by them is told to come again.
+    /// route, or the name may mean another workload by now. A request that was held by one of them is told to come again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaving: Vec<String>,
     /// Bounds of the hold.

@@ -1,4 +1,4 @@
-//! What the API server wrote down: every request, by whom, for what, with which answer; writes with their bodies.
+//! What the API server wrote down: every request, its client, what it was for, and the answer; writes with their bodies.
 //!
 //! Left out by the policy: leases and events in `kube-system`, health checks. The server writes a line before it answers;
 //! a watch has a line from its beginning on.
@@ -157,7 +157,7 @@ impl Audit {
         self.of(&format!("system:serviceaccount:{namespace}:{name}"))
     }
 
-    /// Every successful write to the `scale` subresource of one object, by whomever.
+    /// Every successful write to the `scale` subresource of one object, by any client.
     pub fn scale_writes(&self, namespace: &str, name: &str) -> Vec<&Request> {
         let of_it = |request: &&Request| {
             request.subresource == "scale"
@@ -202,7 +202,7 @@ struct Event {
 
 #[derive(Deserialize)]
 struct User {
-    /// Empty in an API server that is ending: it turns requests away before it asks who sends them.
+    /// Empty in an API server that is ending: it turns requests away before it knows their client.
     #[serde(default)]
     username: String,
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// Longer than any test.
 const VALID_FOR: i64 = 24 * 3600;
 
-/// Where the API server is, and who has signed its certificate.
+/// Where the API server is, and the authority that has signed its certificate.
 #[derive(Clone)]
 pub(super) struct Server {
     pub(super) url: String,

@@ -1,4 +1,4 @@
-//! Calls of the module's own that end badly, by whatever is asked: the VM lives, and nobody else notices. Each used to cost
+//! Calls of the module's own that end badly, by whatever is asked: the VM lives, and no other request notices. Each used to cost
 //! a worker's VM, and with it what that worker held of all targets.
 
 use std::time::Duration;
@@ -88,7 +88,7 @@ both_relays! {
 
         eventually("ten are cut", SECOND * 30, || async { cutter.spoilt() >= TIMES }).await;
         cutter.pass();
-        check_nobody_noticed(&stack, held).await;
+        check_no_request_noticed(&stack, held).await;
     }
 
     async fn a_report_that_is_cut_in_its_answer(stack: StackBuilder) {
@@ -99,7 +99,7 @@ both_relays! {
         let held = hold_unreported(&stack).await;
         eventually("ten are cut", SECOND * 30, || async { cutter.spoilt() >= TIMES }).await;
         cutter.pass();
-        check_nobody_noticed(&stack, held).await;
+        check_no_request_noticed(&stack, held).await;
     }
 
     async fn the_control_planes_cluster_is_changed_and_removed_while_it_is_asked(stack: StackBuilder) {
@@ -120,7 +120,7 @@ both_relays! {
                 leave.leave().await;
             }
         }
-        check_nobody_noticed(&stack, held).await;
+        check_no_request_noticed(&stack, held).await;
     }
 }
 
@@ -145,7 +145,7 @@ async fn check(fault: Fault, kind: fn(&str) -> Target) {
     for call in calls {
         call.leave().await;
     }
-    check_nobody_noticed(&stack, held).await;
+    check_no_request_noticed(&stack, held).await;
 }
 
 /// Clusters are changed, removed and put back while a question is open in each of them.
@@ -180,7 +180,7 @@ async fn check_changes_of_clusters(fault: Fault, kind: fn(&str) -> Target) {
     for call in calls {
         call.leave().await;
     }
-    check_nobody_noticed(&stack, held).await;
+    check_no_request_noticed(&stack, held).await;
 }
 
 async fn with_culprits(culprit: &Culprit, kind: fn(&str) -> Target, timeout: &str) -> Stack {
@@ -256,8 +256,8 @@ async fn hold_unreported(stack: &Stack) -> Vec<Pending> {
     calls
 }
 
-/// Whoever was held meanwhile is told no at its own deadline, by a VM that lives; and the VMs go on.
-async fn check_nobody_noticed(stack: &Stack, held: Vec<Pending>) {
+/// Requests that were held meanwhile are refused at their own deadline, by a VM that lives; and the VMs go on.
+async fn check_no_request_noticed(stack: &Stack, held: Vec<Pending>) {
     assert!(
         held.iter().all(|call| !call.is_finished()),
         "must be held all the time, or the test shows nothing"

@@ -1,6 +1,6 @@
 //! What has to be known before a release is that this Envoy reaches the workload, and there is more than one way to say
 //! yes. Which, is a table in docs/confirm.md. A server that closes a connection says so beforehand here: one that does
-//! not may close it under the next request, whoever asks.
+//! not may close it under the next request, whichever gate asks.
 
 use std::time::Duration;
 
@@ -133,7 +133,7 @@ async fn a_busy_workload_of_one_thread_serves_the_clients_of_every_worker() {
 
     assert!(
         replies.iter().all(|reply| reply.status == 200),
-        "nobody may starve: {replies:?}"
+        "no request may starve: {replies:?}"
     );
     assert!(
         culprit.asked() <= 4,
@@ -149,7 +149,7 @@ async fn a_busy_workload_of_one_thread_serves_the_clients_of_every_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_there_is_a_no_without_end_and_is_told() {
+async fn a_cluster_without_a_host_is_a_no_without_end_and_is_told() {
     let mut web = Target::http("web").spec("hold.timeout", "8s");
     // The control plane finds it ready elsewhere.
     web.port = harness::free_port();
@@ -244,7 +244,7 @@ async fn the_question_asks_by_tls_for_the_name_that_it_says() {
     }
 }
 
-/// Since 1.38.1 Envoy keeps to itself that it was TLS that failed, unless it is told otherwise: then nobody took the connection, as far
+/// Since 1.38.1 Envoy keeps to itself that it was TLS that failed, unless it is told otherwise: then no host took the connection, as far
 /// as can be seen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handshake_in_another_name_is_believed_if_envoy_says_that_it_was_one() {
@@ -283,7 +283,7 @@ async fn a_handshake_in_another_name_is_believed_if_envoy_says_that_it_was_one()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn four_workers_get_no_host_ejected_by_asking_who_is_not_there_yet() {
+async fn four_workers_get_no_host_ejected_by_asking_one_that_is_not_there_yet() {
     let ready = harness::free_port();
     let web = eject_after_five(Target::http("web"))
         .upstream([

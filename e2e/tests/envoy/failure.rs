@@ -1,4 +1,4 @@
-//! A workload that cannot start, and one that dies: nobody waits in vain, and nobody is sent to what is not there.
+//! A workload that cannot start, and one that dies: no client waits in vain, and no request is sent to what is not there.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 const SECOND: Duration = Duration::from_secs(1);
 
 both_relays! {
-    async fn those_who_wait_are_told_why_it_cannot_start(stack: StackBuilder) {
+    async fn clients_that_wait_are_told_why_it_cannot_start(stack: StackBuilder) {
         let crash = ["--crash", "--crash-message", "no such database", "--start-delay", "500ms"];
         let stack = stack
             .target(Target::http("web").upstream(crash))
@@ -31,7 +31,7 @@ both_relays! {
         }
         assert!(told.iter().all(|reply| reply.held().is_some()), "they must have been held");
         assert!(told.iter().all(|reply| reply.took < SECOND * 10), "and told as soon as it is known");
-        assert_eq!(later.held(), None, "who comes later must be told at once: {later:?}");
+        assert_eq!(later.held(), None, "a client that comes later must be told at once: {later:?}");
         assert_eq!(stack.journal("web").starts(), 1, "and must not start it before the back-off is over");
     }
 
@@ -78,7 +78,7 @@ both_relays! {
     async fn a_process_that_dies_is_waited_for(stack: StackBuilder) {
         let stack = stack.target(Target::http("web").upstream(["--start-delay", "3s"])).start().await;
         let first = stack.client("web").get("/hello").send().await;
-        let pid = first.header("x-upstream-pid").expect("it must say who it is").parse().unwrap();
+        let pid = first.header("x-upstream-pid").expect("it must say which process it is").parse().unwrap();
 
         kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
         unready(&stack).await;

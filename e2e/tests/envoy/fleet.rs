@@ -50,7 +50,7 @@ both_relays! {
         let events = stack.control.events().seen;
         let at = |name: &str| events.iter().position(|event| event.event == name).expect(name);
         assert!(at("proxy_silent") < at("proxy_forgotten"), "the old one must be missed first: {events:?}");
-        assert!(at("proxy_forgotten") < at("stopping"), "who is missed must not be overruled: {events:?}");
+        assert!(at("proxy_forgotten") < at("stopping"), "a proxy that is missed must not be overruled: {events:?}");
         let reply = stack.client("web").get("/hello").send().await;
         assert_eq!((reply.status, reply.held().is_some()), (200, true), "the new one must hold and wake: {reply:?}");
     }
@@ -67,7 +67,7 @@ both_relays! {
         assert_eq!((reply.status, stack.journal("web").starts()), (200, 1), "must join the wake: {reply:?}");
         let journal = stack.journal("web");
         let ids: Vec<_> = journal.requests().iter().filter_map(|request| request.id.as_deref()).collect();
-        assert_eq!(ids, ["new"], "nobody answers for the lost one");
+        assert_eq!(ids, ["new"], "the lost one must not answer");
     }
 
     async fn two_vm_ids_in_one_envoy_are_two_proxies(stack: StackBuilder) {
@@ -112,7 +112,7 @@ async fn an_envoy_that_was_frozen_while_it_passed_traffic_keeps_its_target_up() 
     stack.control.wait_for("web", "asleep").await;
 }
 
-/// Nothing of the frozen one is in use as far as anybody knows: a drain begins, and waits for it in vain.
+/// Nothing of the frozen one is in use as far as the control plane knows: a drain begins, and waits for it in vain.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_envoy_that_was_frozen_while_idle_confirms_nothing() {
     let stack = mk_stack(Stack::builder(), FORGET_LATE).await;
@@ -186,7 +186,7 @@ async fn proxies(stack: &Stack) -> Vec<Value> {
         .clone()
 }
 
-/// Node ids of those who confirmed the drain that ended with the stop.
+/// Node ids of the proxies that confirmed the drain that ended with the stop.
 fn confirms(stack: &Stack) -> BTreeSet<String> {
     let ids = last_drain(stack);
     ids.iter()

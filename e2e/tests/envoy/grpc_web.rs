@@ -110,7 +110,7 @@ async fn a_connect_client_reads_the_code_of_a_refusal() {
     assert_eq!(reply.json()["code"], "deadline_exceeded", "{reply:?}");
 }
 
-/// Nobody makes gRPC of it: it is refused as any HTTP request, and clients of gRPC-Web go by the HTTP status.
+/// No filter makes gRPC of it: it is refused as any HTTP request, and clients of gRPC-Web go by the HTTP status.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_that_filter_a_browser_reads_the_http_status() {
     let echo = Target::grpc("echo")

@@ -1,4 +1,4 @@
-//! A crowd before a closed door: everybody gets in, and in order.
+//! A crowd of requests at a workload that sleeps: all are answered, and in order.
 
 use std::time::Duration;
 

@@ -63,11 +63,11 @@ async fn holdfast_holds_for_the_target_that_the_table_says() {
     .await;
 }
 
-/// Whose deadline it was that passed; `None` if the request was not held.
+/// The target by whose deadline the request was refused; `None` if it was not held.
 fn held_for(reply: &Reply) -> Option<String> {
     match reply.status {
         504 => reply.problem().target,
-        // Nobody listens behind that cluster, and Envoy says so itself.
+        // No server listens behind that cluster, and Envoy says so itself.
         503 if reply.header("content-type") == Some("text/plain") => None,
         _ => panic!("must be held or passed: {reply:?}"),
     }

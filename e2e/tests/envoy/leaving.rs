@@ -1,4 +1,4 @@
-//! A client that leaves while it is held: its place is free, and nobody answers it.
+//! A client that leaves while it is held: its place is free, and the workload never sees its request.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ both_relays! {
         check_the_place_is_free(&stack, &client).await;
     }
 
-    async fn those_who_left_are_never_resumed(stack: StackBuilder) {
+    async fn clients_that_left_are_never_resumed(stack: StackBuilder) {
         let stack = stack.target(Target::http("web").upstream(["--start-delay", "3s"])).start().await;
         let (many, one) = (stack.client("web"), stack.client("web").http2().await);
         let call = |client: &Client, id: &str| client.get(&format!("/hello?id={id}")).spawn();
@@ -33,16 +33,16 @@ both_relays! {
         }
 
         for call in staying {
-            assert_eq!(call.reply().await.status, 200, "who stays must be answered");
+            assert_eq!(call.reply().await.status, 200, "a client that stays must be answered");
         }
         let journal = stack.journal("web");
         let ids: Vec<_> = journal.requests().iter().filter_map(|request| request.id.clone()).collect();
-        assert_eq!(ids, ["stayed", "stayed"], "nobody who left must reach the workload");
+        assert_eq!(ids, ["stayed", "stayed"], "a client that left must not reach the workload");
         eventually("nothing is held", SECOND * 5, || async { stack.held("web").await == 0 }).await;
         eventually("Envoy's gauge is back at 0", SECOND * 5, || async { stack.envoy_holds().await == 0 }).await;
     }
 
-    async fn who_leaves_in_the_middle_of_a_large_http1_upload_is_gone_by_the_deadline(stack: StackBuilder) {
+    async fn a_client_that_leaves_in_the_middle_of_a_large_http1_upload_is_gone_by_the_deadline(stack: StackBuilder) {
         let web = Target::http("web").upstream(["--start-delay", "50s"]).spec("hold.timeout", "2s");
         let stack = stack.target(web).start().await;
         let upload = Upload::new(20 << 20, 1);

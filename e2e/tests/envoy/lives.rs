@@ -1,4 +1,4 @@
-//! The life of a target where it meets what people do: starts that outlast everybody's patience, and documents that are renamed,
+//! The life of a target where it meets what people do: starts that outlast every client's patience, and documents that are renamed,
 //! removed and put back under open streams.
 
 use std::time::Duration;
@@ -23,7 +23,7 @@ async fn a_start_that_takes_longer_than_anybody_waits_ends_in_ready() {
     let stops = before.filter(|event| event.event == "stopping").count();
     assert_eq!(
         stops, 0,
-        "nobody waited for longer than idle.after, and it must have gone on all the same"
+        "no client waited for longer than idle.after, and it must have gone on all the same"
     );
     assert_eq!(stack.journal("web").starts(), 1, "must be started once");
 }

@@ -42,7 +42,7 @@ async fn the_cluster_wins_over_the_host() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redirect_needs_nobody_to_be_awake() {
+async fn a_redirect_needs_no_workload_to_be_awake() {
     let routes = json!([
         {"match": {"path": "/moved"}, "redirect": {"path_redirect": "/hello"}},
         {"match": {"path": "/here"}, "direct_response": {"status": 200, "body": {"inline_string": "here"}}},
@@ -88,7 +88,7 @@ async fn what_matches_nothing_passes() {
 
     assert_eq!(
         reply.status, 503,
-        "nobody listens, and the filter must not wait for it: {reply:?}"
+        "no server listens, and the filter must not wait for one: {reply:?}"
     );
     assert_eq!(
         reply.header("content-type"),

@@ -96,12 +96,16 @@ async fn check_crowd(stack: &Stack, crowd: usize, call: impl Fn(usize) -> (Call,
         let (call, progress) = call(n);
         held.push((call.spawn(), progress));
     }
-    eventually("the bound is reached, and nobody is on the way", PATIENCE, || {
-        let done = held.extract_if(.., |(call, _)| call.is_finished());
-        refused.extend(done.map(|(call, _)| call));
-        let (held, refused) = (held.len() as u64, refused.len());
-        async move { refused > 0 && stack.envoy_holds().await == held }
-    })
+    eventually(
+        "the bound is reached, and no request is on the way",
+        PATIENCE,
+        || {
+            let done = held.extract_if(.., |(call, _)| call.is_finished());
+            refused.extend(done.map(|(call, _)| call));
+            let (held, refused) = (held.len() as u64, refused.len());
+            async move { refused > 0 && stack.envoy_holds().await == held }
+        },
+    )
     .await;
     let sent = || {
         held.iter()

@@ -27,7 +27,10 @@ async fn the_numbers_tell_what_happened() {
     expect(&stack, "holdfast_targets_ready", &[], 0.0).await;
     held.pop().unwrap().leave().await;
     for reply in join_all(held.into_iter().map(Pending::reply)).await {
-        assert_eq!(reply.status, 200, "who stays must be answered: {reply:?}");
+        assert_eq!(
+            reply.status, 200,
+            "a client that stays must be answered: {reply:?}"
+        );
     }
     // One hold runs out.
     assert_eq!(never.get("/hello").send().await.status, 504, "must run out");

@@ -1,7 +1,7 @@
 //! A panic inside the module costs what its VM held, and nothing else.
 //!
 //! The test-only build of the filter panics where the header `x-holdfast-test-panic` says. What a dead VM held is ended
-//! by Envoy's `stream_idle_timeout`, which is short here: nobody else can end it.
+//! by Envoy's `stream_idle_timeout`, which is short here: nothing else can end it.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ async fn a_panic_in_the_singleton_costs_nothing() {
     let told = workers[0].get("/hello").header(PANIC, "service").spawn();
 
     for reply in replies(held.into_iter().flatten().chain([told])).await {
-        assert_eq!(reply.status, 200, "nobody must pay for it: {reply:?}");
+        assert_eq!(reply.status, 200, "no request must pay for it: {reply:?}");
     }
     check_another_relay(&stack, term).await;
 }
@@ -179,7 +179,7 @@ fn assert_orphan(reply: &Reply) {
     );
 }
 
-/// Somebody else speaks for the Envoy, alone, and the whole path works through it.
+/// Another relay speaks for the Envoy, alone, and the whole path works through it.
 async fn check_another_relay(stack: &Stack, term: u64) {
     eventually("another relay", SECOND * 5, || async {
         relay_term(stack).await > term
@@ -230,7 +230,7 @@ async fn move_the_relay_to_a_worker(stack: &Stack) -> u64 {
         .await;
     assert_eq!(
         told.status, 200,
-        "nobody must pay for a VM without streams: {told:?}"
+        "no request must pay for a VM without streams: {told:?}"
     );
     let next = eventually("a worker is the relay", SECOND * 5, || async {
         let next = relay_term(stack).await;

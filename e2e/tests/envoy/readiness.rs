@@ -1,4 +1,4 @@
-//! "Ready" is said before the port listens: nobody is sent into a closed door, and nobody is kept out of an open one.
+//! "Ready" is said before the port listens: no request is sent to a closed port, and none is held before an open one.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const SECOND: Duration = Duration::from_secs(1);
 both_relays! {
     async fn no_request_fails_though_the_port_listens_later(stack: StackBuilder) {
         let stack = stack.target(too_soon(Target::http("web"), "1s")).start().await;
-        check_nobody_is_sent_too_early(&stack, SECOND * 5).await;
+        check_no_request_is_sent_too_early(&stack, SECOND * 5).await;
     }
 
     async fn no_grpc_call_fails_though_the_port_listens_later(stack: StackBuilder) {
@@ -29,7 +29,7 @@ both_relays! {
         let web = too_soon(quick_to_eject(Target::http("web")), "2s");
         let stack = stack.target(web).start().await;
 
-        check_nobody_is_sent_too_early(&stack, SECOND * 8).await;
+        check_no_request_is_sent_too_early(&stack, SECOND * 8).await;
 
         assert_eq!(ejections(&stack).await, 0, "must ask so seldom that Envoy goes on using its only host");
     }
@@ -39,7 +39,7 @@ both_relays! {
         let web = too_soon(quick_to_eject(Target::http("web")), "6s");
         let stack = stack.target(web).start().await;
 
-        check_nobody_is_sent_too_early(&stack, SECOND * 20).await;
+        check_no_request_is_sent_too_early(&stack, SECOND * 20).await;
 
         assert!(ejections(&stack).await > 0, "must have been ejected, or the test shows nothing");
     }
@@ -129,7 +129,7 @@ fn too_soon(target: Target, delay: &str) -> Target {
         )
 }
 
-/// Five refused connections in a row, of whomever, and Envoy has no host any more.
+/// Five refused connections in a row, whatever they were for, and Envoy has no host any more.
 fn quick_to_eject(target: Target) -> Target {
     let outlier_detection = json!({
         "split_external_local_origin_errors": true,
@@ -149,7 +149,7 @@ async fn ejections(stack: &Stack) -> u64 {
 }
 
 /// Requests from before and after the word "ready", on connections of their own, so that both workers have some.
-async fn check_nobody_is_sent_too_early(stack: &Stack, within: Duration) {
+async fn check_no_request_is_sent_too_early(stack: &Stack, within: Duration) {
     let send = |ids: std::ops::Range<usize>| -> Vec<Pending> {
         let client = stack.client("web");
         ids.map(|id| client.get(&format!("/hello?id={id}")).spawn())

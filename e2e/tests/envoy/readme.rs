@@ -1,4 +1,4 @@
-//! The snippets of docs/standalone.md and docs/configuration.md, copied into an Envoy that asks for a password first: they work, and who is not let in
+//! The snippets of docs/standalone.md and docs/configuration.md, copied into an Envoy that asks for a password first: they work, and a client that is not let in
 //! wakes nothing.
 
 use std::process::Command;
@@ -13,7 +13,7 @@ const HTTP_FILTERS: &str =
 const PASSWORD: &str = "Basic dGVzdDp0ZXN0";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_not_let_in_wakes_nothing() {
+async fn a_client_that_is_not_let_in_wakes_nothing() {
     let stack = own_envoy(None).await;
 
     let reply = stack.client("web").get("/hello").send().await;
@@ -32,7 +32,7 @@ async fn who_is_not_let_in_wakes_nothing() {
     assert_eq!(
         (reply.status, reply.held().is_some()),
         (200, true),
-        "who is let in must wake it: {reply:?}"
+        "a client that is let in must wake it: {reply:?}"
     );
 }
 

@@ -1,4 +1,4 @@
-//! Who speaks for the Envoy: one relay at a time, and another one when it dies.
+//! One relay at a time speaks for the Envoy, and another one when it dies.
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ const CHAINS: &str = "listener_manager.total_filter_chains_draining";
 const LISTENERS: &str = "listener_manager.total_listeners_draining";
 
 both_relays! {
-    async fn those_who_are_held_and_those_who_stream_outlast_a_reload(stack: StackBuilder) {
+    async fn held_requests_and_streams_outlast_a_reload(stack: StackBuilder) {
         let (cold, door) = Door::before(Target::http("cold"));
         let mut stack = reloadable(stack, cold, "60").await;
         let mut socket = stack.websocket("web").await.unwrap();
@@ -35,7 +35,7 @@ both_relays! {
         let _open = door.open().await;
         for call in held {
             let reply = call.reply().await;
-            assert_eq!(reply.status, 200, "who was held must be answered: {reply:?}");
+            assert_eq!(reply.status, 200, "a held request must be answered: {reply:?}");
             assert!(reply.held().is_some(), "and told how long it waited: {reply:?}");
         }
         assert_eq!(stack.journal("cold").starts(), 1, "a reload must cause no second start");

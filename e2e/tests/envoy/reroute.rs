@@ -17,9 +17,9 @@ async fn a_cluster_that_becomes_anothers_gets_nothing_that_was_held() {
     shift(Scope::One, BOTH).await;
 }
 
-/// Not every workload is a target: nothing says whose the cluster is then, only that it is not the held request's.
+/// Not every workload is a target: nothing says where the cluster leads then, only that it is not to the held request's target.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_that_becomes_nobodys_gets_nothing_that_was_held() {
+async fn a_cluster_that_becomes_no_targets_gets_nothing_that_was_held() {
     // The process of a removed target goes on.
     shift(Scope::One, &[("a", &["rule/1"])]).await;
 }
@@ -67,7 +67,7 @@ async fn a_cluster_that_is_gone_is_told_at_once() {
     world.must_come_again("a", held).await;
 }
 
-/// A setting of the cluster changes, and with it Envoy's own idea of it: that is no reason to refuse anybody.
+/// A setting of the cluster changes, and with it Envoy's own idea of it: that is no reason to refuse a request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_that_is_replaced_under_its_name_is_still_its_own() {
     let (a, door) = Door::before(Target::http("a").spec("match.clusters", vec!["rule/0"]));
@@ -83,7 +83,7 @@ async fn a_cluster_that_is_replaced_under_its_name_is_still_its_own() {
     assert_eq!((reply.status, reply.text()), (200, "hello from a\n"), "{reply:?}");
 }
 
-/// What a removed target held is not for whoever has its cluster now.
+/// What a removed target held is not for the target that has its cluster now.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_that_is_replaced_by_anothers_gets_nothing_that_was_held() {
     let (a, door) = Door::before(Target::http("a").spec("match.clusters", vec!["rule/0"]));

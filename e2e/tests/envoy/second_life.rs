@@ -58,7 +58,7 @@ async fn nothing_is_put_to_sleep_under_an_envoy_that_the_new_control_plane_never
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_state_that_cannot_be_read_counts_as_somebody_unknown() {
+async fn a_state_that_cannot_be_read_counts_as_a_proxy_that_is_not_known() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     std::fs::write(&state, "{\"format\":1,\"proxies\":[[\"envoy-7\",").unwrap();
@@ -84,7 +84,7 @@ async fn a_state_that_cannot_be_read_counts_as_somebody_unknown() {
     );
 }
 
-/// One target that may sleep after 300 ms, and nobody is forgotten within the test.
+/// One target that may sleep after 300 ms, and no proxy is forgotten within the test.
 async fn mk_stack(state: PathBuf) -> Stack {
     let web = Target::http("web").idle("300ms");
     let control = move |control: harness::ControlBuilder| {

@@ -1,5 +1,5 @@
-//! TLS between the real Envoy and the control plane, as `local-envoy/tls/` ships it: who shows no certificate of the right
-//! authority is kept out, on both sides.
+//! TLS between the real Envoy and the control plane, as `local-envoy/tls/` ships it: a peer without a certificate of the
+//! right authority is kept out, on both sides.
 
 use std::path::Path;
 use std::process::Command;
@@ -21,13 +21,13 @@ async fn the_shipped_cluster_syncs_by_tls_on_both_sides() {
     assert!(world.control.metric("holdfast_reports_total", &[]).await >= 1.0);
     assert!(
         world.control.metric("holdfast_tls_failures_total", &[]).await < 1.0,
-        "nobody must have been turned away: {}",
+        "no connection must have been turned away: {}",
         world.control.log()
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_has_no_certificate_of_ours_is_kept_out() {
+async fn a_client_without_a_certificate_of_ours_is_kept_out() {
     let world = World::start(&[]).await;
     let ours = world.dir.path().join("ours");
     certificates(&world.dir.path().join("others"));

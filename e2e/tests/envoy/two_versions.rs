@@ -41,11 +41,11 @@ both_relays! {
         assert!(!log.contains("has gone silent"), "neither may take the other's gates for dead");
         assert_eq!(socket.echo("still here").await.unwrap(), "still here", "must stay open");
         let _open = door.open().await;
-        assert_eq!(held.reply().await.status, 200, "who was held by the older one must be answered");
+        assert_eq!(held.reply().await.status, 200, "a request that the older one held must be answered");
         socket.close().await.unwrap();
         stack.control.wait_for("web", "asleep").await;
         assert_eq!(stack.client("web").get("/hello").send().await.status, 200, "must wake again");
         let journal = stack.journal("web");
-        assert_eq!(journal.after_sigterm().len(), 0, "nobody may have been cut");
+        assert_eq!(journal.after_sigterm().len(), 0, "no request may have been cut");
     }
 }

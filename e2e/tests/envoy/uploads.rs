@@ -81,7 +81,7 @@ async fn hold(stack: &Stack, clients: impl Iterator<Item = Client>) -> Vec<Held>
     })
     .await;
 
-    // Blocked: nobody moves for a second, long before the end.
+    // Blocked: no upload moves for a second, long before the end.
     let sent = || held.iter().map(|held| held.progress.sent()).collect::<Vec<_>>();
     let (mut last, mut since) = (sent(), tokio::time::Instant::now());
     eventually("the clients are blocked", SECOND * 30, || {

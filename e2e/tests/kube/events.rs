@@ -25,7 +25,7 @@ async fn a_targets_history_is_told_by_events() {
     let text = woken.message.unwrap();
     assert!(
         text.starts_with("woken by proxy ") && text.contains(", ready after "),
-        "must say by whom and how long it took: {text}"
+        "must say by which host and how long it took: {text}"
     );
     let sleep = event(&stack, "web", "PutToSleep").await;
     assert_eq!(

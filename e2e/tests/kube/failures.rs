@@ -1,4 +1,4 @@
-//! A workload that cannot start in a cluster: whoever waits is told why within a second of the API server's knowing
+//! A workload that cannot start in a cluster: clients that wait are told why within a second of the API server's knowing
 //! it, people find the same with `kubectl describe`, and nothing need be restarted once the cause is gone.
 
 use std::future::Future;
@@ -35,7 +35,7 @@ spec: {hard: {pods: '0'}, scopes: [NotBestEffort]}
 ";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_waits_is_told_why_within_a_second() {
+async fn clients_that_wait_are_told_why_within_a_second() {
     let settings = json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "a"}}}]);
     let stack = KubeStack::builder()
         .workload(Workload::http("image").container("image", "example.com/missing:1"))
@@ -56,7 +56,7 @@ async fn whoever_waits_is_told_why_within_a_second() {
             "workload",
             json!({"apiVersion": "example.com/v1", "kind": "Fleet", "name": "boats"}),
         ))
-        // Nobody has given the control plane the right to read these.
+        // The control plane was not given the right to read these.
         .apply(FLEETS)
         .apply(QUOTA)
         .control(|control| control.args(["--unschedulable-grace", "2s"]))

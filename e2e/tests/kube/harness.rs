@@ -24,7 +24,7 @@ async fn an_api_server_that_was_stopped_has_kept_its_data_and_its_audit_log() {
     let maps = Api::<ConfigMap>::namespaced(cluster.admin(), "default");
 
     cluster.stop_api_server();
-    assert!(maps.get("a").await.is_err(), "nobody must answer meanwhile");
+    assert!(maps.get("a").await.is_err(), "no server must answer meanwhile");
     cluster.start_api_server().await;
 
     let map = maps.get("a").await.unwrap();

@@ -53,7 +53,7 @@ async fn a_scale_during_a_drain_ends_it_and_stands(stack: &KubeStack) {
     stack.wait_for("web", "ready").await;
     assert_eq!(stack.replicas("web").await, 5, "must stand");
     assert_eq!(ours(stack), 1, "only the wake may have been written");
-    // Nobody uses it, so the next drain ends at zero, from five.
+    // It is idle, so the next drain ends at zero, from five.
     stack.wait_for("web", "asleep").await;
     stack.gone("web").await;
 }

@@ -60,7 +60,7 @@ async fn a_leader_that_is_killed_is_replaced_within_a_lease_and_a_renewal() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_was_stopped_tells_nobody_anything_any_more() {
+async fn a_leader_that_was_stopped_tells_proxies_nothing_any_more() {
     let Some(replicas) = Replicas::start(2, "1s").await else {
         return;
     };
@@ -96,7 +96,7 @@ async fn a_leader_that_was_stopped_tells_nobody_anything_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_api_server_nobody_leads_and_with_it_somebody_does_again() {
+async fn without_the_api_server_no_replica_leads_and_with_it_one_does_again() {
     let Some(replicas) = Replicas::start(2, "2s").await else {
         return;
     };
@@ -226,7 +226,7 @@ impl Replicas {
         None
     }
 
-    /// Whoever has lost the lease does not write it again before somebody else has had it or it was free.
+    /// A replica that has lost the lease does not write it again before another has had it or it was free.
     fn check_one_after_the_other(&self) {
         let audit = self.cluster.audit();
         let terms = terms(&audit);

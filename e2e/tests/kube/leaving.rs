@@ -1,5 +1,5 @@
 //! Holdfast goes away in parts or as a whole, and nothing is left behind that does not work: what sleeps is woken, what is
-//! up stays up, and what somebody else does with a workload stands.
+//! up stays up, and what another client does with a workload stands.
 
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ async fn what_others_do_with_a_workload_stands() {
     let Some(stack) = stack else { return };
 
     never_asleep_if_never_matched(&stack).await;
-    up_whoever_runs_it(&stack).await;
+    up_whichever_control_plane_runs(&stack).await;
     scaled_by_hand(&stack).await;
     the_older_of_two_keeps_the_key(&stack).await;
 }
@@ -129,7 +129,7 @@ async fn never_asleep_if_never_matched(stack: &KubeStack) {
     says_no_more(stack, "bypassed", "NeverMatched").await;
 }
 
-async fn up_whoever_runs_it(stack: &KubeStack) {
+async fn up_whichever_control_plane_runs(stack: &KubeStack) {
     stack.wait_for("misnamed", "ready").await;
     says(stack, "misnamed", "WorkloadNotFound", "no-such-thing").await;
     let reply = stack.client("misnamed").get("/").send().await;
@@ -221,7 +221,7 @@ async fn a_custom_kind_is_scaled_and_a_routes_host_is_a_key() {
                 )
                 .idle("500ms"),
         )
-        .workload(Workload::http("routed").cluster_name("named-by-nobody"))
+        .workload(Workload::http("routed").cluster_name("named-by-no-target"))
         .start()
         .await;
     let Some(stack) = stack else { return };

@@ -1,5 +1,5 @@
-//! A `ScaleTarget` is given another name, which the API knows only as another object beside or after the first: who uses the
-//! workload meanwhile does not notice, and the new name governs afterwards.
+//! A `ScaleTarget` is given another name, which the API knows only as another object beside or after the first: clients of
+//! the workload do not notice, and the new name governs afterwards.
 
 use std::time::Duration;
 

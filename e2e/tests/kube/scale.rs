@@ -175,7 +175,7 @@ async fn what_others_write_meanwhile_stands() {
         );
         let seen = Workload::reduce(&there, deployment.replicas_at);
         if landed == 0 {
-            assert_eq!(seen.set_by.as_deref(), Some("somebody"), "must be named: {case}");
+            assert_eq!(seen.set_by.as_deref(), Some("another"), "must be named: {case}");
         }
     }
 }
@@ -224,7 +224,7 @@ async fn nothing_is_written_twice_and_nothing_lost_when_the_api_server_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_may_not_scale_says_so_and_goes_on_when_he_may() {
+async fn a_control_plane_that_may_not_scale_says_so_and_goes_on_when_it_may() {
     let Some(cluster) = Cluster::start().await else {
         return;
     };
@@ -343,10 +343,10 @@ async fn first_failure(scaler: &mut Scaler, order: Order) -> Failure {
     }
 }
 
-/// As somebody else, through the object itself: a server of 1.20 does not note who writes its scale.
+/// As another client, through the object itself: a server of 1.20 does not note the writer of its scale.
 async fn set(objects: &Api<DynamicObject>, patch: &Value) {
     let params = PatchParams {
-        field_manager: Some("somebody".to_owned()),
+        field_manager: Some("another".to_owned()),
         ..PatchParams::default()
     };
     objects.patch("web", &params, &Patch::Merge(patch)).await.unwrap();

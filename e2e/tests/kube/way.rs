@@ -163,7 +163,7 @@ fn check_writes(stack: &KubeStack) {
     assert_eq!(written, expected, "up and down in turn, once each");
 }
 
-/// What was written, and when each write came in at the API server. Nobody else scales here, so every successful write
+/// What was written, and when each write came in at the API server. No other client scales here, so every successful write
 /// in the audit log is one change.
 fn writes(stack: &KubeStack) -> Vec<(i32, u64)> {
     let audit = stack.cluster.audit();

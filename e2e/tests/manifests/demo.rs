@@ -1,5 +1,5 @@
 //! The demo as the README tells it, run for real: base, token, workloads, the plain Envoy's own file, the scripts, and the removal. Other
-//! than in a cluster are: addresses, which Envoy has from a file instead of DNS; and times, so that nobody waits for long.
+//! than in a cluster are: addresses, which Envoy has from a file instead of DNS; and times, so that a reader does not wait for long.
 
 use std::path::Path;
 use std::time::Duration;

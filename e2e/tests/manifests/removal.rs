@@ -115,7 +115,7 @@ async fn the_removal_wakes_what_sleeps_and_leaves_nothing() {
     assert_eq!(
         replicas("echo").await,
         Some(5),
-        "must stay as somebody set it: {words}"
+        "must stay as it was set: {words}"
     );
     let client = cluster.admin();
     for path in [

@@ -57,7 +57,7 @@ async fn a_node_can_be_drained_of_the_active_replica_but_not_of_both_at_once() {
     .await;
     assert!(
         !evict(&cluster, &standby).await,
-        "the standby must not be evicted before somebody is active again"
+        "the standby must not be evicted before another is active"
     );
     set_ready(&cluster, &standby, true).await;
     eventually("the new active replica may be evicted", WITHIN, || async {

@@ -135,7 +135,7 @@ fn routes(objects: &[Object]) -> Vec<&Object> {
 
 /// Of the forms that `allowedRoutes.namespaces` can have, the one that we use.
 fn lets_in(allowed: &Value, namespace: &str) -> bool {
-    assert_eq!(allowed["from"], "Selector", "must not be open to everybody");
+    assert_eq!(allowed["from"], "Selector", "must not be open to every namespace");
     let expressions = allowed["selector"]["matchExpressions"].as_array().unwrap();
     expressions.iter().all(|expression| {
         assert_eq!(expression["key"], "kubernetes.io/metadata.name");

@@ -336,7 +336,7 @@ async fn status_of(ready: SocketAddr) -> StatusCode {
     http1().request(request).await.unwrap().status()
 }
 
-/// An address where nobody listens now.
+/// An address where no server listens now.
 fn mk_free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

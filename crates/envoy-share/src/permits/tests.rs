@@ -1,5 +1,5 @@
 //! Several members and one quota in a bad world: writes that others win, members that stand still, are taken for dead and live on, die,
-//! come back under another name, or under an id that somebody else had.
+//! come back under another name, or under an id that another gate had.
 
 use proptest::prelude::*;
 #[cfg(target_arch = "wasm32")]
@@ -143,7 +143,7 @@ fn accounts_that_cannot_be_closed_are_told() {
 }
 
 #[test]
-fn accounts_of_nobody_are_found() {
+fn accounts_of_no_gate_are_found() {
     let shelf = Shelf::default();
     let (me, forgotten) = (member(1, 12), member(1, 11));
     let listed = || Members { live: vec![me] };
@@ -199,7 +199,7 @@ struct World {
     shelf: Shelf,
     contexts: Vec<Context>,
     nonces: u64,
-    /// Nobody was taken for dead: the bounds are exact.
+    /// No gate was taken for dead: the bounds are exact.
     exact: bool,
     /// Dead, or gone in debt: the relay closes their accounts.
     dead: Vec<Member>,

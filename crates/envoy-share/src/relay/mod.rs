@@ -133,7 +133,7 @@ impl Relay {
         self.gates.members(now, members);
     }
 
-    /// Whom to notify after a publication.
+    /// The members to notify after a publication.
     pub fn gates_to_notify(&self) -> Vec<Member> {
         self.gates.fresh()
     }

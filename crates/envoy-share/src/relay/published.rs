@@ -364,7 +364,7 @@ impl Published {
         self.target(*slot)
     }
 
-    /// Whom a status of version `applied` means by `slot`.
+    /// The target that a status of version `applied` means by `slot`.
     pub(super) fn tenant(&self, slot: Slot, applied: u64) -> Option<&TargetId> {
         let record = &self.slots.get(slot.0 as usize)?.record;
         record

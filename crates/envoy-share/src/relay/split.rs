@@ -62,16 +62,16 @@ pub(super) fn follow_parts(record: &mut SlotRecord, parts: &[Part]) -> bool {
             .find(|(other, _)| *other == gate)
             .map(|(_, share)| u64::from(*share))
     };
-    let somebody_has_none = parts
+    let one_has_none = parts
         .iter()
         .any(|part| part.held > 0 && share_of(part.gate).is_none());
     let fair = |part: &Part| (total.saturating_mul(u64::from(part.held)) / held).max(1);
-    let somebody_has_little = parts
+    let one_has_little = parts
         .iter()
         .any(|part| share_of(part.gate).is_some_and(|share| fair(part) > share.saturating_mul(2)));
     // Split anew when a gate came, or when a gate has less than half of what is fair: so too when the gates that are done have more than
     // half of it all.
-    if somebody_has_none || somebody_has_little {
+    if one_has_none || one_has_little {
         let shares: Vec<(GateId, u32)> = parts
             .iter()
             .filter(|part| part.held > 0)
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_split_anew_when_somebody_comes() {
+    fn shares_are_split_anew_when_a_gate_comes() {
         let parts = [part(A, 70), part(B, 28), part(C, 2)];
         check(
             &[(A, 75), (B, 25)],
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_split_anew_when_those_who_are_done_have_half() {
+    fn shares_are_split_anew_when_gates_that_are_done_have_half() {
         let parts = [part(A, 0), part(B, 1)];
         check(
             &[(A, 50), (B, 50)],
@@ -195,14 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_who_holds_is_left_without_a_share() {
+    fn no_gate_that_holds_is_left_without_a_share() {
         let parts = [part(A, 1_000), part(B, 1)];
         check(&[], &parts, &[(A, 99), (B, 1)], "one at least");
         check(
             &[(A, 99), (B, 1)],
             &[part(A, 0), part(B, 0)],
             &[(A, 99), (B, 1)],
-            "nobody holds",
+            "no gate holds",
         );
     }
 
@@ -231,7 +231,7 @@ mod tests {
                     let ones = record.shares.iter().filter(|(_, share)| *share == 1).count() as u32;
                     assert!(
                         sum <= total || sum - ones <= total,
-                        "only those who have one may be beyond it"
+                        "only gates that have a share may be beyond it"
                     );
                 }
             }
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn the_one_with_the_most_asks_first_unless_somebody_has_had_a_yes_or_nobody_may_ask() {
+    fn the_gate_that_holds_most_asks_first_unless_one_has_had_a_yes_or_none_may_ask() {
         let parts = [part(A, 1), part(B, 2)];
         let mut record = mk_record(&[]);
         record.confirmed_epoch = None;
@@ -280,10 +280,16 @@ mod tests {
         );
         assert_eq!((record.prober, record.shares.len()), (Some(B), 2));
         assert!(!follow_parts(&mut record, &done), "must be published once");
-        let nobody = [part(A, 0), part(B, 0)];
-        assert!(!follow_parts(&mut record, &nobody), "nobody waits for an answer");
+        let none = [part(A, 0), part(B, 0)];
+        assert!(
+            !follow_parts(&mut record, &none),
+            "no request waits for an answer"
+        );
         record.prober = None;
-        assert!(!follow_parts(&mut record, &nobody), "nobody waits for an answer");
+        assert!(
+            !follow_parts(&mut record, &none),
+            "no request waits for an answer"
+        );
         assert_eq!(record.prober, None);
 
         let mut record = mk_record(&[]);
@@ -296,6 +302,6 @@ mod tests {
             target.confirm = Confirm::Off { settle_ms: 0 };
         }
         follow_parts(&mut record, &parts);
-        assert_eq!(record.prober, None, "nobody asks");
+        assert_eq!(record.prober, None, "no gate asks");
     }
 }

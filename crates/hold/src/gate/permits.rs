@@ -8,7 +8,7 @@ use crate::{Config, Slot};
 /// Permits that a request needs before it may be held: of its target's quota, if it has one, and of the Envoy's.
 #[derive(Debug)]
 pub struct PermitRequest {
-    /// Whose quota besides the Envoy's; `None` before the first snapshot.
+    /// The target whose quota is charged besides the Envoy's; `None` before the first snapshot.
     pub slot: Option<Slot>,
     /// Most requests that the target's quota may count.
     pub max_requests: u32,
@@ -51,7 +51,7 @@ impl PermitRequest {
 /// Permits of a target's quota alone, for a request that has those of the Envoy's quota already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TargetPermits {
-    /// Whose quota.
+    /// The target whose quota is charged.
     pub slot: Slot,
     /// Most requests that the quota may count.
     pub max_requests: u32,
@@ -64,7 +64,7 @@ pub struct TargetPermits {
 /// Permits to give back: to a target's quota, and as many to the Envoy's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReturnedPermits {
-    /// Whose quota; `None` if only the Envoy's was charged.
+    /// The target whose quota was charged; `None` if only the Envoy's was.
     pub slot: Option<Slot>,
     /// Requests.
     pub requests: u32,
@@ -110,7 +110,7 @@ impl Permits {
         }
     }
 
-    /// Everything that is owed, with the targets whose it was.
+    /// Everything that is owed, with the targets that it was taken for.
     pub(super) fn take(&mut self) -> Vec<(Option<TargetIx>, ReturnedPermits)> {
         std::mem::take(&mut self.owed)
     }

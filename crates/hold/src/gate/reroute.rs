@@ -37,7 +37,7 @@ impl Gate {
         let own = claimants.iter().filter(|ix| is_own(ix)).count();
         // A target that was removed has no keys, and what it held passes. One that is still there, or is back, has lost this key.
         let is_lost = own == 0 && (!claimants.is_empty() || self.targets.is_published(target));
-        // Nothing says whose it is by now: a target's key is known, but not every workload is a target.
+        // Nothing says where the cluster leads by now: a target's key is known, but not every workload is a target.
         let leaving = target.leaving.iter();
         let leaves = own > 0 && leaving.into_iter().any(|key| *key.as_bytes() == *queue.cluster());
         let is_doubtful = queue.is_doubtful() && claimants.len() > own;

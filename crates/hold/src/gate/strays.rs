@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_whose_host_was_not_read_may_be_anybodys_who_is_found_by_host() {
+    fn a_stream_whose_host_was_not_read_may_be_of_any_target_that_is_found_by_host() {
         let mut world = World::bare();
         let stream = world.gate.stray(b"web", None);
         let Ticket::Stray(_) = stream else {
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(
             world.in_flight(),
             [1, 1],
-            "must keep both up while it is not known whose it is"
+            "must keep both up while it is not known which target it is for"
         );
         world.end(stream);
         assert_eq!(world.in_flight(), [0, 0], "must end for both");
@@ -317,9 +317,9 @@ mod tests {
             assert_eq!(
                 self.gate.find_cluster(cluster),
                 ClusterLookup::AskHost,
-                "must be nobody's"
+                "must be no target's"
             );
-            assert_eq!(self.gate.find_host(host, cluster), None, "must be nobody's");
+            assert_eq!(self.gate.find_host(host, cluster), None, "must be no target's");
             let ticket = self.gate.stray(cluster, Some(host));
             assert!(matches!(ticket, Ticket::Stray(_)), "must be counted");
             ticket

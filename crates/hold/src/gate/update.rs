@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(decisions, [Output::Resume(StreamId(1))], "must be let go");
         assert!(
             status(&mut gate, Time::ZERO).entries.is_empty(),
-            "must be nobody's"
+            "must be no target's"
         );
         name(&mut gate, mk_named("a", State::Ready));
         let used: Vec<_> = status(&mut gate, Time::ZERO)

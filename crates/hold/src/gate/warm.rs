@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_ignored_is_no_use() {
+    fn a_request_that_is_ignored_is_no_use() {
         for (request, used) in [(PROBE, 0), (KUBELET, 0), (VISITOR, 1)] {
             let (mut gate, ix) = mk(&mk_ignoring(State::Ready, &["path", "agent"]), true, false);
             let ticket = warm(&mut gate, ix, request).expect("must pass");

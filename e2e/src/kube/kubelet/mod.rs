@@ -83,7 +83,7 @@ struct Shared {
     processes: Mutex<Option<BTreeMap<String, Arc<Process>>>>,
 }
 
-/// By uid: who tells it what is seen, and the task that lives it.
+/// By uid: the sender of what is seen of it, and the task that lives it.
 type Lives = BTreeMap<String, (watch::Sender<Option<Arc<Pod>>>, Task)>;
 
 /// What was last seen of a pod; `None`: it is gone.

@@ -51,7 +51,11 @@ async fn killed_while_its_target_starts() {
 
     all_answered(held).await;
     check_arrived_once(&ha.stack, "web", CALLERS);
-    assert_eq!(ha.count(next, "ready"), 1, "must be the one who sees it ready");
+    assert_eq!(
+        ha.count(next, "ready"),
+        1,
+        "must be the replica that sees it ready"
+    );
     assert_eq!(ha.replicas_set("web"), [0, 1], "must be scaled up once");
 }
 
@@ -88,7 +92,7 @@ async fn killed_before_it_has_written_anything() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_was_stopped_is_obeyed_by_nobody_and_may_lead_again() {
+async fn a_leader_that_was_stopped_is_obeyed_by_no_proxy_and_may_lead_again() {
     let lease = SECOND;
     let web = slow_start("web", "2s").idle("500ms");
     let Some(mut ha) = Ha::start(two_replicas("1s").workload(web)).await else {
@@ -174,7 +178,7 @@ async fn one_that_was_stopped_is_obeyed_by_nobody_and_may_lead_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_takes_over_puts_nothing_to_sleep_too_early() {
+async fn a_replica_that_takes_over_puts_nothing_to_sleep_too_early() {
     let lease_ms = 1000;
     let idle = [("short", 800), ("long", 4000)];
     let workloads = idle.map(|(name, ms)| Workload::http(name).idle(&format!("{ms}ms")));

@@ -105,7 +105,7 @@ impl Ha {
         writes.filter(|write| write.subresource == subresource).collect()
     }
 
-    /// Everything that a workload's replicas were set to, by whomever.
+    /// Everything that a workload's replicas were set to, by any client.
     pub(crate) fn replicas_set(&self, name: &str) -> Vec<i32> {
         let set = self.stack.scales.of("default", name);
         set.iter().map(|one| one.replicas).collect()

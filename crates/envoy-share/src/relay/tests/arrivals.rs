@@ -21,11 +21,14 @@ fn a_successor_is_told_of_arrivals_from_long_before_and_once() {
     s.status(B, s.manifest.version, vec![]);
     assert!(
         s.taken("cp").targets.is_empty(),
-        "must be no news to one who knows"
+        "must be no news to a control plane that knows"
     );
 
     s.now += HEARTBEAT;
-    assert!(s.taken("next").targets.is_empty(), "cannot know yet who takes it");
+    assert!(
+        s.taken("next").targets.is_empty(),
+        "cannot know yet which control plane takes it"
+    );
     s.snapshot_of(
         "next",
         1,
@@ -80,7 +83,7 @@ fn an_arrival_is_told_until_the_control_plane_has_surely_heard_of_it() {
     };
     s.now += HEARTBEAT;
     let age = s.now.since(since).as_millis() as u64;
-    assert_eq!(told(&mut s), Some(age), "nobody has heard of it yet");
+    assert_eq!(told(&mut s), Some(age), "no control plane has heard of it yet");
     s.now += HEARTBEAT;
     assert_eq!(told(&mut s), None, "has been heard of");
 }

@@ -109,7 +109,7 @@ fn what_was_ready_needs_no_confirm_when_another_control_plane_takes_over() {
             State::Ready,
             false,
             false,
-            "somebody may have set zero, and it came up since, in the first epoch of the successor",
+            "another may have set zero, and it came up since, in the first epoch of the successor",
         ),
         (State::Asleep, true, false, "it has come up since"),
         (

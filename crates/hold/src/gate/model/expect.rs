@@ -33,7 +33,7 @@ impl World {
         }
     }
 
-    /// Windows that nobody answers open by themselves.
+    /// A window whose requests are not answered opens by itself.
     pub(super) fn open_windows(&mut self) {
         for (target, released) in &mut self.released {
             let serves = self.records.get(target).and_then(|record| record.target.as_ref());
@@ -49,7 +49,7 @@ impl World {
         }
     }
 
-    /// Once everything is known, nobody is held for longer than the target or the client allows.
+    /// Once everything is known, no request is held for longer than the target or the client allows.
     pub(super) fn check_deadlines(&self) {
         let held = |stream: &StreamId| matches!(self.fates[stream], Fate::Held { .. });
         let late: Vec<_> = self
@@ -119,7 +119,7 @@ impl World {
         assert!(held <= ENVOY_REQUESTS as usize, "the Envoy's bound must hold");
     }
 
-    /// Everybody leaves: nothing may be left.
+    /// All clients leave: nothing may be left.
     pub(super) fn finish(&mut self) {
         let streams: Vec<_> = self.fates.keys().copied().collect();
         for stream in streams {

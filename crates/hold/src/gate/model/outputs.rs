@@ -102,7 +102,7 @@ impl World {
         }
     }
 
-    /// What was held goes only where nobody else has moved in meanwhile.
+    /// A held request goes only by a key that no other target has taken meanwhile.
     fn release(&mut self, stream: StreamId) {
         let Fate::Held {
             target: Some(target),
@@ -111,7 +111,7 @@ impl World {
         } = self.fates[&stream]
         else {
             panic!(
-                "must let go only what is held for somebody: {stream:?} is {:?}",
+                "must let go only what is held for a target: {stream:?} is {:?}",
                 self.fates[&stream]
             )
         };
@@ -142,7 +142,7 @@ impl World {
         } else {
             assert!(
                 owners != [target],
-                "must let go what has changed for nobody: {output:?}"
+                "must let go a request whose key has no other target: {output:?}"
             );
         }
         self.carry_out(output);
@@ -168,7 +168,7 @@ impl World {
                 panic!("must know what it resumes: {stream:?}")
             };
             let is_counted = window.is_some();
-            // What a removed target held passes, whoever has its key now.
+            // What a removed target held passes, whichever target has its key now.
             let entry = ix.and_then(|ix| self.gate.targets.get(ix));
             if entry.is_some_and(|entry| !entry.is_retired()) {
                 self.check_claimants(target, cluster);

@@ -68,7 +68,7 @@ impl World {
         self.told.arrivals.insert(target, self.now);
     }
 
-    /// Of whose arrivals the model knows nothing any more; `None` is all.
+    /// Targets of whose arrivals the model knows nothing any more; `None` is all.
     pub(super) fn forget_use(&mut self, target: Option<u8>) {
         self.told
             .arrivals
@@ -160,7 +160,7 @@ impl World {
         self.told.counts.confirms[place(tally)] += 1;
     }
 
-    /// The answer to a request comes by: whoever was held is told for how long.
+    /// The answer to a request comes by: that of a request that was held says for how long.
     pub(super) fn answer(&mut self, stream: StreamId) {
         let expected = self.told.answers.get(&stream).copied();
         let answered = self.gate.answered(self.now, stream);
@@ -170,7 +170,7 @@ impl World {
         );
     }
 
-    /// How requests of this target fare, were nobody to claim its keys beside it.
+    /// How requests of this target fare, if no other target claimed its keys.
     pub(super) fn admission(&self, target: u8) -> Admission {
         let record = self
             .records
@@ -202,7 +202,7 @@ impl World {
         assert_eq!(reply.refusal, expected, "must say which bound was reached");
     }
 
-    /// Nobody passes by those who wait.
+    /// No request overtakes one that waits.
     pub(super) fn check_queue(&self, target: u8, cluster: u8) {
         let removed = self.removed_at.get(&target).copied().unwrap_or(0);
         let waits = |(stream, fate): (&StreamId, &Fate)| {
@@ -246,7 +246,7 @@ impl World {
             _ => None,
         };
         let Some(target) = found.map(|entry| u8::try_from(entry.slot().0).unwrap()) else {
-            assert_eq!(settled, Settled::LetGo, "{stream:?} is nobody's");
+            assert_eq!(settled, Settled::LetGo, "{stream:?} is no target's");
             return;
         };
         let (admission, ignored) = (self.admission(target), came.is_probe && self.ignores(target));
@@ -308,7 +308,7 @@ impl World {
             assert_eq!(
                 target.is_some(),
                 is_found,
-                "{stream:?} must be in flight if it is somebody's"
+                "{stream:?} must be in flight if it is a target's"
             );
         }
     }
@@ -366,7 +366,7 @@ impl World {
         assert!(held > 0 || next.is_none(), "must rest while nothing is held");
     }
 
-    /// The row says what the gate holds and has in flight, and of whom lately something came.
+    /// The status says what the gate holds and has in flight, and for which targets requests came lately.
     /// `changed`: the gate knew that this is not what it told last.
     pub(super) fn check_row(&mut self, changed: bool, row: GateStatus) {
         assert!(

@@ -42,12 +42,12 @@ mod tests {
     use crate::{SlotRecord, StreamId, Time};
 
     #[test]
-    fn streams_of_a_removed_target_are_the_use_of_whoever_has_its_key_now() {
+    fn streams_of_a_removed_target_are_use_of_the_target_that_has_its_key_now() {
         let mut gate = mk_gate();
         publish(&mut gate, 0, mk_trusted(mk_named("a", &["web"])));
         let streams = [pass(&mut gate), pass(&mut gate)];
         publish(&mut gate, 0, SlotRecord::default());
-        assert_eq!(in_flight(&mut gate), [0_u32; 0], "must be nobody's");
+        assert_eq!(in_flight(&mut gate), [0_u32; 0], "must be no target's");
 
         publish(&mut gate, 1, mk_record(mk_named("b", &["other"])));
         assert_eq!(

@@ -89,7 +89,7 @@ fn a_line_moves_when_the_other_claims_the_key_no_more() {
 }
 
 #[test]
-fn a_key_of_its_own_waits_for_nobody() {
+fn a_key_of_one_target_waits_for_no_other() {
     let mut world = World::new([State::Ready, State::Asleep]);
     let ix = find(&world.gate, "t0");
     assert!(
@@ -148,7 +148,7 @@ impl World {
         done.decisions
     }
 
-    /// Refused, for nobody knows to which of the two its route leads.
+    /// Refused, for it is not known to which of the two its route leads.
     fn must_come_again(&mut self, stream: u32) {
         let decisions = self.run();
         let [Output::Refuse(refused, reply)] = &decisions[..] else {

@@ -1,4 +1,4 @@
-//! When a gate asks, what it concludes, and whom it tells.
+//! When a gate asks, what it concludes, and which gates it tells.
 
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -138,7 +138,7 @@ fn what_was_let_go_before_a_belief_does_not_vouch_for_it() {
     assert_eq!(
         gate.let_go(at(SECOND * 6)),
         [2],
-        "nobody has answered for a second"
+        "no question was answered for a second"
     );
     gate.row(at(SECOND * 6));
     gate.answer(1);
@@ -150,7 +150,7 @@ fn what_was_let_go_before_a_belief_does_not_vouch_for_it() {
 }
 
 #[test]
-fn where_nothing_is_asked_nobody_hears_of_a_yes() {
+fn where_nothing_is_asked_no_gate_hears_of_a_yes() {
     let mut gate = mk_with(mk_off(0, State::Asleep));
     hold(&mut gate, Time::ZERO, 1, "web");
     publish(&mut gate, 0, mk_off(0, State::Ready));
@@ -231,7 +231,7 @@ fn what_needs_no_confirm_is_not_asked_though_it_holds() {
     assert_eq!(
         gate.row(at(SECOND * 9)).unreached,
         [],
-        "is reached as far as anybody knows"
+        "is reached as far as the gate knows"
     );
 }
 

@@ -31,7 +31,7 @@ fn permits_are_asked_for_once() {
     assert_eq!(asked(&mut gate), [false; 0], "the answer is on its way");
 }
 
-/// Its route may be of before, and then nobody knows to which of them it leads.
+/// Its route may be of before, and then it is not known to which of them it leads.
 #[test]
 fn what_came_early_by_a_key_of_several_comes_again() {
     // The snapshot may come at the very moment: a clock may stand still.

@@ -9,7 +9,7 @@ use crate::gate::ArrivalDecision;
 use crate::gate::testing::{apply, find, mk_gate, mk_request, mk_trusted};
 use crate::{Slot, StreamId, Time};
 
-/// One word that this version does not know holds its own target's requests, whatever else happens, and nobody else's.
+/// One word that this version does not know holds its own target's requests, whatever else happens, and those of no other.
 #[test]
 fn what_a_later_version_says_of_one_target_concerns_that_alone() {
     let json = include_bytes!("../../../../protocol/tests/golden/future/sync-response.json");

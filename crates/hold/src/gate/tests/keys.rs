@@ -64,7 +64,7 @@ fn a_key_that_is_named_twice_counts_once() {
 }
 
 #[test]
-fn who_waits_for_a_twin_that_goes_waits_no_more() {
+fn a_request_that_waits_for_a_twin_waits_no_more_once_the_twin_is_gone() {
     let mut gate = mk_with(mk_asked(State::Asleep));
     publish(&mut gate, 1, mk_twin(State::Asleep));
     hold(&mut gate, Time::ZERO, 1, "web");

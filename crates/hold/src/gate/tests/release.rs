@@ -27,7 +27,7 @@ fn a_gate_releases_its_own_share() {
 }
 
 #[test]
-fn who_waits_for_one_cluster_is_in_nobodys_way_by_another() {
+fn requests_that_wait_for_one_cluster_do_not_block_those_by_another() {
     let mut gate = mk_with(mk_asked(State::Ready));
     hold(&mut gate, Time::ZERO, 1, "other");
     let call = gate.ask(Time::ZERO).expect("must ask");
@@ -64,7 +64,7 @@ fn a_callback_decides_as_much_as_it_may_and_no_more() {
 }
 
 #[test]
-fn a_target_that_goes_leaves_nobody_blocked() {
+fn a_target_that_goes_leaves_no_queue_blocked() {
     let mut gate = mk_with(mk_asked(State::Asleep));
     hold(&mut gate, Time::ZERO, 1, "web");
     let twin = Target {
@@ -83,7 +83,7 @@ fn a_target_that_goes_leaves_nobody_blocked() {
 }
 
 #[test]
-fn a_queue_waits_for_whoever_has_its_host_too() {
+fn a_queue_waits_for_every_target_that_has_its_host() {
     let by_host = |id: &str, state| {
         let mut target = mk_target(id);
         target.clusters = Vec::new();
@@ -111,7 +111,7 @@ fn a_queue_waits_for_whoever_has_its_host_too() {
 }
 
 #[test]
-fn a_key_that_was_leaving_is_nobodys_once_its_target_is_gone() {
+fn a_key_that_was_leaving_is_no_targets_once_its_target_is_gone() {
     let mut record = mk_asked(State::Asleep);
     record.target.as_mut().unwrap().leaving = vec!["web".to_owned()];
     let mut gate = mk_with(record);

@@ -119,7 +119,7 @@ fn no_request_goes_before_this_worker_has_an_endpoint() {
 }
 
 #[test]
-fn a_worker_that_is_not_answered_lets_nobody_go_before_it_gives_up() {
+fn a_worker_that_is_not_answered_lets_no_request_go_before_it_gives_up() {
     let mut gate = mk_confirmed(None);
     hold(&mut gate, Time::ZERO, 1, "web");
     ask(&mut gate, Time::ZERO).expect("must ask");
@@ -205,11 +205,11 @@ fn a_question_that_was_late_and_then_refused_is_no_doubt() {
     // A connect time-out that is longer than `confirm.timeout`.
     gate.confirmed(at(Duration::from_secs(4)), call.token, ConfirmOutcome::Refused);
     let given_up = Duration::from_secs(7);
-    assert_eq!(decide(&mut gate, at(given_up)), [], "nobody took the connection");
+    assert_eq!(decide(&mut gate, at(given_up)), [], "no host took the connection");
 }
 
 #[test]
-fn of_a_belief_the_others_hear_once_somebody_was_answered() {
+fn of_a_belief_the_other_gates_hear_once_a_request_was_answered() {
     let mut gate = mk_confirmed(None);
     hold(&mut gate, Time::ZERO, 1, "web");
     let call = ask(&mut gate, Time::ZERO).expect("must ask");
@@ -228,7 +228,7 @@ fn of_a_belief_the_others_hear_once_somebody_was_answered() {
 }
 
 #[test]
-fn who_is_held_in_vain_is_told_why() {
+fn a_request_that_is_held_in_vain_is_told_why() {
     let mut gate = mk_confirmed(None);
     hold(&mut gate, Time::ZERO, 1, "web");
     let call = ask(&mut gate, Time::ZERO).expect("must ask");
@@ -279,7 +279,7 @@ fn a_late_answer_to_an_older_window_makes_no_room() {
     assert_eq!(
         decide(&mut gate, at(second)).len(),
         1,
-        "nobody has answered for a second"
+        "no question was answered for a second"
     );
     gate.answered(at(second), StreamId(1));
     assert_eq!(

@@ -91,7 +91,7 @@ fn any_answer_of_the_workload_is_a_yes() {
 fn a_doubtful_answer_is_believed_from_the_first_such() {
     let terms = mk_terms(false, 0);
     for outcome in NOT_THERE {
-        // Nobody was there for long before.
+        // No host was there for long before.
         let refused = (at(SECOND * 7), ConfirmOutcome::Refused);
         let (_, tries) = after(
             &[
@@ -120,7 +120,7 @@ fn a_doubtful_answer_is_believed_from_the_first_such() {
 }
 
 #[test]
-fn nobody_there_is_a_no_without_end() {
+fn a_cluster_without_a_host_is_a_no_without_end() {
     for terms in [mk_terms(false, 0), mk_terms(false, 3), mk_terms(true, 3)] {
         for outcome in NOBODY {
             let (again, tries) = after(&[(Time::ZERO, outcome), (at(SECOND * 3_600), outcome)], &terms);
@@ -195,14 +195,14 @@ fn a_question_that_stays_open_is_a_yes_after_give_up_and_never_a_time_out_before
 }
 
 #[test]
-fn once_another_has_had_its_yes_somebody_is_enough() {
+fn once_another_gate_has_had_its_yes_a_host_that_is_there_is_enough() {
     for outcome in NOT_THERE {
         let verdict = judge(Time::ZERO, Tries::default(), outcome, &mk_terms(true, 3));
         assert_eq!(verdict, ConfirmVerdict::Yes { believed: true }, "{outcome:?}");
     }
 }
 
-/// Failed tries of the gates of one Envoy, when nobody is ever there.
+/// Failed tries of the gates of one Envoy, when no host is ever there.
 fn failures(gates: u32) -> Vec<Time> {
     let mut all = Vec::new();
     for gate in 0..gates {
@@ -256,7 +256,7 @@ fn no_five_time_outs_in_a_row() {
     let mut now = Time::ZERO;
     let mut tries = Tries::default();
     let mut asked = 0;
-    // Each try is cut: the worst that somebody who is there can do.
+    // Each try is cut: the worst that a host that is there can do.
     loop {
         asked += 1;
         match judge(now, tries, ConfirmOutcome::Cut, &terms) {
