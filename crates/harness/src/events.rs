@@ -84,9 +84,27 @@ impl Events {
         self.seen.iter().filter(|seen| seen.event == event).count()
     }
 
+    /// Waits until there is one of which `is_it` is true, read already or not. The log is written by a thread of its own, so an event may
+    /// stand there some time after its effects were seen. Panics if there is none after 20 s.
+    pub async fn find(&mut self, what: &str, is_it: impl Fn(&Event) -> bool) -> &Event {
+        let until = tokio::time::Instant::now() + Duration::from_secs(20);
+        let at = loop {
+            if let Some(at) = self.seen.iter().position(&is_it) {
+                break at;
+            }
+            assert!(
+                tokio::time::Instant::now() < until,
+                "no {what} in {:?}",
+                self.seen
+            );
+            tokio::time::sleep(LOOK_AGAIN).await;
+            self.read();
+        };
+        &self.seen[at]
+    }
+
     /// Waits for one of this kind that has not been read yet, for `within` at most. False: there was none.
     pub async fn next(&mut self, event: &str, within: Duration) -> bool {
-        self.read();
         let old = self.seen.len();
         let until = tokio::time::Instant::now() + within;
         while tokio::time::Instant::now() < until {
