@@ -15,12 +15,13 @@ use futures_sink::Sink;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub(crate) use memory::BodyMemory;
-pub(crate) use pipe::{Answer, Pipe};
+pub(crate) use pipe::joined;
+pub(crate) use pipe::{Answer, Pipe, Used};
 
 use crate::immediate::Immediate;
 use crate::modes::BodyMode;
 use crate::stop::{Reply, Stop};
-use pipe::Take;
+pub(crate) use pipe::Take;
 
 /// The largest piece that [`BodyWriter`] takes of one `poll_write`, and that goes to Envoy in one message: 64 KiB.
 pub(crate) const PIECE: usize = 64 << 10;
@@ -124,6 +125,11 @@ impl Body {
     /// When the exchange is over.
     pub async fn inspect(&mut self) -> Reply<Option<Bytes>> {
         poll_fn(|cx| self.pipe.poll_chunk(cx, Take::Inspect)).await
+    }
+
+    /// The pipe itself, for a chain, which reads and writes for several processors.
+    pub(crate) fn into_pipe(self) -> Arc<Pipe> {
+        self.pipe
     }
 
     /// Reads and writes in pieces, M of one for N of the other. Return [`BodyReply::written`](crate::BodyReply::written).

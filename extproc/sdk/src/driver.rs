@@ -7,12 +7,12 @@
 
 mod handler;
 mod lane;
-mod lane_body;
+pub(crate) mod lane_body;
 mod link;
 pub(crate) mod settings;
 pub(crate) mod stats;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::error::Error as _;
 use std::future::{Future, poll_fn};
@@ -67,7 +67,7 @@ pub(crate) async fn process<P: Processor>(
     call: Call,
     input: impl Stream<Item = Result<ProcessingRequest, Status>> + Send + Unpin + 'static,
 ) -> Result<Answers, Status> {
-    let core = Core::new(Link::default(), call);
+    let core = Core::new(Link::default(), settings.memory.clone(), call);
     let eager = settings.eager_headers;
     let run = Box::pin(run(processor, settings, core.clone(), input));
     let mut answers = Answers {
@@ -430,7 +430,11 @@ async fn respond<P: Processor>(
     mut answer: crate::immediate::Immediate,
 ) -> Result<(), Failure> {
     if let Some(name) = &settings.chain_header {
-        answer.header_unless_set(name, processor.name().as_bytes());
+        let names = answer
+            .names
+            .take()
+            .map_or_else(|| processor.name(), std::borrow::Cow::Owned);
+        answer.header_unless_set(name, names.as_bytes());
     }
     let status = answer.status();
     let answer = match answer.into_wire(processor.needs().limits.header_bytes) {

@@ -95,29 +95,10 @@ impl Edits {
     /// With the name, where a name or value is one that Envoy refuses (it answers 500 for the whole reply), or where the changes
     /// are larger than `limit` bytes.
     pub(crate) fn resolve(self, shown: &Headers, limit: usize) -> Result<Option<HeaderMutation>, Stop> {
-        if let Some(reason) = self.refused {
-            return Err(Stop::misuse(reason));
-        }
-        if self.edits.is_empty() {
+        if self.edits.is_empty() && self.refused.is_none() {
             return Ok(None);
         }
-        let mut resolved: Vec<Edit> = Vec::with_capacity(self.edits.len());
-        for edit in self.edits {
-            match edit {
-                Edit::SetIfAbsent(name, value) => {
-                    if !is_present(&resolved, shown, &name) {
-                        replace(&mut resolved, Edit::Set(name, value));
-                    }
-                }
-                Edit::SetIfPresent(name, value) => {
-                    if is_present(&resolved, shown, &name) {
-                        replace(&mut resolved, Edit::Set(name, value));
-                    }
-                }
-                Edit::Append(..) => resolved.push(edit),
-                Edit::Set(..) | Edit::Remove(_) => replace(&mut resolved, edit),
-            }
-        }
+        let resolved = self.decided(shown)?;
         let mut mutation = HeaderMutation::default();
         let mut size = 0;
         for edit in resolved {
@@ -143,6 +124,60 @@ impl Edits {
             ));
         }
         Ok(Some(mutation))
+    }
+
+    /// The headers as Envoy makes them by these changes: what the next processor of a chain is shown.
+    ///
+    /// # Errors
+    /// With the name, where a name or value is one that Envoy refuses.
+    pub(crate) fn apply(&self, shown: &Headers) -> Result<Headers, Stop> {
+        if self.edits.is_empty() && self.refused.is_none() {
+            return Ok(shown.clone());
+        }
+        let mut fields = shown.fields().to_vec();
+        let field = |key, raw_value| HeaderValue {
+            key,
+            value: Bytes::new(),
+            raw_value,
+        };
+        for edit in self.clone().decided(shown)? {
+            match edit {
+                Edit::Remove(name) => fields.retain(|field| field.key != name),
+                Edit::Append(name, value) => fields.push(field(name, value)),
+                Edit::Set(name, value) | Edit::SetIfAbsent(name, value) | Edit::SetIfPresent(name, value) => {
+                    let place = fields.iter().position(|field| field.key == name);
+                    fields.retain(|field| field.key != name);
+                    let place = place.unwrap_or(fields.len()).min(fields.len());
+                    fields.insert(place, field(name, value));
+                }
+            }
+        }
+        Ok(Headers::from_fields(fields, shown.end_of_stream()))
+    }
+
+    /// The changes that are left when later ones have won over earlier ones, and conditions are decided.
+    fn decided(self, shown: &Headers) -> Result<Vec<Edit>, Stop> {
+        if let Some(reason) = self.refused {
+            return Err(Stop::misuse(reason));
+        }
+        let mut resolved: Vec<Edit> = Vec::with_capacity(self.edits.len());
+        for edit in self.edits {
+            match edit {
+                Edit::SetIfAbsent(name, value) => {
+                    if !is_present(&resolved, shown, &name) {
+                        replace(&mut resolved, Edit::Set(name, value));
+                    }
+                }
+                Edit::SetIfPresent(name, value) => {
+                    if is_present(&resolved, shown, &name) {
+                        replace(&mut resolved, Edit::Set(name, value));
+                    }
+                }
+                Edit::Append(..) => resolved.push(edit),
+                Edit::Set(..) | Edit::Remove(_) => replace(&mut resolved, edit),
+            }
+        }
+        Ok(resolved)
     }
 }
 
@@ -305,6 +340,25 @@ mod tests {
         fine.set("x-raw", b"\x80\xff");
         fine.remove("transfer-encoding");
         assert!(resolved(fine, &[]).is_ok());
+    }
+
+    #[test]
+    fn applied_changes_are_what_envoy_makes_of_them() {
+        let shown = Headers::new([("a", "1"), ("b", "1"), ("A", "2"), ("c", "1")], false);
+        let mut edits = Edits::default();
+        edits.set("a", b"3");
+        edits.remove("b");
+        edits.append("c", b"2");
+        edits.set_if_absent("c", b"never");
+        edits.set_if_absent("d", b"new");
+        let applied = edits.apply(&shown).unwrap();
+        let fields: Vec<String> = applied
+            .iter()
+            .map(|(name, value)| format!("{name}={}", String::from_utf8_lossy(value)))
+            .collect();
+        assert_eq!(fields, ["a=3", "c=1", "c=2", "d=new"]);
+        edits.set("bad name", b"1");
+        assert!(edits.apply(&shown).is_err());
     }
 
     #[test]

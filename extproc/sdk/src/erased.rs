@@ -66,9 +66,9 @@ fn typed<S: Default + Send + 'static>(exchange: &Exchange<AnyState>) -> Exchange
         .get_or_insert_with(|| Arc::new(Mutex::new(S::default())))
         .clone();
     drop(any);
-    // One exchange is one processor's, so the type is always the same.
+    // An exchange has a state for each processor, so the type is always the same.
     let state = state.downcast::<Mutex<S>>().unwrap_or_default();
-    Exchange::with_state(exchange.core.clone(), state)
+    exchange.with_state(state)
 }
 
 impl<P: Processor> ErasedProcessor for P {

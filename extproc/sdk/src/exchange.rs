@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
 use crate::attributes::{struct_to_json, to_json};
+use crate::body::BodyMemory;
 use crate::driver::Link;
 use crate::headers::Headers;
 use crate::modes::{Direction, Modes};
@@ -36,6 +37,8 @@ const KEPT: [&str; 7] = [
 #[derive(Debug)]
 pub struct Exchange<S> {
     pub(crate) core: Arc<Core>,
+    /// Of a processor in a chain: what it is shown. Without it: what Envoy showed.
+    view: Option<Arc<View>>,
     state: Arc<Mutex<S>>,
 }
 
@@ -43,6 +46,7 @@ impl<S> Clone for Exchange<S> {
     fn clone(&self) -> Self {
         Self {
             core: self.core.clone(),
+            view: self.view.clone(),
             state: self.state.clone(),
         }
     }
@@ -52,15 +56,23 @@ impl<S> Clone for Exchange<S> {
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) link: Link,
+    /// What bodies may take, with those of all other exchanges.
+    pub(crate) memory: Arc<BodyMemory>,
     call: Call,
     started: Instant,
     started_at: SystemTime,
-    request: OnceLock<Headers>,
-    response: OnceLock<Headers>,
+    view: View,
     context: Mutex<Context>,
-    processing: AtomicU64,
     cancelled: AtomicBool,
     on_cancel: Notify,
+}
+
+/// What one processor is shown of an exchange, and the time that its handlers took.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    request: OnceLock<Headers>,
+    response: OnceLock<Headers>,
+    processing: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -81,14 +93,43 @@ impl<S: Default> Exchange<S> {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         Self {
             core,
+            view: None,
+            state: Arc::new(Mutex::new(S::default())),
+        }
+    }
+
+    /// The same exchange for one processor of a chain: with headers and a state of its own.
+    pub(crate) fn member<T>(of: &Exchange<T>) -> Self {
+        Self {
+            core: of.core.clone(),
+            view: Some(Arc::default()),
             state: Arc::new(Mutex::new(S::default())),
         }
     }
 }
 
 impl<S> Exchange<S> {
-    pub(crate) fn with_state(core: Arc<Core>, state: Arc<Mutex<S>>) -> Self {
-        Self { core, state }
+    /// The same exchange with a state of another type.
+    pub(crate) fn with_state<T>(&self, state: Arc<Mutex<T>>) -> Exchange<T> {
+        Exchange {
+            core: self.core.clone(),
+            view: self.view.clone(),
+            state,
+        }
+    }
+
+    fn view(&self) -> &View {
+        self.view.as_deref().unwrap_or(&self.core.view)
+    }
+
+    /// Shows this processor the headers of one direction.
+    pub(crate) fn show(&self, direction: Direction, headers: &Headers) {
+        self.view().show(direction, headers, self.core.call.keep_headers);
+    }
+
+    /// Adds the time that a handler of this processor took.
+    pub(crate) fn add_processing(&self, time: Duration) {
+        self.view().add_processing(time);
     }
 
     /// The processor's state of this exchange. The guard is for a few instructions: it cannot be held across an await, and the
@@ -160,31 +201,31 @@ impl<S> Exchange<S> {
     /// `:status` of the response, once its headers have come.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
-        self.core.response.get()?.text(":status")?.parse().ok()
+        self.view().response.get()?.text(":status")?.parse().ok()
     }
 
     /// `content-type` of the response.
     #[must_use]
     pub fn response_content_type(&self) -> Option<&str> {
-        self.core.response.get()?.text("content-type")
+        self.view().response.get()?.text("content-type")
     }
 
     /// `content-length` of the response, in bytes.
     #[must_use]
     pub fn response_content_length(&self) -> Option<u64> {
-        self.core.response.get()?.text("content-length")?.parse().ok()
+        self.view().response.get()?.text("content-length")?.parse().ok()
     }
 
     /// The headers of the request as Envoy showed them; all of them unless the server keeps only a few.
     #[must_use]
     pub fn request_headers(&self) -> Option<&Headers> {
-        self.core.request.get()
+        self.view().request.get()
     }
 
     /// The headers of the response as Envoy showed them; all of them unless the server keeps only a few.
     #[must_use]
     pub fn response_headers(&self) -> Option<&Headers> {
-        self.core.response.get()
+        self.view().response.get()
     }
 
     /// An attribute that the filter lists in `request_attributes` or `response_attributes`, such as `xds.cluster_name`. Never list
@@ -238,7 +279,7 @@ impl<S> Exchange<S> {
     /// The time that this processor's handlers of headers and trailers took so far, waiting included.
     #[must_use]
     pub fn processing(&self) -> Duration {
-        Duration::from_nanos(self.core.processing.load(Ordering::Relaxed))
+        Duration::from_nanos(self.view().processing.load(Ordering::Relaxed))
     }
 
     /// The body modes, as far as they are known: by Envoy's first message, and by what this processor asked for since.
@@ -270,39 +311,23 @@ impl<S> Exchange<S> {
     }
 
     fn request_text(&self, name: &str) -> Option<&str> {
-        self.core.request.get()?.text(name)
+        self.view().request.get()?.text(name)
     }
 }
 
 impl Core {
-    pub(crate) fn new(link: Link, call: Call) -> Arc<Self> {
+    pub(crate) fn new(link: Link, memory: Arc<BodyMemory>, call: Call) -> Arc<Self> {
         Arc::new(Self {
             link,
+            memory,
             call,
             started: Instant::now(),
             started_at: SystemTime::now(),
-            request: OnceLock::new(),
-            response: OnceLock::new(),
+            view: View::default(),
             context: Mutex::default(),
-            processing: AtomicU64::new(0),
             cancelled: AtomicBool::new(false),
             on_cancel: Notify::new(),
         })
-    }
-
-    /// Keeps the headers of one direction. Those that come first stay.
-    pub(crate) fn show(&self, direction: Direction, headers: &Headers) {
-        let place = match direction {
-            Direction::Request => &self.request,
-            Direction::Response => &self.response,
-        };
-        let kept = if self.call.keep_headers {
-            headers.clone()
-        } else {
-            headers.copied(|name| name == ":status" || KEPT.contains(&name))
-        };
-        // Only one message of a direction is taken for its headers: the driver refuses a second.
-        let _ = place.set(kept);
     }
 
     /// Keeps what came beside a message.
@@ -323,26 +348,45 @@ impl Core {
         }
     }
 
-    pub(crate) fn add_processing(&self, time: Duration) {
-        self.processing.fetch_add(
-            u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
-            Ordering::Relaxed,
-        );
-    }
-
+    /// Nanoseconds that handlers of headers and trailers took so far.
     pub(crate) fn processing(&self) -> u64 {
-        self.processing.load(Ordering::Relaxed)
+        self.view.processing.load(Ordering::Relaxed)
     }
 
+    /// The headers that Envoy showed.
     pub(crate) fn headers(&self, direction: Direction) -> Option<&Headers> {
         match direction {
-            Direction::Request => self.request.get(),
-            Direction::Response => self.response.get(),
+            Direction::Request => self.view.request.get(),
+            Direction::Response => self.view.response.get(),
         }
     }
 
     pub(crate) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
         self.on_cancel.notify_waiters();
+    }
+}
+
+impl View {
+    /// Keeps the headers of one direction. Those that come first stay.
+    fn show(&self, direction: Direction, headers: &Headers, keep_all: bool) {
+        let place = match direction {
+            Direction::Request => &self.request,
+            Direction::Response => &self.response,
+        };
+        let kept = if keep_all {
+            headers.clone()
+        } else {
+            headers.copied(|name| name == ":status" || KEPT.contains(&name))
+        };
+        // Only one message of a direction is taken for its headers: the driver refuses a second.
+        let _ = place.set(kept);
+    }
+
+    fn add_processing(&self, time: Duration) {
+        self.processing.fetch_add(
+            u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
     }
 }

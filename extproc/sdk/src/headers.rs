@@ -25,13 +25,20 @@ struct Inner {
 
 impl Headers {
     pub(crate) fn from_wire(map: Option<HeaderMap>, end_of_stream: bool) -> Self {
-        let fields = map.map(|map| map.headers).unwrap_or_default();
+        Self::from_fields(map.map(|map| map.headers).unwrap_or_default(), end_of_stream)
+    }
+
+    pub(crate) fn from_fields(fields: Vec<HeaderValue>, end_of_stream: bool) -> Self {
         Self {
             inner: Arc::new(Inner {
                 fields,
                 end_of_stream,
             }),
         }
+    }
+
+    pub(crate) fn fields(&self) -> &[HeaderValue] {
+        &self.inner.fields
     }
 
     /// Headers of these names and values, in this order; `end_of_stream` says whether neither body nor trailers follow.
@@ -48,12 +55,7 @@ impl Headers {
                 raw_value: Bytes::copy_from_slice(value.as_ref()),
             })
             .collect();
-        Self {
-            inner: Arc::new(Inner {
-                fields,
-                end_of_stream,
-            }),
-        }
+        Self::from_fields(fields, end_of_stream)
     }
 
     /// The first value under this name. Names are compared without case.

@@ -19,6 +19,8 @@ pub struct Immediate {
     body: Bytes,
     grpc_status: Option<u32>,
     details: String,
+    /// The processors of a chain up to the one that answers, for the chain header.
+    pub(crate) names: Option<String>,
 }
 
 impl Immediate {
@@ -32,6 +34,7 @@ impl Immediate {
             body: Bytes::new(),
             grpc_status: None,
             details: String::new(),
+            names: None,
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod attributes;
 mod body;
+mod chain;
 mod closures;
 mod driver;
 mod edits;
@@ -25,6 +26,7 @@ pub mod testing;
 pub mod wire;
 
 pub use body::{Body, BodyReader, BodyWriter, OnTooLarge};
+pub use chain::{Chain, ChainState};
 pub use closures::{Closures, processor};
 pub use erased::{AnyState, Erased, ErasedProcessor};
 pub use exchange::Exchange;

@@ -32,7 +32,8 @@ pub(crate) enum Take {
 enum Given {
     /// It passes on, behind so many of the pieces in `out`.
     Inspected(Bytes, usize),
-    Taken,
+    /// It is the handler's. Kept to see whether the handler writes it back as it is.
+    Taken(Bytes),
 }
 
 #[derive(Debug)]
@@ -65,6 +66,8 @@ struct State {
     write_waits: bool,
     /// Chunks given and pieces written: what a deadline looks at.
     progress: u64,
+    /// Of a chain: some processor of it neither reads nor waits for its output to be taken, and their progress.
+    inner: (bool, u64),
     closed: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -112,6 +115,7 @@ impl Pipe {
                 wrote: false,
                 write_waits: false,
                 progress: 0,
+                inner: (false, 0),
                 closed: false,
                 reader: None,
                 writer: None,
@@ -153,7 +157,9 @@ impl Pipe {
             }
             state.given = match take {
                 Take::Inspect => Some(Given::Inspected(chunk.clone(), state.out.len())),
-                Take::Own | Take::Collect if state.mode != BodyMode::FullDuplex => Some(Given::Taken),
+                Take::Own | Take::Collect if state.mode != BodyMode::FullDuplex => {
+                    Some(Given::Taken(chunk.clone()))
+                }
                 Take::Own | Take::Collect => None,
             };
             return Poll::Ready(Ok(Some(chunk)));
@@ -304,7 +310,12 @@ impl Pipe {
                 state.out.insert(place, chunk);
                 Answer::Replaced(state.take_all())
             }
-            Some(Given::Taken) | None => Answer::Replaced(state.take_all()),
+            // Written back as it is: Envoy need not get it again.
+            Some(Given::Taken(chunk)) if state.is_only_output(&chunk) => {
+                state.take_all();
+                Answer::Unchanged
+            }
+            Some(Given::Taken(_)) | None => Answer::Replaced(state.take_all()),
         };
         state.wake_reader();
         answer
@@ -373,12 +384,18 @@ impl Pipe {
     pub(crate) fn waits_for_envoy(&self) -> bool {
         let state = lock(&self.state);
         let for_chunk = state.asked && state.chunk.is_none() && !state.ended;
-        for_chunk || (state.write_waits && !state.out.is_empty())
+        (for_chunk || (state.write_waits && !state.out.is_empty())) && !state.inner.0
     }
 
     /// Chunks given and pieces written so far.
     pub(crate) fn progress(&self) -> u64 {
-        lock(&self.state).progress
+        let state = lock(&self.state);
+        state.progress + state.inner.1
+    }
+
+    /// A chain reads this body for several processors: whether one of them is to be waited for, and how far they are together.
+    pub(crate) fn set_inner(&self, busy: bool, progress: u64) {
+        lock(&self.state).inner = (busy, progress);
     }
 
     /// The handler has returned. A task that it gave its halves to cannot read or write any more: the body would lose what it
@@ -435,6 +452,16 @@ impl State {
             self.out_bytes += piece.len();
             self.out.push_back(piece);
         }
+    }
+
+    /// Whether all that was written is this chunk: the same memory, so the same bytes.
+    fn is_only_output(&self, chunk: &Bytes) -> bool {
+        self.out.len() == 1
+            && self.out.front().is_some_and(|piece| {
+                !piece.is_empty()
+                    && std::ptr::eq(piece.as_ptr(), chunk.as_ptr())
+                    && piece.len() == chunk.len()
+            })
     }
 
     fn take_all(&mut self) -> Bytes {

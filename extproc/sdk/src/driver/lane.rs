@@ -178,7 +178,7 @@ impl<'a, P: Processor> Lane<'a, P> {
     async fn headers(&mut self, message: HttpHeaders) -> Result<(), Finish> {
         self.stage = Stage::Headers;
         let headers = Headers::from_wire(message.headers, message.end_of_stream);
-        self.exchange.core.show(self.direction, &headers);
+        self.exchange.show(self.direction, &headers);
         let is_body_to_come = self.mode() == BodyMode::FullDuplex && !headers.end_of_stream();
         self.link.set_truncatable(self.direction, is_body_to_come);
         self.shown = headers;
@@ -226,7 +226,7 @@ impl<'a, P: Processor> Lane<'a, P> {
         replied: Result<Reply<T>, Late>,
     ) -> Result<T, Finish> {
         let took = began.elapsed();
-        self.exchange.core.add_processing(took);
+        self.exchange.add_processing(took);
         self.settings.stats.handler(phase, took);
         match replied {
             Ok(reply) => Ok(reply?),

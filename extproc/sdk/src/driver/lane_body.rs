@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tonic::{Code, Status};
 
 use crate::attributes;
-use crate::body::{Answer, Body, PIECE, Pipe};
+use crate::body::{Answer, Body, PIECE, Pipe, Used};
 use crate::driver::handler::{Times, poll_guarded};
 use crate::driver::lane::{Finish, Lane, body_or_clear, keeps_length, set_length};
 use crate::driver::link::{Message, Part};
@@ -232,7 +232,7 @@ impl<P: Processor> Lane<'_, P> {
 
     async fn end_buffered(&mut self, pipe: &Pipe, reply: BodyReply) -> Result<(), Finish> {
         let used = pipe.used();
-        check_use(&reply, used.owned, used.inspected, used.wrote)?;
+        check_use(&reply, &used)?;
         let replacement = match reply.content {
             Content::Unchanged => None,
             Content::Replaced(body) => Some(body),
@@ -259,7 +259,7 @@ impl<P: Processor> Lane<'_, P> {
     async fn end_streamed(&mut self, pipe: &Pipe, reply: BodyReply, mut input: Input) -> Result<(), Finish> {
         self.refuse_edits(&reply.edits)?;
         let used = pipe.used();
-        check_use(&reply, used.owned, used.inspected, used.wrote)?;
+        check_use(&reply, &used)?;
         let mut metadata = attributes::dynamic_metadata(reply.metadata);
         let waiting = pipe.has_unanswered();
         // What goes out with the next answer, where it is not the chunk itself.
@@ -310,7 +310,7 @@ impl<P: Processor> Lane<'_, P> {
         mut input: Input,
     ) -> Result<(), Finish> {
         let used = pipe.used();
-        check_use(&reply, used.owned, used.inspected, used.wrote)?;
+        check_use(&reply, &used)?;
         match &mut self.withheld {
             Some(withheld) => withheld.edits.extend(reply.edits),
             None => self.refuse_edits(&reply.edits)?,
@@ -459,18 +459,18 @@ fn streamed(body: Bytes, end_of_stream: bool) -> Mutation {
 }
 
 /// A reply that does not fit what the handler did with the body would lose bytes, or send some twice.
-fn check_use(reply: &BodyReply, owned: bool, inspected: bool, wrote: bool) -> Result<(), Finish> {
+pub(crate) fn check_use(reply: &BodyReply, used: &Used) -> Result<(), Stop> {
     let problem = match reply.content {
-        Content::Unchanged if owned => {
+        Content::Unchanged if used.owned => {
             "unchanged() after reading from split(): what was read is gone; return written()"
         }
-        Content::Unchanged | Content::Replaced(_) if wrote => {
+        Content::Unchanged | Content::Replaced(_) if used.wrote => {
             "unchanged() or replace() after writing: return written()"
         }
-        Content::Replaced(_) if inspected => {
+        Content::Replaced(_) if used.inspected => {
             "replace() after inspect(): what was inspected has passed; use collect()"
         }
         _ => return Ok(()),
     };
-    Err(Stop::misuse(problem).into())
+    Err(Stop::misuse(problem))
 }

@@ -5,4 +5,4 @@ mod ends;
 mod losses;
 mod phases;
 mod properties;
-mod support;
+pub(crate) mod support;

@@ -346,3 +346,27 @@ async fn modes_that_a_processor_cannot_work_in_are_refused() {
     let (_, ended) = messages(Whole, [unknown]).await;
     assert_eq!(ended.code(), tonic::Code::FailedPrecondition);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_hangs_after_the_end_of_its_body_is_over_its_time() {
+    struct Hangs;
+    impl Processor for Hangs {
+        type State = ();
+        async fn request_body(&self, _: &Exchange<()>, body: Body) -> Reply<BodyReply> {
+            let (mut reader, _writer) = body.split();
+            while reader.next().await?.is_some() {}
+            std::future::pending().await
+        }
+    }
+    for mode in [BodyMode::FullDuplex, BodyMode::Streamed] {
+        let mut call = Call::new(Hangs);
+        call.send(opened(mode));
+        call.send(request_body("a", false));
+        assert!(call.next().await.unwrap().is_some());
+        while call.now().await.unwrap().is_some() {}
+        // The handler waits for a chunk when the end comes.
+        call.send(request_body("", true));
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(600), call.rest()).await;
+        assert_eq!(ended.unwrap().1.code(), tonic::Code::Internal, "{mode:?}");
+    }
+}

@@ -7,7 +7,7 @@ use crate::wire::processing_response::Response;
 use crate::wire::{CommonResponse, ProcessingResponse};
 
 /// An answer as a line: `request_headers set x=1`, `response_body streamed "abc" end`, `immediate 403`.
-pub(super) fn line(answer: &ProcessingResponse) -> String {
+pub(crate) fn line(answer: &ProcessingResponse) -> String {
     let mut words = Vec::new();
     let phase = match &answer.response {
         Some(Response::RequestHeaders(headers)) => words_of("request_headers", &headers.response, &mut words),
@@ -86,6 +86,6 @@ fn shown(body: &[u8]) -> String {
     }
 }
 
-pub(super) fn lines(answers: &[ProcessingResponse]) -> Vec<String> {
+pub(crate) fn lines(answers: &[ProcessingResponse]) -> Vec<String> {
     answers.iter().map(line).collect()
 }
