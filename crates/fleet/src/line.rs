@@ -4,7 +4,7 @@
 const MORE: &str = "...";
 
 /// `text` in one line of at most `max` bytes (three at least): runs of white space and control characters are one space, and what
-/// is too long is cut at a character and ends in `...`. Reads no more of `text` than it may need.
+/// is too long is cut at a character and ends in `...`. Keeps no more of `text` than that.
 pub fn one_line(text: &str, max: usize) -> String {
     let mut line = String::new();
     let is_gap = |c: char| c.is_whitespace() || c.is_control();
@@ -12,7 +12,9 @@ pub fn one_line(text: &str, max: usize) -> String {
         if !line.is_empty() {
             line.push(' ');
         }
-        line.push_str(word);
+        // One byte more than there is room for tells that there is more. A word may be as long as all of the text.
+        let end = word.ceil_char_boundary(max.saturating_add(1).saturating_sub(line.len()));
+        line.push_str(word.get(..end).unwrap_or(word));
         if line.len() > max {
             line.truncate(line.floor_char_boundary(max.saturating_sub(MORE.len())));
             line.push_str(MORE);
@@ -25,6 +27,15 @@ pub fn one_line(text: &str, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn takes_no_more_memory_than_the_line_needs() {
+        for text in ["\u{e4}".repeat(1 << 20), "a ".repeat(1 << 20)] {
+            let line = one_line(&text, 100);
+            assert!(line.len() <= 100 && line.ends_with(MORE), "must be cut: {line}");
+            assert!(line.capacity() < 1_000, "must not keep {} bytes", line.capacity());
+        }
+    }
 
     #[test]
     fn is_one_line_of_words_and_bounded() {
