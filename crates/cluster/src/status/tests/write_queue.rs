@@ -155,6 +155,12 @@ fn is_compared_again_when_an_envoy_has_not_reached_it_for_long_enough() {
         4_000,
         "must know when it has lasted"
     );
+    play.changed("web");
+    assert_eq!(
+        play.write_queue.waiting(),
+        1,
+        "must have one turn, the earlier one"
+    );
     play.passes(4_000);
     play.seen.get_mut("web").unwrap().unreached[0].for_ms = 5_000;
     assert_eq!(play.now_writes(), ["web"], "must be told then");

@@ -38,6 +38,19 @@ async fn writes_what_changes_and_makes_no_request_while_nothing_does() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leadership_begins_with_what_is_not_there_and_writes_nothing_that_is() {
+    let play = Play::new();
+    play.fill(["web", "api"]).await;
+    play.passes(1).await;
+    play.lead();
+    play.passes(1).await;
+    assert_eq!(play.take(), 2, "must write though nothing changes any more");
+    play.lead();
+    play.passes(60).await;
+    assert_eq!(play.take(), 0, "must find all of it there");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_writer_that_misses_changes_looks_at_all() {
     let names: Vec<_> = (0..1_500).map(|n| format!("t{n:04}")).collect();
     let play = Play::start(names.iter().map(String::as_str)).await;
@@ -118,15 +131,24 @@ impl Api {
 
 struct Play {
     api: Arc<Mutex<Api>>,
+    shown: Shown,
     fleet: FleetHandle,
     fence: Fence,
     clock: Clock,
 }
 
 impl Play {
+    /// With a writer that is there before the targets are.
     async fn start(names: impl IntoIterator<Item = &str>) -> Self {
-        let names: Vec<_> = names.into_iter().collect();
-        let (clock, shown) = (Clock::start(), Shown::default());
+        let play = Self::new();
+        play.lead();
+        tokio::task::yield_now().await;
+        play.fill(names).await;
+        play
+    }
+
+    fn new() -> Self {
+        let clock = Clock::start();
         let (fleet, actor) = fleet_actor::new(
             mk_settings(),
             clock,
@@ -135,15 +157,38 @@ impl Play {
             CancellationToken::new(),
         );
         tokio::spawn(actor);
-        let api = Arc::new(Mutex::new(Api::default()));
         let play = Self {
+            api: Arc::default(),
+            shown: Shown::default(),
+            fleet,
             fence: Fence::new(clock, LEASE),
-            api: Arc::clone(&api),
-            fleet: fleet.clone(),
             clock,
         };
         play.renew();
-        let seen = shown.clone();
+        play
+    }
+
+    /// All at once, so that a writer that is not scheduled before misses some.
+    async fn fill(&self, names: impl IntoIterator<Item = &str>) {
+        let names: Vec<_> = names.into_iter().collect();
+        for name in &names {
+            let object = mk_object(name);
+            self.shown.take(&WatchEvent::Apply(
+                serde_json::from_value(object.clone()).unwrap(),
+            ));
+            self.api
+                .lock()
+                .unwrap()
+                .objects
+                .insert((*name).to_owned(), object);
+        }
+        let specs = names.iter().map(|name| mk_spec(name, name, "").into());
+        self.fleet.configure(specs.collect()).await.unwrap();
+    }
+
+    /// Starts a writer.
+    fn lead(&self) {
+        let (api, seen) = (Arc::clone(&self.api), self.shown.clone());
         let service = service_fn(move |request: Request<Body>| {
             let (api, seen) = (Arc::clone(&api), seen.clone());
             async move {
@@ -161,29 +206,13 @@ impl Play {
         });
         let writer = Writer {
             client: Client::new(service, "default"),
-            fence: play.fence.clone(),
-            fleet: fleet.clone(),
-            shown: shown.clone(),
-            clock,
+            fence: self.fence.clone(),
+            fleet: self.fleet.clone(),
+            shown: self.shown.clone(),
+            clock: self.clock,
             metrics: Metrics::default(),
         };
         tokio::spawn(writer.run());
-        tokio::task::yield_now().await;
-        // All at once, so that a writer that is not scheduled before misses some.
-        for name in &names {
-            let object = mk_object(name);
-            shown.take(&WatchEvent::Apply(
-                serde_json::from_value(object.clone()).unwrap(),
-            ));
-            play.api
-                .lock()
-                .unwrap()
-                .objects
-                .insert((*name).to_owned(), object);
-        }
-        let specs = names.iter().map(|name| mk_spec(name, name, "").into());
-        fleet.configure(specs.collect()).await.unwrap();
-        play
     }
 
     /// Gives the target a condition.
