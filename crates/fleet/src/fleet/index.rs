@@ -6,8 +6,6 @@ use std::ops::RangeInclusive;
 use protocol::TargetId;
 
 use super::proxies::shift;
-use super::status::digest;
-use super::{Effect, Fleet};
 use crate::time::Time;
 
 /// What one target waits for.
@@ -21,7 +19,7 @@ pub(super) struct Marks {
     pub(super) phase: Option<&'static str>,
     /// Clusters of Envoys that do not reach it although it is ready.
     pub(super) unreached: u64,
-    /// [`digest`] of what its status shows; `None`: it is not there.
+    /// Number of what its status shows (`super::status::digest`); `None`: it is not there.
     pub(super) shows: Option<u64>,
 }
 
@@ -35,7 +33,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    fn follow(&mut self, id: &TargetId, before: Marks, after: Marks) {
+    pub(super) fn follow(&mut self, id: &TargetId, before: Marks, after: Marks) {
         replace(&mut self.deadlines, id, before.deadline, after.deadline);
         replace(&mut self.confirms, id, before.confirm, after.confirm);
         if before.phase != after.phase {
@@ -91,41 +89,8 @@ fn replace<T: Ord + Copy>(
     }
 }
 
-impl Fleet {
-    /// Brings the index up to what the target waits for now, and tells if its status shows something else. Code that changes
-    /// its life, its deadline, since when it is held or what its status shows calls this.
-    pub(super) fn mark(&mut self, id: &TargetId) {
-        let Some(entry) = self.targets.get(id) else { return };
-        let not_reached = self.misses(id);
-        let after = Marks {
-            unreached: not_reached.len() as u64,
-            shows: Some(digest(entry, &not_reached)),
-            ..entry.marks_now()
-        };
-        self.follow_marks(id, entry.marks, after);
-        if let Some(entry) = self.targets.get_mut(id) {
-            entry.marks = after;
-        }
-    }
-
-    /// Takes a target that is gone out of the index.
-    pub(super) fn unmark(&mut self, id: &TargetId, marks: Marks) {
-        self.follow_marks(id, marks, Marks::default());
-    }
-
-    fn follow_marks(&mut self, id: &TargetId, before: Marks, after: Marks) {
-        if before == after {
-            return;
-        }
-        self.index.follow(id, before, after);
-        if before.shows != after.shows {
-            self.effects.push(Effect::Changed(id.clone()));
-        }
-    }
-}
-
 #[cfg(test)]
-impl Fleet {
+impl super::Fleet {
     /// What is kept up to date must be what one would find by looking at everything.
     pub(super) fn check_sums(&self) {
         use super::proxies::ProxyWatermark;

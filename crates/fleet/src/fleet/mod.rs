@@ -11,6 +11,7 @@ mod effects;
 mod entry;
 mod index;
 pub mod known;
+mod marks;
 pub mod proxies;
 mod renames;
 mod report;
