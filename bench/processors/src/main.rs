@@ -42,7 +42,9 @@ impl ExternalProcessor for Plain {
 fn answer(message: pb::ProcessingRequest) -> pb::ProcessingResponse {
     let headers = pb::HeadersResponse { response: None };
     let body = pb::BodyResponse { response: None };
-    let trailers = pb::TrailersResponse { header_mutation: None };
+    let trailers = pb::TrailersResponse {
+        header_mutation: None,
+    };
     let answer = message.request.map(|phase| match phase {
         Phase::RequestHeaders(_) => Answer::RequestHeaders(headers),
         Phase::ResponseHeaders(_) => Answer::ResponseHeaders(headers),
@@ -51,7 +53,10 @@ fn answer(message: pb::ProcessingRequest) -> pb::ProcessingResponse {
         Phase::RequestTrailers(_) => Answer::RequestTrailers(trailers),
         Phase::ResponseTrailers(_) => Answer::ResponseTrailers(trailers),
     });
-    pb::ProcessingResponse { response: answer, ..Default::default() }
+    pb::ProcessingResponse {
+        response: answer,
+        ..Default::default()
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -63,11 +68,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(address.parse::<SocketAddr>()?).await?;
     println!("ready {}", listener.local_addr()?);
     match kind.as_str() {
-        "sdk" => Ok(Server::new(Noop).listen(listener).chain_header(None).serve().await?),
+        "sdk" => Ok(Server::new(Noop)
+            .listen(listener)
+            .chain_header(None)
+            .serve()
+            .await?),
         "tonic" => {
             let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
             let service = ExternalProcessorServer::new(Plain).max_decoding_message_size(16 << 20);
-            Ok(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await?)
+            Ok(tonic::transport::Server::builder()
+                .add_service(service)
+                .serve_with_incoming(incoming)
+                .await?)
         }
         other => Err(format!("`{other}`: sdk or tonic").into()),
     }

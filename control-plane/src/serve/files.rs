@@ -84,11 +84,11 @@ async fn operate<B: Backend>(
     let stop = app.stop.clone();
     let mut actor = tokio::spawn(actor);
     let keeping = CancellationToken::new();
-    let keeper = match state {
+    let kept = match state {
         Some(state) => {
             known::recall(&state, &fleet).await?;
-            let keeper = known::keep(state, fleet.clone(), app.metrics.fleet.clone(), keeping.clone());
-            Some(tokio::spawn(keeper))
+            let kept = known::keep(state, fleet.clone(), app.metrics.fleet.clone(), keeping.clone());
+            Some(tokio::spawn(kept))
         }
         None => None,
     };
@@ -121,8 +121,8 @@ async fn operate<B: Backend>(
         error!("the server failed: {e}");
     }
     keeping.cancel();
-    if let Some(keeper) = keeper
-        && let Err(e) = keeper.await
+    if let Some(kept) = kept
+        && let Err(e) = kept.await
     {
         error!("which proxies are known is not kept: {e}");
     }
