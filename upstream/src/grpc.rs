@@ -12,11 +12,11 @@ use tonic_reflection::server::{Builder, Error};
 use crate::{
     admit,
     app::App,
+    duration::HumanDuration,
     echo::{
         self, EchoRequest, EchoResponse, ServerStreamRequest,
         echo_server::{Echo, EchoServer},
     },
-    span::HumanDuration,
 };
 
 /// Tells clients of `grpc.health.v1` how the backend is.

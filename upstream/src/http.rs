@@ -22,7 +22,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::time;
 
-use crate::{admit, app::App, json, record::Counts, span::HumanDuration, websocket};
+use crate::{admit, app::App, duration::HumanDuration, json, record::Counts, websocket};
 
 /// Every endpoint, with the journal in front.
 pub fn router(app: App) -> Router {

@@ -10,6 +10,7 @@
 
 mod admit;
 mod app;
+mod duration;
 mod grpc;
 mod http;
 mod journal;
@@ -18,16 +19,15 @@ mod options;
 mod record;
 mod run;
 mod serve;
-mod span;
 mod websocket;
 
 pub mod echo;
 
 pub use app::App;
+pub use duration::{HumanDuration, HumanDurationError};
 pub use grpc::router as grpc_router;
 pub use http::router as http_router;
 pub use journal::Journal;
 pub use options::Options;
 pub use record::{Counts, Event, Kind, Record, Request};
 pub use run::run;
-pub use span::{HumanDuration, HumanDurationError};

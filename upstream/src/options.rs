@@ -4,7 +4,7 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use clap::{Parser, builder::FalseyValueParser};
 
-use crate::span::HumanDuration;
+use crate::duration::HumanDuration;
 
 /// The test backend: answers HTTP and gRPC, misbehaves on request, and keeps a journal of what reached it.
 #[derive(Clone, Debug, Parser)]

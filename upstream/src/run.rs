@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    app::App, grpc, http::router, journal::Journal, options::Options, record::Event, serve::serve,
-    span::HumanDuration,
+    app::App, duration::HumanDuration, grpc, http::router, journal::Journal, options::Options, record::Event,
+    serve::serve,
 };
 
 /// Runs until SIGTERM or SIGINT (a second one skips the rest of the drain time) or a crash that was asked for, and

@@ -5,7 +5,7 @@ mod early;
 mod future;
 mod keys;
 mod release;
-mod row;
+mod status;
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
