@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    fn mk_row(change: impl FnOnce(&mut GateStatus)) -> GateStatus {
+    fn mk_status(change: impl FnOnce(&mut GateStatus)) -> GateStatus {
         let entry = TargetUsage {
             slot: Slot(1),
             held: 1,
@@ -105,8 +105,8 @@ mod tests {
 
     #[test]
     fn rows_that_differ_in_ages_alone_say_the_same() {
-        let status = mk_row(|_| {});
-        let older = mk_row(|status| {
+        let status = mk_status(|_| {});
+        let older = mk_status(|status| {
             status.heartbeat = 4;
             status.entries[0].idle_ms = Some(1_000);
             status.unreached[0].for_ms = 1_000;
@@ -119,7 +119,7 @@ mod tests {
             |status| status.unreached.clear(),
         ];
         for change in others {
-            assert!(!status.says_the_same_as(&mk_row(change)));
+            assert!(!status.says_the_same_as(&mk_status(change)));
         }
     }
 }

@@ -8,7 +8,7 @@ use std::num::NonZeroU16;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::{HumanDuration, PositiveSpan};
+use super::units::{HumanDuration, PositiveDuration};
 use super::words::UrlPath;
 
 /// A process on this machine.
@@ -34,7 +34,7 @@ pub struct Process {
     pub stop_grace: HumanDuration,
     /// From the start to the first ready; after it the start has failed.
     #[serde(default = "one_minute")]
-    pub start_timeout: PositiveSpan,
+    pub start_timeout: PositiveDuration,
     /// What happens when it ends by itself after it was ready. `onFailure`: with status 0 and nothing held or in flight it
     /// sleeps until the next request, else it is started again. `always`: it is started again.
     #[serde(default)]
@@ -141,6 +141,6 @@ fn ten_seconds() -> HumanDuration {
     HumanDuration::from_secs(10)
 }
 
-fn one_minute() -> PositiveSpan {
-    PositiveSpan::from_secs(60)
+fn one_minute() -> PositiveDuration {
+    PositiveDuration::from_secs(60)
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{ClusterKey, HostKey};
 pub use super::process::{GrpcReady, HttpReady, Process, Ready, Restart, StopSignal, TcpReady};
-use super::units::{HumanDuration, PositiveSpan, Size};
+use super::units::{HumanDuration, PositiveDuration, Size};
 use super::words::{AgentPrefix, Authority, GroupVersion, Name, ObjectKind, UrlPath};
 
 /// One document.
@@ -158,13 +158,13 @@ impl Default for Replicas {
 #[serde(deny_unknown_fields, default)]
 pub struct Idle {
     /// It is put to sleep after this long without a request held or in flight.
-    pub after: PositiveSpan,
+    pub after: PositiveDuration,
 }
 
 impl Default for Idle {
     fn default() -> Self {
         Self {
-            after: PositiveSpan::from_secs(300),
+            after: PositiveDuration::from_secs(300),
         }
     }
 }
@@ -174,7 +174,7 @@ impl Default for Idle {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Hold {
     /// Longest time that one request waits; then it gets 504. A shorter `grpc-timeout` of the request wins.
-    pub timeout: PositiveSpan,
+    pub timeout: PositiveDuration,
     /// Most requests held at once; further ones get 503.
     pub max_requests: NonZeroU32,
     /// Most bytes charged at once, about what Envoy keeps: 24Ki for each request, three times its headers, and its body up to
@@ -193,7 +193,7 @@ pub struct Hold {
 impl Default for Hold {
     fn default() -> Self {
         Self {
-            timeout: PositiveSpan::from_secs(60),
+            timeout: PositiveDuration::from_secs(60),
             max_requests: NonZeroU32::MIN.saturating_add(999),
             max_bytes: Size::from_bytes(256 << 20),
             unknown_body: Size::from_bytes(1 << 20),
@@ -237,7 +237,7 @@ pub struct Confirm {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authority: Option<Authority>,
     /// After which a question counts as not answered. It goes on: a late answer is a yes.
-    pub timeout: PositiveSpan,
+    pub timeout: PositiveDuration,
     /// How long 502, 503, 504, UNAVAILABLE, NOT_SERVING, no answer, or a closed connection is believed to mean that the
     /// workload is not there yet. No endpoint and a refused connection are believed for as long as they last.
     pub give_up: HumanDuration,
@@ -252,7 +252,7 @@ impl Default for Confirm {
             grpc: false,
             path: UrlPath::default(),
             authority: None,
-            timeout: PositiveSpan::from_secs(1),
+            timeout: PositiveDuration::from_secs(1),
             give_up: HumanDuration::from_secs(5),
             settle: HumanDuration::from_secs(2),
         }

@@ -81,9 +81,9 @@ impl<'de> Deserialize<'de> for HumanDuration {
 /// A [`HumanDuration`] longer than zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[schemars(extend("pattern" = "^[0-9]*[1-9][0-9]*(ms|s|m|h)$", "maxLength" = HumanDuration::MAX_LEN))]
-pub struct PositiveSpan(HumanDuration);
+pub struct PositiveDuration(HumanDuration);
 
-impl PositiveSpan {
+impl PositiveDuration {
     /// A span of `seconds`, at least one and at most [`HumanDuration::MAX`].
     pub fn from_secs(seconds: u64) -> Self {
         Self(HumanDuration::from_secs(seconds.max(1)))
@@ -100,7 +100,7 @@ impl PositiveSpan {
     }
 }
 
-impl FromStr for PositiveSpan {
+impl FromStr for PositiveDuration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -112,7 +112,7 @@ impl FromStr for PositiveSpan {
     }
 }
 
-impl<'de> Deserialize<'de> for PositiveSpan {
+impl<'de> Deserialize<'de> for PositiveDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserialize_text(deserializer, "a duration: 500ms, 60s, 5m or 1h", str::parse)
     }
@@ -233,8 +233,11 @@ mod tests {
 
     #[test]
     fn a_positive_duration_is_not_zero() {
-        assert_eq!("1ms".parse::<PositiveSpan>().map(PositiveSpan::as_millis), Ok(1));
-        assert!("0ms".parse::<PositiveSpan>().is_err(), "must not be zero");
+        assert_eq!(
+            "1ms".parse::<PositiveDuration>().map(PositiveDuration::as_millis),
+            Ok(1)
+        );
+        assert!("0ms".parse::<PositiveDuration>().is_err(), "must not be zero");
     }
 
     #[test]

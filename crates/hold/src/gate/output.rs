@@ -30,7 +30,7 @@ pub enum Output {
     Resume(StreamId),
     /// Answer the request.
     Refuse(StreamId, Reply),
-    /// Write this as the gate's row in shared data.
+    /// Write this as the gate's status in shared data.
     PublishStatus(GateStatus),
     /// The status that was just written says something that the relay has to know at once.
     NotifyRelay,

@@ -52,20 +52,24 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
-    use crate::gate::testing::{find, hold, mk_gate, mk_target, mk_trusted, publish, run};
+    use crate::gate::testing::{find, hold, mk_gate, mk_preconfirmed, mk_target, publish, run};
     use crate::gate::{Output, WarmDecision};
 
     #[test]
     fn what_is_held_by_a_key_that_its_target_has_lost_comes_again() {
         let mut gate = mk_holding();
-        publish(&mut gate, 0, mk_trusted(mk_keys(&["other"], &[])));
+        publish(&mut gate, 0, mk_preconfirmed(mk_keys(&["other"], &[])));
         must_come_again(&mut gate);
     }
 
     #[test]
     fn what_is_held_by_a_key_that_is_leaving_comes_again() {
         let mut gate = mk_holding();
-        publish(&mut gate, 0, mk_trusted(mk_keys(&["web", "other"], &["web"])));
+        publish(
+            &mut gate,
+            0,
+            mk_preconfirmed(mk_keys(&["web", "other"], &["web"])),
+        );
         must_come_again(&mut gate);
 
         let ix = find(&gate, "web");
@@ -78,7 +82,11 @@ mod tests {
     #[test]
     fn what_is_held_by_a_key_that_stays_goes_whatever_others_leave() {
         let mut gate = mk_holding();
-        publish(&mut gate, 0, mk_trusted(mk_keys(&["web", "other"], &["other"])));
+        publish(
+            &mut gate,
+            0,
+            mk_preconfirmed(mk_keys(&["web", "other"], &["other"])),
+        );
         let decisions = run(&mut gate, Time::ZERO).decisions;
         assert_eq!(decisions, [Output::Resume(StreamId(1))], "must go");
     }
@@ -99,7 +107,7 @@ mod tests {
             state: State::Asleep,
             ..mk_keys(&["web"], &[])
         };
-        publish(&mut gate, 0, mk_trusted(asleep));
+        publish(&mut gate, 0, mk_preconfirmed(asleep));
         hold(&mut gate, Time::ZERO, 1, "web");
         gate
     }

@@ -13,7 +13,7 @@ pub(super) struct Listing {
     pub(super) entry: Option<TargetUsage>,
 }
 
-/// The state of the gate's row in shared data.
+/// The state of the gate's status in shared data.
 #[derive(Debug)]
 pub(super) struct Status {
     /// Something that the last status does not state: the next heartbeat writes one.

@@ -345,7 +345,7 @@ mod tests {
             publish(&mut self.gate, n, SlotRecord::default());
         }
 
-        /// Of each target that the row lists or could list, in the order in which they came into use.
+        /// Of each target that the status lists or could list, in the order in which they came into use.
         fn in_flight(&mut self) -> Vec<u32> {
             let listed = self.gate.status.listed();
             let entries = listed.filter_map(|ix| self.gate.targets.get(ix));

@@ -43,7 +43,7 @@ pub(crate) fn mk_record(target: Target) -> SlotRecord {
 }
 
 /// The same, and nothing has to be confirmed in its epoch.
-pub(crate) fn mk_trusted(target: Target) -> SlotRecord {
+pub(crate) fn mk_preconfirmed(target: Target) -> SlotRecord {
     SlotRecord {
         preconfirmed_epoch: Some(target.epoch),
         ..mk_record(target)
@@ -136,7 +136,7 @@ pub(crate) fn settle(gate: &mut Gate) -> Done {
             // Every held request of a test is for this.
             Output::ReadAuthority(stream) => gate.release(gate.now, stream, b"a"),
             Output::TakePermits(..) | Output::Resume(_) | Output::Refuse(..) => done.decisions.push(output),
-            Output::PublishStatus(row) => done.status = Some(row),
+            Output::PublishStatus(status) => done.status = Some(status),
             Output::NotifyRelay => done.notified = true,
             Output::Log(LogLevel::Warn, line) => done.warnings.push(line),
             Output::Log(LogLevel::Debug, line) => done.notes.push(line),

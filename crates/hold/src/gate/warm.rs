@@ -181,8 +181,12 @@ mod tests {
         for (request, used) in [(PROBE, 0), (KUBELET, 0), (VISITOR, 1)] {
             let (mut gate, ix) = mk(&mk_ignoring(State::Ready, &["path", "agent"]), true, false);
             let ticket = warm(&mut gate, ix, request).expect("must pass");
-            let row = status(&mut gate, Time::ZERO);
-            assert_eq!(row.entries.len(), used, "{request:?} must be in the row, or not");
+            let status = status(&mut gate, Time::ZERO);
+            assert_eq!(
+                status.entries.len(),
+                used,
+                "{request:?} must be in the status, or not"
+            );
             gate.ended(Time::ZERO, StreamId(1), ticket);
             assert!(gate.targets.get(ix).is_some_and(|entry| entry.in_flight() == 0));
         }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::crd::{CONDITIONS, schema};
 use fleet::config::spec::Process;
-use fleet::config::units::PositiveSpan;
+use fleet::config::units::PositiveDuration;
 use fleet::config::words::{AgentPrefix, Authority, GroupVersion, Name, ObjectKind, UrlPath};
 use fleet::config::{ClusterKey, HostKey, HumanDuration, Size};
 
@@ -152,7 +152,7 @@ fn forms() -> Vec<Form> {
             "duration",
             "A whole number and `ms`, `s`, `m` or `h`: `500ms`, `60s`, `5m`, `1h`. At most 365 days; `0s` is none.",
         ),
-        form::<PositiveSpan>("positive duration", "A duration longer than zero."),
+        form::<PositiveDuration>("positive duration", "A duration longer than zero."),
         form::<Size>(
             "size",
             "Bytes: a whole number, alone or with `Ki`, `Mi` or `Gi`: `65536`, `64Ki`, `64Mi`, `1Gi`.",

@@ -89,7 +89,7 @@ fn an_arrival_is_told_until_the_control_plane_has_surely_heard_of_it() {
 }
 
 #[test]
-fn an_arrival_in_the_row_of_a_gate_that_has_not_beaten_is_no_news() {
+fn an_arrival_in_the_status_of_a_gate_that_has_not_beaten_is_no_news() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Ready)]);
     let arrived = TargetUsage {

@@ -82,7 +82,7 @@ fn a_lost_report_is_repeated() {
 }
 
 #[test]
-fn only_what_a_row_says_anew_is_news() {
+fn only_what_a_status_says_anew_is_news() {
     let mut s = Scenario::new();
     s.snapshot(1, vec![target("a", State::Asleep)]);
     let version = s.manifest.version;

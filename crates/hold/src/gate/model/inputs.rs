@@ -190,7 +190,7 @@ impl World {
                 self.note_use(target);
                 assert!(
                     self.gate.status_changed() && !self.gate.status.is_urgent(),
-                    "is told of with the next row"
+                    "is told of with the next status"
                 );
             }
             self.note(stream, ticket, Fate::Passed);

@@ -74,7 +74,7 @@ impl World {
             );
             wakes |= output == Output::Wake;
             match output {
-                Output::PublishStatus(row) => self.check_row(changed, row),
+                Output::PublishStatus(status) => self.check_status(changed, status),
                 output => self.carry_out(output),
             }
         }

@@ -1,6 +1,6 @@
-//! What the model expects the gate to say of itself: its row, its counts, what is urgent, and what was held for how long.
+//! What the model expects the gate to say of itself: its status, its counts, what is urgent, and what was held for how long.
 //!
-//! Long because rows, counts, urgency and times are expected from one record of what came.
+//! Long because statuses, counts, urgency and times are expected from one record of what came.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(super) struct Told {
     answers: BTreeMap<StreamId, Answered>,
     /// When the last request came for each target, where the model knows it.
     arrivals: BTreeMap<u8, Time>,
-    row: GateStatus,
+    status: GateStatus,
 }
 
 #[derive(Debug)]
@@ -368,15 +368,18 @@ impl World {
 
     /// The status says what the gate holds and has in flight, and for which targets requests came lately.
     /// `changed`: the gate knew that this is not what it told last.
-    pub(super) fn check_row(&mut self, changed: bool, row: GateStatus) {
+    pub(super) fn check_status(&mut self, changed: bool, status: GateStatus) {
         assert!(
             !self.gate.status.has_changed() && !self.gate.status.is_urgent(),
             "must be told once"
         );
-        assert_eq!((row.nonce, row.applied), (ME.nonce, self.version));
-        assert!(row.heartbeat > self.told.row.heartbeat, "must show that it lives");
-        let in_use = |row: &GateStatus| -> Vec<TargetUsage> {
-            let used = row
+        assert_eq!((status.nonce, status.applied), (ME.nonce, self.version));
+        assert!(
+            status.heartbeat > self.told.status.heartbeat,
+            "must show that it lives"
+        );
+        let in_use = |status: &GateStatus| -> Vec<TargetUsage> {
+            let used = status
                 .entries
                 .iter()
                 .filter(|entry| entry.held > 0 || entry.in_flight > 0);
@@ -387,12 +390,13 @@ impl World {
             .collect()
         };
         assert!(
-            changed || row.applied == self.told.row.applied && in_use(&row) == in_use(&self.told.row),
-            "must know that the row has changed: {row:?} was {:?}",
-            self.told.row
+            changed
+                || status.applied == self.told.status.applied && in_use(&status) == in_use(&self.told.status),
+            "must know that the status has changed: {status:?} was {:?}",
+            self.told.status
         );
-        self.check_entries(&row);
-        self.told.row = row;
+        self.check_entries(&status);
+        self.told.status = status;
     }
 
     /// Streams of removed targets that had a cluster which is this one's now; `None` if no such target is left.
@@ -404,7 +408,7 @@ impl World {
             .reduce(|one, other| one + other)
     }
 
-    fn check_entries(&self, row: &GateStatus) {
+    fn check_entries(&self, status: &GateStatus) {
         let used = self.used();
         for (ix, entry) in self.gate.targets.iter() {
             let (held, in_flight) = used.get(&ix).copied().unwrap_or_default();
@@ -422,9 +426,9 @@ impl World {
             }
             let inherited = self.inherited(entry);
             let in_flight = in_flight + inherited.unwrap_or(0);
-            let told = row.entries.iter().find(|told| told.slot == entry.slot());
+            let told = status.entries.iter().find(|told| told.slot == entry.slot());
             let in_use = told.map_or((0, 0), |told| (told.held, told.in_flight));
-            assert_eq!(in_use, (held, in_flight), "must be in the row: {entry:?}");
+            assert_eq!(in_use, (held, in_flight), "must be in the status: {entry:?}");
             let target = u8::try_from(entry.slot().0).unwrap();
             if let Some(at) = self.told.arrivals.get(&target) {
                 let age = self.now.since(*at);
@@ -439,7 +443,7 @@ impl World {
                 );
             }
         }
-        for told in &row.unreached {
+        for told in &status.unreached {
             let Slot(slot) = told.slot;
             let target = u8::try_from(slot).unwrap();
             assert_eq!(
@@ -447,7 +451,7 @@ impl World {
                 Admission::Serve,
                 "only what is ready can be unreached"
             );
-            let holds = row
+            let holds = status
                 .entries
                 .iter()
                 .any(|entry| entry.slot == told.slot && entry.held > 0);

@@ -37,14 +37,16 @@ mod tests {
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    use crate::gate::testing::{find, hold, mk_gate, mk_record, mk_target, mk_trusted, publish, run, status};
+    use crate::gate::testing::{
+        find, hold, mk_gate, mk_preconfirmed, mk_record, mk_target, publish, run, status,
+    };
     use crate::gate::{Gate, Output, Ticket, WarmDecision};
     use crate::{SlotRecord, StreamId, Time};
 
     #[test]
     fn streams_of_a_removed_target_are_use_of_the_target_that_has_its_key_now() {
         let mut gate = mk_gate();
-        publish(&mut gate, 0, mk_trusted(mk_named("a", &["web"])));
+        publish(&mut gate, 0, mk_preconfirmed(mk_named("a", &["web"])));
         let streams = [pass(&mut gate), pass(&mut gate)];
         publish(&mut gate, 0, SlotRecord::default());
         assert_eq!(in_flight(&mut gate), [0_u32; 0], "must be no target's");
@@ -80,7 +82,7 @@ mod tests {
     #[test]
     fn one_that_is_back_has_its_streams_for_itself() {
         let mut gate = mk_gate();
-        publish(&mut gate, 0, mk_trusted(mk_named("a", &["web"])));
+        publish(&mut gate, 0, mk_preconfirmed(mk_named("a", &["web"])));
         let stream = pass(&mut gate);
         publish(&mut gate, 0, SlotRecord::default());
         publish(&mut gate, 1, mk_record(mk_named("b", &["web"])));

@@ -6,7 +6,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 use protocol::Confirm;
 
 use super::*;
-use crate::gate::testing::{find, hold, mk_record, mk_request, mk_trusted, publish_at, request_permits};
+use crate::gate::testing::{find, hold, mk_preconfirmed, mk_record, mk_request, publish_at, request_permits};
 use crate::gate::{ArrivalDecision, WarmDecision};
 use crate::{Bound, GateId, Refusal};
 
@@ -99,13 +99,13 @@ fn the_others_hear_of_the_first_yes_at_once_and_of_no_other() {
     hold(&mut gate, Time::ZERO, 1, "web");
     hold(&mut gate, Time::ZERO, 2, "other");
     let calls: Vec<_> = gate.ask_all(Time::ZERO);
-    assert_eq!(gate.row(Time::ZERO).entries[0].confirmed_epoch, None);
+    assert_eq!(gate.status(Time::ZERO).entries[0].confirmed_epoch, None);
     gate.confirmed(Time::ZERO, calls[0].token, YES);
     assert!(gate.is_urgent(), "they wait for it");
-    assert_eq!(gate.row(Time::ZERO).entries[0].confirmed_epoch, Some(1));
+    assert_eq!(gate.status(Time::ZERO).entries[0].confirmed_epoch, Some(1));
     gate.confirmed(Time::ZERO, calls[1].token, YES);
     assert!(gate.status_changed() && !gate.is_urgent(), "they know");
-    gate.row(Time::ZERO);
+    gate.status(Time::ZERO);
     assert_eq!(gate.let_go(Time::ZERO), [1, 2]);
     gate.answer(1);
     assert!(!gate.is_urgent(), "they know");
@@ -116,7 +116,7 @@ fn the_others_hear_of_the_first_yes_at_once_and_of_no_other() {
     });
     hold(&mut gate, Time::ZERO, 1, "web");
     let call = gate.ask(Time::ZERO).expect("must ask");
-    gate.row(Time::ZERO);
+    gate.status(Time::ZERO);
     gate.confirmed(Time::ZERO, call.token, YES);
     assert!(!gate.is_urgent(), "they have heard of another's");
 }
@@ -140,13 +140,13 @@ fn what_was_let_go_before_a_belief_does_not_vouch_for_it() {
         [2],
         "no question was answered for a second"
     );
-    gate.row(at(SECOND * 6));
+    gate.status(at(SECOND * 6));
     gate.answer(1);
     assert!(!gate.is_urgent(), "it is of an older window");
-    assert_eq!(gate.row(at(SECOND * 6)).entries[0].confirmed_epoch, None);
+    assert_eq!(gate.status(at(SECOND * 6)).entries[0].confirmed_epoch, None);
     gate.answer(2);
     assert!(gate.is_urgent(), "must be told");
-    assert_eq!(gate.row(at(SECOND * 6)).entries[0].confirmed_epoch, Some(1));
+    assert_eq!(gate.status(at(SECOND * 6)).entries[0].confirmed_epoch, Some(1));
 }
 
 #[test]
@@ -155,10 +155,10 @@ fn where_nothing_is_asked_no_gate_hears_of_a_yes() {
     hold(&mut gate, Time::ZERO, 1, "web");
     publish(&mut gate, 0, mk_off(0, State::Ready));
     assert_eq!(gate.let_go(Time::ZERO), [1]);
-    gate.row(Time::ZERO);
+    gate.status(Time::ZERO);
     gate.answer(1);
     assert!(!gate.is_urgent());
-    assert_eq!(gate.row(Time::ZERO).entries[0].confirmed_epoch, None);
+    assert_eq!(gate.status(Time::ZERO).entries[0].confirmed_epoch, None);
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn what_needs_no_confirm_is_not_asked_though_it_holds() {
         0,
         SlotRecord {
             prober: Some(ME.id),
-            ..mk_trusted(mk_web(State::Ready))
+            ..mk_preconfirmed(mk_web(State::Ready))
         },
     );
     assert_eq!(
@@ -229,7 +229,7 @@ fn what_needs_no_confirm_is_not_asked_though_it_holds() {
         "must come back for the window"
     );
     assert_eq!(
-        gate.row(at(SECOND * 9)).unreached,
+        gate.status(at(SECOND * 9)).unreached,
         [],
         "is reached as far as the gate knows"
     );
@@ -314,7 +314,7 @@ fn those_that_do_not_ask_for_all_begin_one_after_the_other() {
 #[test]
 fn a_drain_that_is_called_off_needs_no_new_confirm_and_a_sleep_does() {
     for (between, passes) in [(State::Draining, true), (State::Asleep, false)] {
-        let mut gate = mk_with(mk_trusted(mk_web(State::Ready)));
+        let mut gate = mk_with(mk_preconfirmed(mk_web(State::Ready)));
         publish(&mut gate, 0, mk_record(mk_web(between)));
         publish(&mut gate, 0, mk_record(mk_web(State::Ready)));
         let ix = find(&gate, "web");

@@ -6,7 +6,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 use protocol::{LossPolicy, SyncResponse, read_json};
 
 use crate::gate::ArrivalDecision;
-use crate::gate::testing::{apply, find, mk_gate, mk_request, mk_trusted};
+use crate::gate::testing::{apply, find, mk_gate, mk_preconfirmed, mk_request};
 use crate::{Slot, StreamId, Time};
 
 /// One word that this version does not know holds its own target's requests, whatever else happens, and those of no other.
@@ -29,7 +29,7 @@ fn what_a_later_version_says_of_one_target_concerns_that_alone() {
 
 fn check(targets: &[protocol::Target], lost: bool) {
     let mut gate = mk_gate();
-    let records = targets.iter().cloned().map(mk_trusted);
+    let records = targets.iter().cloned().map(mk_preconfirmed);
     apply(&mut gate, lost, (0..).map(Slot).zip(records).collect());
     for (n, target) in (0..).zip(targets) {
         let cluster = target.id.as_str();

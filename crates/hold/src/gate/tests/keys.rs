@@ -4,7 +4,7 @@
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use super::*;
-use crate::gate::testing::{find, hold, mk_gate, mk_record, mk_trusted};
+use crate::gate::testing::{find, hold, mk_gate, mk_preconfirmed, mk_record};
 use crate::gate::{ClusterLookup, WarmDecision};
 
 /// Has the key `web` too, and is found by `twin` alone.
@@ -121,7 +121,7 @@ fn a_queue_that_moves_all_the_time_is_not_asked_anew_for_what_others_share() {
 
 #[test]
 fn a_probe_of_what_is_not_ready_does_not_pass_by_the_warm_path() {
-    let mut record = mk_trusted(mk_web(State::Ready));
+    let mut record = mk_preconfirmed(mk_web(State::Ready));
     record.target.as_mut().unwrap().ignore.paths = vec!["/healthz".to_owned()];
     let mut gate = mk_with(record.clone());
     let ix = find(&gate, "web");

@@ -100,7 +100,7 @@ impl Shell {
         self.gate.answered(now, StreamId(stream)).expect("was held");
     }
 
-    fn row(&mut self, now: Time) -> GateStatus {
+    fn status(&mut self, now: Time) -> GateStatus {
         self.gate.publish_status(now);
         self.settle().expect("must be published")
     }

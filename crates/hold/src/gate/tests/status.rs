@@ -4,14 +4,14 @@
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use super::*;
-use crate::gate::testing::{find, hold, mk_gate, mk_record, mk_request, mk_trusted, settle};
+use crate::gate::testing::{find, hold, mk_gate, mk_preconfirmed, mk_record, mk_request, settle};
 use crate::gate::{ArrivalDecision, SlotsToRead, Tally, WarmDecision};
 use crate::{GateId, GateStatus, Manifest, Member, Refusal};
 
 #[test]
 fn under_another_name_everything_is_told_and_read_anew() {
-    let mut gate = mk_with(mk_trusted(mk_web(State::Ready)));
-    gate.row(Time::ZERO);
+    let mut gate = mk_with(mk_preconfirmed(mk_web(State::Ready)));
+    gate.status(Time::ZERO);
     let manifest = Manifest {
         version: 1,
         ..Manifest::default()
@@ -34,8 +34,8 @@ fn under_another_name_everything_is_told_and_read_anew() {
         SlotsToRead::All,
         "shares and turns are another's"
     );
-    let row = gate.row(Time::ZERO);
-    assert_eq!((row.nonce, row.applied), (8, 0));
+    let status = gate.status(Time::ZERO);
+    assert_eq!((status.nonce, status.applied), (8, 0));
 }
 
 #[test]
@@ -48,17 +48,17 @@ fn a_gate_that_holds_nothing_has_nothing_to_do() {
 
 #[test]
 fn an_arrival_is_listed_for_a_minute() {
-    let mut gate = mk_with(mk_trusted(mk_web(State::Ready)));
+    let mut gate = mk_with(mk_preconfirmed(mk_web(State::Ready)));
     let ix = find(&gate, "web");
     let WarmDecision::Pass(ticket) = gate.pass(ix, b"web") else {
         panic!("must pass")
     };
-    gate.row(Time::ZERO);
+    gate.status(Time::ZERO);
     gate.ended(Time::ZERO, StreamId(1), ticket);
     let just_before = GateStatus::RECENT - Duration::from_millis(1);
-    assert_eq!(gate.row(at(just_before)).entries[0].idle_ms, Some(59_999));
+    assert_eq!(gate.status(at(just_before)).entries[0].idle_ms, Some(59_999));
     assert_eq!(
-        gate.row(at(GateStatus::RECENT)).entries,
+        gate.status(at(GateStatus::RECENT)).entries,
         [],
         "must be of the past"
     );
@@ -91,7 +91,7 @@ fn the_first_refused_arrival_for_a_second_is_news() {
         let verdict = gate.arrive(now, StreamId(1), Some(ix), &mk_request("web"));
         assert!(matches!(verdict, ArrivalDecision::Refuse(_)), "{verdict:?}");
         let is_urgent = gate.is_urgent();
-        gate.row(now);
+        gate.status(now);
         is_urgent
     };
     assert!(arrive(&mut gate, Time::ZERO));
@@ -101,13 +101,13 @@ fn the_first_refused_arrival_for_a_second_is_news() {
 
 #[test]
 fn a_drain_is_told_of_at_once() {
-    let mut gate = mk_with(mk_trusted(mk_web(State::Ready)));
-    gate.row(Time::ZERO);
-    publish(&mut gate, 0, mk_trusted(mk_web(State::Draining)));
+    let mut gate = mk_with(mk_preconfirmed(mk_web(State::Ready)));
+    gate.status(Time::ZERO);
+    publish(&mut gate, 0, mk_preconfirmed(mk_web(State::Draining)));
     assert!(gate.is_urgent(), "the control plane waits for it");
-    gate.row(Time::ZERO);
-    publish(&mut gate, 0, mk_trusted(mk_web(State::Draining)));
-    publish(&mut gate, 0, mk_trusted(mk_web(State::Asleep)));
+    gate.status(Time::ZERO);
+    publish(&mut gate, 0, mk_preconfirmed(mk_web(State::Draining)));
+    publish(&mut gate, 0, mk_preconfirmed(mk_web(State::Asleep)));
     assert!(!gate.is_urgent(), "once");
 }
 

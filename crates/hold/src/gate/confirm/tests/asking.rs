@@ -38,7 +38,7 @@ fn an_answer_finds_its_cluster_however_late_it_comes() {
         let ticket = hold(&mut gate, Time::ZERO, 1, "web");
         let call = ask(&mut gate, Time::ZERO).expect("must ask");
         gate.ended(Time::ZERO, StreamId(1), ticket);
-        // Long enough for the row to name the target no more.
+        // Long enough for the status to name the target no more.
         let late = crate::GateStatus::RECENT * 2;
         assert!(status(&mut gate, at(late)).entries.is_empty(), "must be at rest");
         gate.confirmed(at(late), call.token, outcome);
