@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use protocol::Incarnation;
 use serde::{Deserialize, Serialize};
 
-use super::proxies::ProxyKey;
+use super::ProxyKey;
 
 /// Of what is written. Another is not understood.
 const FORMAT: u32 = 1;
