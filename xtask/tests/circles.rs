@@ -20,6 +20,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("crates/fleet/src/lifecycle", &[]),
     ("crates/fleet/src/config", &[]),
     ("crates/fleet-actor/src", &[]),
+    ("crates/fleet/src/fleet", &[]),
     ("crates/fleet/src/fleet/proxies", &[]),
     ("crates/cluster/src", &[]),
     ("crates/cluster/src/discovery", &[]),

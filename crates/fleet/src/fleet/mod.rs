@@ -4,6 +4,7 @@
 //! [`Fleet::poll_timeout`]/[`Fleet::handle_timeout`] pair. Reads no clock, sends nothing, starts nothing.
 
 mod advance;
+mod condition;
 mod configure;
 mod configured;
 mod counts;
@@ -33,13 +34,15 @@ use std::time::Duration;
 use protocol::{Proxy, TargetId};
 use thiserror::Error;
 
+pub use condition::Condition;
 pub use configured::Configured;
 pub use counts::Counts;
 pub use effects::{Effect, FleetEvent};
+pub use proxies::Missed;
 pub use proxies::known::{self, Known};
 pub use report::Reported;
-pub use status::{Condition, ProxyStatus, Status, TargetStatus};
-pub use unreached::{Missed, UnreachedBy};
+pub use status::{ProxyStatus, Status, TargetStatus};
+pub use unreached::UnreachedBy;
 pub use wakes::{LastWake, WokenBy};
 
 use crate::lifecycle::{Event, Lifecycle, Observed, Phase, Policy, Refusal, may_sleep};

@@ -1,6 +1,7 @@
 //! The proxies: which are live and which silent, what each has applied and uses, and which makes room for another.
 
 pub mod known;
+mod missed;
 mod module;
 mod others;
 mod room;
@@ -12,13 +13,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::{Revision, TargetId};
 
 pub use known::Known;
+pub use missed::Missed;
 pub use module::Module;
 pub use state::{
     Before, Expired, Limits, MAX_TERM_RISE, Misfit, Newest, PollId, ProxyKey, ProxyState, ProxyWatermark,
     TooMany, Use,
 };
 
-use super::Missed;
 use crate::lifecycle::DrainConsent;
 use crate::time::Time;
 use others::Others;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::proxies::ProxyKey;
 use super::wakes::Wake;
-use super::{Entry, Fleet, LastWake, Missed, UnreachedBy, unreached};
+use super::{Condition, Entry, Fleet, LastWake, Missed, UnreachedBy, unreached};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::time::{Time, millis};
 
@@ -68,16 +68,6 @@ pub struct TargetStatus {
     pub unreached_clusters: u64,
     /// What a person should know.
     pub conditions: Vec<Condition>,
-}
-
-/// Something a person should know about a target.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub struct Condition {
-    /// In one word.
-    #[serde(rename = "type")]
-    pub kind: &'static str,
-    /// In one sentence.
-    pub message: Cow<'static, str>,
 }
 
 /// One proxy.

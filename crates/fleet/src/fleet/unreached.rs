@@ -8,7 +8,7 @@ use std::time::Duration;
 use protocol::{Report, TargetId, Unreached};
 use serde::Serialize;
 
-use super::proxies::ProxyKey;
+use super::proxies::{Missed, ProxyKey};
 use super::{Condition, Effect, Entry, Fleet, FleetEvent};
 use crate::command::Command;
 use crate::config::ClusterKey;
@@ -26,18 +26,6 @@ const MAX_SAW: usize = 128;
 
 /// Most of one target that are shown, those that have waited longest: enough to know where to look.
 const MAX_SHOWN: usize = 16;
-
-/// One cluster of one proxy that does not reach its target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Missed {
-    /// Whose cluster it is.
-    pub(super) target: TargetId,
-    /// The target's epoch that it is about: it says nothing of the next.
-    pub(super) epoch: u64,
-    pub(super) cluster: String,
-    pub(super) saw: String,
-    pub(super) since: Time,
-}
 
 /// One cluster of one Envoy that does not reach a ready target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -121,17 +109,6 @@ impl Fleet {
         let mut list: Vec<_> = self.proxies.missed(id).filter(stands).collect();
         list.sort_by_key(|(_, one)| one.since);
         list
-    }
-}
-
-impl Missed {
-    /// Whose cluster it is.
-    pub(super) fn target(&self) -> &TargetId {
-        &self.target
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        (&self.target, self.epoch, &self.cluster) == (&other.target, other.epoch, &other.cluster)
     }
 }
 

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use protocol::{Incarnation, Proxy, Reporter, TargetId};
 
-use super::Module;
-use crate::fleet::Missed;
+use super::{Missed, Module};
 use crate::lifecycle::DrainConsent;
 use crate::time::Time;
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::TargetId;
 
-use super::{Proxies, ProxyKey, Use};
-use crate::fleet::{Counts, Missed};
+use super::{Missed, Proxies, ProxyKey, Use};
+use crate::fleet::Counts;
 
 impl Proxies {
     /// What a proxy that was heard does not reach, in place of what it said before, which is returned.
