@@ -1,8 +1,5 @@
 //! When to sync and to report, as facts.
 
-#[cfg(target_arch = "wasm32")]
-use wasm_bindgen_test::wasm_bindgen_test as test;
-
 use super::*;
 
 const MS: Duration = Duration::from_millis(1);

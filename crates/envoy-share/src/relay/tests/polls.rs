@@ -1,8 +1,5 @@
 //! When the control plane is polled again.
 
-#[cfg(target_arch = "wasm32")]
-use wasm_bindgen_test::wasm_bindgen_test as test;
-
 use super::*;
 
 #[test]

@@ -1,8 +1,5 @@
 //! Which slot a target is written to, over renames, removals and new relays.
 
-#[cfg(target_arch = "wasm32")]
-use wasm_bindgen_test::wasm_bindgen_test as test;
-
 use super::*;
 
 #[test]

@@ -1,8 +1,5 @@
 //! What is written of an answer, what is not, and what counts as applied.
 
-#[cfg(target_arch = "wasm32")]
-use wasm_bindgen_test::wasm_bindgen_test as test;
-
 use super::*;
 
 impl Scenario {
