@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::{Future, ready};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -121,23 +120,20 @@ impl<P: Processor> StreamingService<ProcessingRequest> for Process<P> {
                     "the processor has as many calls open as it may have",
                 ));
             };
+            let peer = request.remote_addr();
+            let (metadata, _, messages) = request.into_parts();
             let call = Call {
-                peer: peer(&request),
-                metadata: request.metadata().clone().into_headers(),
+                peer,
+                metadata: metadata.into_headers(),
                 keep_headers: settings.keep_headers,
             };
-            let answers = driver::process(processor, settings, call, request.into_inner()).await?;
+            let answers = driver::process(processor, settings, call, messages).await?;
             Ok(Response::new(Counted {
                 answers,
                 _place: place,
             }))
         })
     }
-}
-
-/// The address that the transport says the call came from.
-fn peer<T>(request: &Request<T>) -> Option<SocketAddr> {
-    request.remote_addr()
 }
 
 /// One of the calls that may be open.
