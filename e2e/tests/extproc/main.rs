@@ -2,11 +2,17 @@
 //! the test process, the upstream too, so that a test sees all of what the client, the processor and the upstream saw.
 
 mod bodies;
+mod closing;
 mod duplex;
 mod headers;
+mod immediate;
 mod lost;
+mod many;
 mod modes;
+mod observe;
 mod phases;
 mod sockets;
+mod stop;
+mod timeouts;
 mod windows;
 mod world;

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub(crate) use act::{Act, Worker};
-pub(crate) use config::{Filter, Front, origin_window};
+pub(crate) use config::{Endpoint, Filter, Front, origin_window};
 pub(crate) use content::{Content, frames, sha256};
 pub(crate) use ends::Ends;
 pub(crate) use origin::Origin;

@@ -68,7 +68,9 @@ impl Origin {
                         let journal = journal.clone();
                         async move { Ok::<_, Infallible>(answer(request, journal).await) }
                     });
-                    let _ = auto::Builder::new(TokioExecutor::new())
+                    let mut server = auto::Builder::new(TokioExecutor::new());
+                    server.http2().max_concurrent_streams(10_000);
+                    let _ = server
                         .serve_connection_with_upgrades(TokioIo::new(stream), service)
                         .await;
                 });
@@ -149,9 +151,18 @@ async fn answer(mut request: Request<Incoming>, journal: Arc<Journal>) -> Respon
         }
         // Answers with a body of its own when it has read the request.
         "/give" => {
+            let is_head = request.method() == http::Method::HEAD;
             read(request, &journal, rate, None).await;
             let bytes = usize::try_from(number("bytes").unwrap_or(0)).unwrap();
             let content = Content::of(bytes, 77);
+            if is_head {
+                // Over HTTP/2 hyper would send the body.
+                let mut response = Response::new(Empty::new().boxed_unsync());
+                response
+                    .headers_mut()
+                    .insert("content-length", HeaderValue::from(bytes));
+                return response;
+            }
             if query(&path, "declared").is_some() {
                 return Response::new(Full::new(content).boxed_unsync());
             }
