@@ -49,6 +49,35 @@ async fn serves_the_processor_that_was_named() {
 }
 
 #[tokio::test]
+async fn several_processors_may_share_one_filter() {
+    let settings = ["--set", "headers.response-set=x-a: b"];
+    let program = Program::start(
+        &[
+            &["-s", "trivial,headers,examples.DataExtProcService"],
+            &settings[..],
+        ]
+        .concat(),
+        &[],
+    );
+    let headers = respond(&program.address).await;
+    let value = |wanted: &str| {
+        headers
+            .iter()
+            .find(|(name, _)| name == wanted)
+            .map(|(_, value)| value.as_str())
+    };
+    assert_eq!(
+        value("x-ext-procs-applied"),
+        Some("TrivialExtProcService,headers,data")
+    );
+    assert_eq!(
+        (value("x-extra-request-id"), value("x-a")),
+        (Some("7"), Some("b"))
+    );
+    assert!(value("x-extproc-custom-data").is_some(), "{headers:?}");
+}
+
+#[tokio::test]
 async fn the_chain_header_is_as_the_environment_says() {
     let named = Program::start(&[], &[("EXTPROCS_APPLIED_HEADER", "X-Chain")]);
     let expected = ("x-chain".to_owned(), "BaseExtProcService".to_owned());
@@ -87,6 +116,11 @@ async fn several_processors_have_a_port_each() {
 fn what_cannot_be_served_is_one_line() {
     for (arguments, word) in [
         (&["-s", "nothing"][..], "nothing"),
+        (&["-s", "trivial,nothing"], "nothing"),
+        (
+            &["-s", "trivial,headers", "--set", "response-set=x-a: b"],
+            "something to change",
+        ),
         (&["-s", "scan"], "pattern"),
         (&["--set", "x=y"], "x"),
         (&["--set", "x"], "key=value"),

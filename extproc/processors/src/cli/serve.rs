@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
-use extproc::{Bound, Erased, Listen, Server, uds};
+use extproc::{Bound, Chain, Erased, Listen, Server, uds};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use super::logging;
@@ -22,12 +22,12 @@ use crate::{
 /// What is served, and where.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Serve {
-    /// The processor: `trivial`, `TrivialExtProcService` or `examples.TrivialExtProcService`; NAME=PORT gives it a port of its
-    /// own, and may be given several times
+    /// The processor: `trivial`, `TrivialExtProcService` or `examples.TrivialExtProcService`; NAME,NAME are several in one
+    /// filter, in this order; NAME=PORT gives a port of its own, and may be given several times
     #[arg(
         short,
         long = "service",
-        value_name = "NAME[=PORT]",
+        value_name = "NAME[,NAME..][=PORT]",
         default_value = "BaseExtProcService"
     )]
     service: Vec<Service>,
@@ -93,10 +93,10 @@ pub(super) struct Serve {
     settings: Vec<String>,
 }
 
-/// A processor, and the port where it is served, if not that of `--port`.
+/// A processor, or several in one filter, and the port where they are served, if not that of `--port`.
 #[derive(Clone, Debug)]
 struct Service {
-    entry: &'static Entry,
+    entries: Vec<&'static Entry>,
     port: Option<u16>,
 }
 
@@ -111,8 +111,34 @@ impl FromStr for Service {
                 (name, Some(port))
             }
         };
-        let entry = find(name).map_err(|error| error.to_string())?;
-        Ok(Self { entry, port })
+        let entries = name.split(',').map(find).collect::<Result<_, _>>();
+        let entries = entries.map_err(|error| error.to_string())?;
+        Ok(Self { entries, port })
+    }
+}
+
+impl Service {
+    /// As it was written, with the short names.
+    fn names(&self) -> String {
+        let names: Vec<_> = self.entries.iter().map(|entry| entry.name).collect();
+        names.join(",")
+    }
+
+    /// Sets up what is served, and takes its settings.
+    fn make(&self, settings: &mut Settings, is_only: bool) -> anyhow::Result<Erased> {
+        let mut made = Vec::new();
+        for entry in &self.entries {
+            let mut own = settings.of(entry.name, is_only);
+            let processor = entry
+                .make(&mut own)
+                .and_then(|processor| own.finish().map(|()| processor))
+                .with_context(|| format!("processor {}", entry.name))?;
+            made.push(processor);
+        }
+        Ok(match <[Erased; 1]>::try_from(made) {
+            Ok([only]) => only,
+            Err(several) => Erased::new(Chain::of(several)),
+        })
     }
 }
 
@@ -135,34 +161,33 @@ impl Serve {
 
     /// Listens everywhere before anything is served.
     async fn bind(&self) -> anyhow::Result<Vec<Bound<Erased>>> {
-        let is_only = self.service.len() == 1;
+        let has_one_port = self.service.len() == 1;
         ensure!(
-            is_only || (self.listen.is_empty() && self.uds.is_empty()),
-            "--listen and --uds are for one processor: several have a port each (-s NAME=PORT)"
+            has_one_port || (self.listen.is_empty() && self.uds.is_empty()),
+            "--listen and --uds are for one server: several have a port each (-s NAME=PORT)"
         );
+        let is_only = self
+            .service
+            .iter()
+            .map(|service| service.entries.len())
+            .sum::<usize>()
+            == 1;
         let mut settings = Settings::parse(&self.settings)?;
         let mut servers = Vec::new();
-        for Service { entry, port } in &self.service {
-            if !is_only && port.is_none() {
-                bail!(
-                    "each of several processors needs a port of its own: -s {}=PORT",
-                    entry.name
-                );
+        for service in &self.service {
+            let names = service.names();
+            if !has_one_port && service.port.is_none() {
+                bail!("each of several servers needs a port of its own: -s {names}=PORT");
             }
-            let mut own = settings.of(entry.name, is_only);
-            let processor = entry
-                .make(&mut own)
-                .with_context(|| format!("processor {}", entry.name))?;
-            own.finish()
-                .with_context(|| format!("processor {}", entry.name))?;
-            let listen = self.listen_on(*port).await?;
+            let processor = service.make(&mut settings, is_only)?;
+            let listen = self.listen_on(service.port).await?;
             let server = listen.into_iter().fold(self.server(processor), Server::listen);
             let server = server.bind().await?;
             for address in server.addresses() {
-                eprintln!("extproc: {} listens on {address}", entry.name);
+                eprintln!("extproc: {names} listens on {address}");
             }
             for path in &self.uds {
-                eprintln!("extproc: {} listens on {}", entry.name, path.display());
+                eprintln!("extproc: {names} listens on {}", path.display());
             }
             servers.push(server);
         }
