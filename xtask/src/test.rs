@@ -299,7 +299,10 @@ impl Parts {
     fn programs(profile: &str) -> anyhow::Result<PathBuf> {
         let args = ["build", "--profile", profile, "--bins", "--example", "grpc-echo"];
         let mut command = cargo(args);
-        for package in ["control-plane", "upstream"].into_iter().chain(END_TO_END) {
+        for package in ["control-plane", "upstream", "extproc-processors"]
+            .into_iter()
+            .chain(END_TO_END)
+        {
             command.args(["--package", package]);
         }
         check(&mut command)?;

@@ -5,7 +5,7 @@
 //!
 //! | variable | what | otherwise |
 //! |---|---|---|
-//! | `HOLDFAST_BIN_DIR` | folder of `control-plane`, `upstream`, `examples/grpc-echo` | `cargo build` |
+//! | `HOLDFAST_BIN_DIR` | folder of `control-plane`, `upstream`, `extproc`, `examples/grpc-echo` | `cargo build` |
 //! | `HOLDFAST_WASM` | the filter | `cargo xtask dist` |
 //! | `HOLDFAST_WASM_TEST` | the filter with the feature `test-panic` | `cargo xtask dist --test-panic` |
 //! | `HOLDFAST_WASM_NEXT` | the filter with the feature `test-next-format` | `cargo xtask dist --test-next-format` |
@@ -28,6 +28,11 @@ pub fn control_plane() -> PathBuf {
 /// The workload.
 pub fn upstream() -> PathBuf {
     bin_dir().join("upstream")
+}
+
+/// The program that serves external processors.
+pub fn extproc() -> PathBuf {
+    bin_dir().join("extproc")
 }
 
 /// The gRPC client for people: the example `grpc-echo`.
@@ -76,7 +81,9 @@ fn bin_dir() -> &'static Path {
             .ancestors()
             .find(|dir| dir.join("build").is_dir() && dir.join("deps").is_dir());
         let profile = profile.expect("tests run from a target directory");
-        eprintln!("e2e: HOLDFAST_BIN_DIR is not set: building control-plane, upstream and grpc-echo");
+        eprintln!(
+            "e2e: HOLDFAST_BIN_DIR is not set: building control-plane, upstream, extproc and grpc-echo"
+        );
         let mut cargo = cargo();
         cargo.args([
             "build",
@@ -88,6 +95,8 @@ fn bin_dir() -> &'static Path {
             "control-plane",
             "-p",
             "upstream",
+            "-p",
+            "extproc-processors",
         ]);
         if profile.ends_with("release") {
             cargo.arg("--release");

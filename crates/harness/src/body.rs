@@ -69,7 +69,7 @@ impl Upload {
             at += piece.len() as u64;
             hash.update(&piece);
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hexadecimal(&hash.finalize())
     }
 
     fn piece(&self, at: u64) -> Bytes {
@@ -81,6 +81,15 @@ impl Upload {
             .collect::<Vec<u8>>()
             .into()
     }
+}
+
+/// The hash of a whole body, in hexadecimal.
+pub fn sha256(body: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(body))
+}
+
+fn hexadecimal(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Progress {
@@ -138,11 +147,11 @@ mod tests {
         let upload = Upload::new(PIECE * 3 + 7, 5);
         let (expected, progress) = (upload.sha256(), upload.progress());
         let sent = upload.collect().await.unwrap().to_bytes();
-        let hash: String = Sha256::digest(&sent)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        assert_eq!(hash, expected, "the hash must be that of the body");
+        assert_eq!(
+            super::sha256(&sent),
+            expected,
+            "the hash must be that of the body"
+        );
         assert_eq!(progress.sent(), sent.len() as u64, "all must be counted");
     }
 }

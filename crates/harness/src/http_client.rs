@@ -82,6 +82,11 @@ impl Client {
         self.call(Method::POST, path).body(Full::new(body.into()))
     }
 
+    /// A PUT of `body`, with its length.
+    pub fn put(&self, path: &str, body: impl Into<Bytes>) -> Call {
+        self.call(Method::PUT, path).body(Full::new(body.into()))
+    }
+
     /// A request without a body yet.
     pub fn call(&self, method: Method, path: &str) -> Call {
         let body = Full::new(Bytes::new()).boxed_unsync();

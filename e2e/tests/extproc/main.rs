@@ -11,6 +11,7 @@ mod many;
 mod modes;
 mod observe;
 mod phases;
+mod shipped;
 mod sockets;
 mod stop;
 mod timeouts;
