@@ -13,6 +13,7 @@ pub(crate) mod settings;
 pub(crate) mod stats;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trace;
 
 use std::error::Error as _;
 use std::future::{Future, poll_fn};
@@ -22,6 +23,7 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use tonic::{Code, Status};
+use tracing::Instrument;
 
 use crate::exchange::{Call, Core, Exchange};
 use crate::modes::{Direction, Modes};
@@ -162,12 +164,16 @@ async fn run<P: Processor>(
         Err(status) if is_reset(&status) => return Ok(()),
         Err(status) => return Err(unreadable(&status)),
     };
+    let span = trace::span(&*processor, core.call(), &first);
     if !first.observability_mode {
-        return drive(&*processor, &settings, &core, first, input).await;
+        return drive(&*processor, &settings, &core, first, input)
+            .instrument(span)
+            .await;
     }
     // Envoy closes the call after its `deferred_close_timeout`, whether the handlers are done or not: a task of its own goes on.
     core.link.observe();
-    let task = tokio::spawn(async move { drive(&*processor, &settings, &core, first, input).await });
+    let exchange = async move { drive(&*processor, &settings, &core, first, input).await };
+    let task = tokio::spawn(exchange.instrument(span));
     task.await
         .unwrap_or_else(|_| Err(Status::internal("the exchange was aborted")))
 }

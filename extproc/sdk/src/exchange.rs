@@ -330,6 +330,10 @@ impl Core {
         })
     }
 
+    pub(crate) fn call(&self) -> &Call {
+        &self.call
+    }
+
     /// Keeps what came beside a message.
     pub(crate) fn add_context(
         &self,

@@ -36,6 +36,10 @@ pub use modes::{BodyMode, Direction, ModeOverride, Modes};
 pub use needs::{Accepts, Deadlines, Limits, Needs, OnDeadline, Prolong};
 pub use processor::{End, Processor};
 pub use reply::{BodyReply, HeadersReply, TrailersReply};
+#[cfg(feature = "health")]
+pub use server::Health;
+#[cfg(feature = "tls")]
+pub use server::Tls;
 #[cfg(feature = "server")]
 pub use server::{Bound, Http2, Listen, ServeError, Server, uds};
 pub use service::ExternalProcessor;

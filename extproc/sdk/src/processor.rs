@@ -133,6 +133,10 @@ impl End {
     }
 
     /// All of them, in the order of [`index`](Self::index).
+    #[cfg_attr(
+        not(any(test, feature = "metrics")),
+        allow(dead_code, reason = "metrics and tests read it")
+    )]
     pub(crate) const ALL: [Self; 6] = [
         Self::Completed,
         Self::Responded,

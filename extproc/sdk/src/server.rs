@@ -1,8 +1,19 @@
 //! A server of one processor: its listeners, its limits, and how it stops.
 
+mod bound;
 mod control;
+#[cfg(feature = "health")]
+mod health;
+mod layer;
 mod listen;
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(feature = "reflection")]
+mod reflection;
+#[cfg(feature = "tls")]
+mod tls;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +23,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tonic::transport::Server as Transport;
+use tonic::codegen::{Body as HttpBody, Service, StdError};
 
 use crate::body::BodyMemory;
 use crate::driver::settings::{Phase, Settings};
@@ -20,10 +31,13 @@ use crate::driver::stats::Stats;
 use crate::erased::Erased;
 use crate::immediate::Immediate;
 use crate::processor::Processor;
-use crate::service::{Bounds, ExternalProcessor};
-use control::terminated;
+use crate::service::{BODY_MEMORY, Bounds, CHAIN_HEADER, ExternalProcessor, MAX_MESSAGE, MAX_STREAMS};
+pub use bound::Bound;
+#[cfg(feature = "health")]
+pub use health::Health;
 pub use listen::{Listen, uds};
-use listen::{Listener, Sockets};
+#[cfg(feature = "tls")]
+pub use tls::Tls;
 
 /// The HTTP/2 side of a server. Envoy opens one call for each HTTP stream that it has processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +82,17 @@ pub enum ServeError {
         /// What the system says.
         source: io::Error,
     },
+    /// A file of [`Tls`](crate::Tls) cannot be used.
+    #[error("cannot use {}: {reason}", file.display())]
+    Tls {
+        /// The file.
+        file: std::path::PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The descriptors of the service cannot be served.
+    #[error("cannot serve reflection: {0}")]
+    Reflection(String),
     /// The signals that stop a server cannot be waited for.
     #[error("cannot wait for signals: {0}")]
     Signals(io::Error),
@@ -84,7 +109,7 @@ pub struct Server<P> {
     listen: Vec<Listen>,
     max_message: usize,
     max_streams: usize,
-    body_memory: usize,
+    memory: Arc<BodyMemory>,
     http2: Http2,
     chain_header: Option<String>,
     duration_header: Option<String>,
@@ -95,6 +120,15 @@ pub struct Server<P> {
     grace: Duration,
     shutdown: Option<Signal>,
     stats: Arc<Stats>,
+    layer: Option<layer::Wrap<P>>,
+    #[cfg(feature = "health")]
+    health: Option<Health>,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
+    #[cfg(feature = "reflection")]
+    reflection: bool,
+    #[cfg(feature = "metrics")]
+    metrics: Option<SocketAddr>,
 }
 
 impl Server<Erased> {
@@ -112,11 +146,11 @@ impl<P: Processor> Server<P> {
         Self {
             processor: Arc::new(processor),
             listen: Vec::new(),
-            max_message: 16 << 20,
-            max_streams: 100_000,
-            body_memory: 256 << 20,
+            max_message: MAX_MESSAGE,
+            max_streams: MAX_STREAMS,
+            memory: BodyMemory::new(BODY_MEMORY),
             http2: Http2::default(),
-            chain_header: Some("x-ext-procs-applied".to_owned()),
+            chain_header: Some(CHAIN_HEADER.to_owned()),
             duration_header: None,
             on_fail: None,
             keep_headers: true,
@@ -125,6 +159,15 @@ impl<P: Processor> Server<P> {
             grace: Duration::from_secs(5),
             shutdown: None,
             stats: Arc::default(),
+            layer: None,
+            #[cfg(feature = "health")]
+            health: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+            #[cfg(feature = "reflection")]
+            reflection: false,
+            #[cfg(feature = "metrics")]
+            metrics: None,
         }
     }
 
@@ -152,8 +195,8 @@ impl<P: Processor> Server<P> {
 
     /// Bytes that collected and written bodies of all exchanges may take together; clients get 503 beyond. 256 MiB.
     #[must_use]
-    pub fn body_memory(mut self, bytes: usize) -> Self {
-        self.body_memory = bytes;
+    pub fn body_memory(self, bytes: usize) -> Self {
+        self.memory.set_limit(bytes);
         self
     }
 
@@ -224,6 +267,74 @@ impl<P: Processor> Server<P> {
         self
     }
 
+    /// A tower layer around the service: for authorization of calls, limits, logs. Several are one by `tower::ServiceBuilder`; of
+    /// two calls of this the second counts. Health and reflection are outside of it.
+    #[must_use]
+    pub fn layer<L, B>(mut self, layer: L) -> Self
+    where
+        L: tower::Layer<ExternalProcessor<P>> + Send + 'static,
+        L::Service: Service<http::Request<tonic::body::Body>, Response = http::Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        <L::Service as Service<http::Request<tonic::body::Body>>>::Future: Send + 'static,
+        B: HttpBody<Data = bytes::Bytes> + Send + 'static,
+        B::Error: Into<StdError>,
+    {
+        self.layer = Some(layer::wrap(layer));
+        self
+    }
+
+    /// gRPC health, Check and Watch, on the same listeners. Keep a clone to set it from code.
+    #[cfg(feature = "health")]
+    #[must_use]
+    pub fn health(mut self, health: Health) -> Self {
+        self.health = Some(health);
+        self
+    }
+
+    /// TLS on all listeners. Envoy's cluster needs a `transport_socket` then.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// gRPC reflection (`v1` and `v1alpha`), for tools such as grpcurl. False.
+    #[cfg(feature = "reflection")]
+    #[must_use]
+    pub fn reflection(mut self, reflection: bool) -> Self {
+        self.reflection = reflection;
+        self
+    }
+
+    /// An HTTP listener for Prometheus at this address: a GET of any path answers the metrics as OpenMetrics text.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics(mut self, address: SocketAddr) -> Self {
+        self.metrics = Some(address);
+        self
+    }
+
+    /// Registers the metrics in a registry of one's own, under the names that they have at [`metrics`](Self::metrics).
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn registry(self, registry: &mut prometheus_client::registry::Registry) -> Self {
+        self.counts().register(registry);
+        self
+    }
+
+    #[cfg(feature = "metrics")]
+    fn counts(&self) -> metrics::Counts {
+        metrics::Counts {
+            processor: self.processor.name().into_owned(),
+            stats: self.stats.clone(),
+            memory: self.memory.clone(),
+        }
+    }
+
     /// The service alone, for a server of one's own. Its exchanges are never told to stop.
     #[must_use]
     pub fn into_service(self) -> ExternalProcessor<P> {
@@ -236,7 +347,7 @@ impl<P: Processor> Server<P> {
     fn service(&self, phase: watch::Receiver<Phase>) -> ExternalProcessor<P> {
         let settings = Settings {
             stats: self.stats.clone(),
-            memory: BodyMemory::new(self.body_memory),
+            memory: self.memory.clone(),
             phase,
             chain_header: self.chain_header.clone(),
             duration_header: self.duration_header.clone(),
@@ -255,7 +366,7 @@ impl<P: Processor> Server<P> {
     /// Listens, without serving yet: for the addresses, where a port was 0.
     ///
     /// # Errors
-    /// When an address cannot be listened on.
+    /// When an address cannot be listened on, or a file of TLS cannot be used.
     pub async fn bind(mut self) -> Result<Bound<P>, ServeError> {
         if self.listen.is_empty() {
             self.listen.push(Listen::from(SocketAddr::from((
@@ -267,101 +378,14 @@ impl<P: Processor> Server<P> {
         for on in std::mem::take(&mut self.listen) {
             listeners.push(on.bind().await?);
         }
-        Ok(Bound {
-            server: self,
-            listeners,
-        })
+        Bound::new(self, listeners).await
     }
 
     /// Serves until it is told to stop, and until open exchanges have ended or the grace is over.
     ///
     /// # Errors
-    /// When an address cannot be listened on, or the transport fails.
+    /// As [`bind`](Self::bind), and when the transport fails.
     pub async fn serve(self) -> Result<(), ServeError> {
         self.bind().await?.serve().await
-    }
-}
-
-/// A server that listens.
-pub struct Bound<P> {
-    server: Server<P>,
-    listeners: Vec<Listener>,
-}
-
-impl<P: Processor> Bound<P> {
-    /// The TCP addresses that it listens on.
-    #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(Listener::address).collect()
-    }
-
-    /// See [`Server::serve`].
-    ///
-    /// # Errors
-    /// When the transport fails.
-    pub async fn serve(self) -> Result<(), ServeError> {
-        let Self {
-            mut server,
-            listeners,
-        } = self;
-        let (phase, receiver) = watch::channel(Phase::Serve);
-        let service = server.service(receiver);
-        let (stop, stopping) = watch::channel(false);
-        let http2 = server.http2;
-        let max_streams = server.max_streams;
-        let mut transport = Transport::builder()
-            .initial_stream_window_size(http2.stream_window)
-            .initial_connection_window_size(http2.connection_window)
-            .max_concurrent_streams(http2.max_streams_per_connection)
-            .http2_keepalive_interval(Some(http2.keepalive_interval))
-            .http2_keepalive_timeout(Some(http2.keepalive_timeout))
-            .max_frame_size(http2.max_frame)
-            // Envoy resets almost every call at its end: that is no attack.
-            .http2_max_pending_accept_reset_streams(Some(max_streams))
-            .http2_max_local_error_reset_streams(Some(max_streams))
-            .tcp_nodelay(true);
-        let routes = transport.add_service(service);
-        let sockets = Sockets::new(listeners);
-        let mut stopped = stopping.clone();
-        let serving = routes.serve_with_incoming_shutdown(sockets, async move {
-            // The sender lives as long as this future is polled.
-            let _ = stopped.wait_for(|stop| *stop).await;
-        });
-        let signal = server.shutdown.take();
-        let (grace, hand_over) = (server.grace, server.hand_over);
-        let stopping = async move {
-            // Where the embedding program says when to stop, signals are its business.
-            let mut signals = match &signal {
-                Some(_) => None,
-                None => Some(terminated().map_err(ServeError::Signals)?),
-            };
-            match (signal, &mut signals) {
-                (Some(signal), _) => signal.await,
-                (None, Some(signals)) => signals.next().await,
-                (None, None) => {}
-            }
-            let second = async move {
-                match &mut signals {
-                    Some(signals) => signals.next().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tracing::info!("stopping: open exchanges have {grace:?} to end");
-            if hand_over {
-                phase.send_replace(Phase::HandOver);
-            }
-            stop.send_replace(true);
-            tokio::select! {
-                () = tokio::time::sleep(grace) => tracing::warn!("the grace is over: open exchanges are ended"),
-                () = second => tracing::warn!("a second signal: open exchanges are ended"),
-            }
-            phase.send_replace(Phase::Cut);
-            // Until the transport has sent what is left.
-            std::future::pending::<Result<(), ServeError>>().await
-        };
-        tokio::select! {
-            served = serving => Ok(served?),
-            failed = stopping => failed,
-        }
     }
 }

@@ -15,7 +15,8 @@ use tonic::codegen::{Body as HttpBody, Service, StdError};
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::driver::settings::Settings;
+use crate::body::BodyMemory;
+use crate::driver::settings::{Phase, Settings};
 use crate::driver::{self, Answers};
 use crate::exchange::Call;
 use crate::processor::Processor;
@@ -25,6 +26,12 @@ use crate::wire::{METHOD, ProcessingRequest, ProcessingResponse, SERVICE};
 const BUFFER: usize = 2 << 10;
 /// Encoded bytes after which they are handed to the connection.
 const YIELD_AT: usize = 32 << 10;
+
+// What servers have by default.
+pub(crate) const MAX_MESSAGE: usize = 16 << 20;
+pub(crate) const MAX_STREAMS: usize = 100_000;
+pub(crate) const BODY_MEMORY: usize = 256 << 20;
+pub(crate) const CHAIN_HEADER: &str = "x-ext-procs-applied";
 
 /// What bounds the calls of a service.
 #[derive(Debug)]
@@ -56,6 +63,29 @@ impl<P> Clone for ExternalProcessor<P> {
 }
 
 impl<P: Processor> ExternalProcessor<P> {
+    /// The service of this processor with everything as [`Server`](crate::Server) has it by default, for a router of one's own, also
+    /// without the feature `server`. Its exchanges are never told to stop.
+    pub fn of(processor: P) -> Self {
+        // No server: the phase never changes.
+        let (_, phase) = tokio::sync::watch::channel(Phase::Serve);
+        let settings = Settings {
+            stats: Arc::default(),
+            memory: BodyMemory::new(BODY_MEMORY),
+            phase,
+            chain_header: Some(CHAIN_HEADER.to_owned()),
+            duration_header: None,
+            on_fail: None,
+            keep_headers: true,
+            eager_headers: false,
+        };
+        let bounds = Bounds {
+            open: AtomicUsize::new(0),
+            max_streams: MAX_STREAMS,
+            max_message: MAX_MESSAGE,
+        };
+        Self::new(Arc::new(processor), Arc::new(settings), Arc::new(bounds))
+    }
+
     pub(crate) fn new(processor: Arc<P>, settings: Arc<Settings>, bounds: Arc<Bounds>) -> Self {
         Self {
             processor,

@@ -10,30 +10,40 @@ const STEP: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct BodyMemory {
     used: AtomicUsize,
-    limit: usize,
+    limit: AtomicUsize,
 }
 
 impl BodyMemory {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
             used: AtomicUsize::new(0),
-            limit,
+            limit: AtomicUsize::new(limit),
         })
     }
 
     /// Bytes that are taken at present, in whole steps.
+    #[cfg_attr(
+        not(any(test, feature = "metrics")),
+        allow(dead_code, reason = "metrics and tests read it")
+    )]
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
+    /// The budget from here on. What is taken stays taken.
+    #[cfg_attr(
+        not(feature = "server"),
+        allow(dead_code, reason = "servers are told their budget")
+    )]
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     fn take(&self, bytes: usize) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
         self.used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(bytes).filter(|wanted| *wanted <= self.limit)
+                used.checked_add(bytes).filter(|wanted| *wanted <= limit)
             })
             .is_ok()
     }

@@ -228,6 +228,7 @@ impl<'a, P: Processor> Lane<'a, P> {
         let took = began.elapsed();
         self.exchange.add_processing(took);
         self.settings.stats.handler(phase, took);
+        tracing::debug!(phase = phase.name(), ?took, "handled");
         match replied {
             Ok(reply) => Ok(reply?),
             Err(Late) => self.late(phase).map(|()| T::default()),

@@ -173,7 +173,9 @@ impl<P: Processor> Lane<'_, P> {
             }
         })
         .await;
-        self.settings.stats.handler(phase, began.elapsed());
+        let took = began.elapsed();
+        self.settings.stats.handler(phase, took);
+        tracing::debug!(phase = phase.name(), ?took, "handled");
         Ok(replied??)
     }
 

@@ -92,10 +92,6 @@ impl Link {
         cell.moved = true;
     }
 
-    pub(crate) fn has_input_ended(&self) -> bool {
-        lock(&self.cell).input_ended
-    }
-
     /// The answer to be sent.
     pub(crate) fn take_answer(&self) -> Option<ProcessingResponse> {
         lock(&self.cell).slot.take()

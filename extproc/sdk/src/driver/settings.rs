@@ -10,6 +10,10 @@ use crate::immediate::Immediate;
 
 /// What a server tells its exchanges to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    not(any(test, feature = "server")),
+    allow(dead_code, reason = "servers tell it")
+)]
 pub(crate) enum Phase {
     /// Go on.
     #[default]

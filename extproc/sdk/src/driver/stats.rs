@@ -22,6 +22,10 @@ pub(crate) enum Phase {
 }
 
 impl Phase {
+    #[cfg_attr(
+        not(any(test, feature = "metrics")),
+        allow(dead_code, reason = "metrics and tests read it")
+    )]
     pub(crate) const ALL: [Self; 6] = [
         Self::RequestHeaders,
         Self::RequestBody,
@@ -64,6 +68,12 @@ impl Phase {
     }
 }
 
+/// Upper bounds of the times that handlers take, in microseconds: from what passes a header on to what waits for a model.
+pub(crate) const BOUNDS: [u64; 14] = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 250_000, 1_000_000, 2_500_000,
+    10_000_000,
+];
+
 /// Counters of one server. They only grow, but for the streams that are open.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
@@ -72,6 +82,8 @@ pub(crate) struct Stats {
     messages: [AtomicU64; 6],
     phase_nanos: [AtomicU64; 6],
     phase_calls: [AtomicU64; 6],
+    /// Calls that took at most so long as [`BOUNDS`] says, and longer than the bound before.
+    phase_buckets: [[AtomicU64; BOUNDS.len()]; 6],
     deadlines: [AtomicU64; 6],
     body_bytes: [AtomicU64; 2],
     duplicate_ends: AtomicU64,
@@ -110,6 +122,11 @@ impl Stats {
         ) {
             add(nanos, u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
             add(calls, 1);
+            let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+            let place = BOUNDS.iter().position(|bound| micros <= *bound);
+            if let Some(bucket) = place.and_then(|place| self.phase_buckets.get(phase as usize)?.get(place)) {
+                add(bucket, 1);
+            }
         }
     }
 
@@ -145,9 +162,14 @@ impl Stats {
     pub(crate) fn limit(&self, limit: &'static str) {
         *lock(&self.limits).entry(limit).or_default() += 1;
     }
+}
 
-    // What metrics and tests read.
-
+/// What metrics and tests read.
+#[cfg_attr(
+    not(any(test, feature = "metrics")),
+    allow(dead_code, reason = "metrics and tests read it")
+)]
+impl Stats {
     pub(crate) fn open(&self) -> i64 {
         self.open.load(Ordering::Relaxed)
     }
@@ -174,6 +196,17 @@ impl Stats {
             Duration::from_nanos(read(&self.phase_nanos)),
             read(&self.phase_calls),
         )
+    }
+
+    /// Calls of a phase by how long they took, in the order of [`BOUNDS`]; those that took longer are not among them.
+    pub(crate) fn times(&self, phase: Phase) -> [u64; BOUNDS.len()] {
+        let mut times = [0; BOUNDS.len()];
+        if let Some(buckets) = self.phase_buckets.get(phase as usize) {
+            for (time, bucket) in times.iter_mut().zip(buckets) {
+                *time = bucket.load(Ordering::Relaxed);
+            }
+        }
+        times
     }
 
     pub(crate) fn deadlines(&self, phase: Phase) -> u64 {

@@ -48,8 +48,11 @@ enum State {
 pub struct Call {
     input: Option<mpsc::UnboundedSender<Item>>,
     state: State,
+    #[cfg_attr(not(test), allow(dead_code, reason = "for the tests of this crate"))]
     phase: watch::Sender<Phase>,
+    #[cfg_attr(not(test), allow(dead_code, reason = "for the tests of this crate"))]
     pub(crate) stats: Arc<Stats>,
+    #[cfg_attr(not(test), allow(dead_code, reason = "for the tests of this crate"))]
     pub(crate) memory: Arc<BodyMemory>,
 }
 
@@ -103,6 +106,7 @@ impl Call {
         self.put(Ok(message));
     }
 
+    #[cfg_attr(not(test), allow(dead_code, reason = "for the tests of this crate"))]
     pub(crate) fn fail(&mut self, status: Status) {
         self.put(Err(status));
     }
@@ -126,6 +130,7 @@ impl Call {
     }
 
     /// The server tells its exchanges how far its stop is.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for the tests of this crate"))]
     pub(crate) fn stop(&self, phase: Phase) {
         self.phase.send_replace(phase);
     }
