@@ -7,15 +7,19 @@
 )]
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
     process::{Child, Command, Output, Stdio},
 };
 
 use extproc::wire::{
-    HeaderMap, HeaderValue, HttpHeaders, METHOD, ProcessingRequest, ProcessingResponse,
+    HeaderMap, HeaderValue, HttpHeaders, METHOD, ProcessingRequest, ProcessingResponse, SERVICE,
     processing_request::Request, processing_response::Response,
 };
 use tonic::{client::Grpc, transport::Endpoint};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 use tonic_prost::ProstCodec;
 
 #[test]
@@ -86,6 +90,66 @@ async fn the_chain_header_is_as_the_environment_says() {
         let hidden = Program::start(&["serve"], &[("REVEAL_EXTPROC_CHAIN", no)]);
         assert_eq!(respond(&hidden.address).await, [], "{no:?}");
     }
+}
+
+#[tokio::test]
+async fn health_and_metrics_are_served() {
+    let mut program = Program::start(&["--metrics", "127.0.0.1:0"], &[]);
+    let address = program.address.clone();
+    respond(&address).await;
+    let channel = Endpoint::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let mut health = HealthClient::new(channel);
+    let request = HealthCheckRequest {
+        service: SERVICE.to_owned(),
+    };
+    let answer = health.check(request).await.unwrap().into_inner();
+    assert_eq!(answer.status(), ServingStatus::Serving);
+    program.next_address();
+    let metrics = program.address.replace("http://", "").replace("/metrics", "");
+    let mut socket = TcpStream::connect(&metrics).unwrap();
+    socket
+        .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let mut text = String::new();
+    socket.read_to_string(&mut text).unwrap();
+    let counted = "extproc_streams_total{processor=\"BaseExtProcService\",end=\"completed\"} 1";
+    assert!(text.contains(counted), "{text}");
+}
+
+#[tokio::test]
+async fn with_tls_nothing_else_is_served() {
+    let files = tempfile::tempdir().unwrap();
+    let path = |name: &str| files.path().join(name).display().to_string();
+    let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(path("cert"), key.cert.pem()).unwrap();
+    std::fs::write(path("key"), key.signing_key.serialize_pem()).unwrap();
+    let arguments = ["--tls-cert", &path("cert"), "--tls-key", &path("key")];
+    let program = Program::start(&arguments, &[]);
+    let mut socket = TcpStream::connect(&program.address).unwrap();
+    socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    let mut first = [0];
+    socket.read_exact(&mut first).unwrap();
+    assert_eq!(first, [21], "must answer what is no TLS with an alert of TLS");
+    let missing = run(
+        &[
+            "--tls-cert",
+            &path("none"),
+            "--tls-key",
+            &path("key"),
+            "--listen",
+            "127.0.0.1:0",
+        ],
+        &[],
+    );
+    let text = String::from_utf8(missing.stderr).unwrap();
+    assert!(
+        !missing.status.success() && text.contains("none"),
+        "must name the file: {text}"
+    );
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
-use extproc::{Bound, Chain, Erased, Listen, Server, uds};
+use extproc::{Bound, Chain, Erased, Health, Listen, Server, Tls, uds};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use super::logging;
@@ -43,6 +43,22 @@ pub(super) struct Serve {
     /// Listen on a unix socket at this path as well; repeatable
     #[arg(long, value_name = "PATH")]
     uds: Vec<PathBuf>,
+
+    /// PEM file with the server's certificate chain: TLS
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// PEM file with its private key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+
+    /// PEM file with authorities: clients must show a certificate of one of them
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
+
+    /// Serve metrics for Prometheus at `/metrics` of this address
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
 
     /// Seconds that open exchanges have to end after SIGTERM or SIGINT; a second signal cuts it short
     #[arg(
@@ -163,8 +179,8 @@ impl Serve {
     async fn bind(&self) -> anyhow::Result<Vec<Bound<Erased>>> {
         let has_one_port = self.service.len() == 1;
         ensure!(
-            has_one_port || (self.listen.is_empty() && self.uds.is_empty()),
-            "--listen and --uds are for one server: several have a port each (-s NAME=PORT)"
+            has_one_port || (self.listen.is_empty() && self.uds.is_empty() && self.metrics.is_none()),
+            "--listen, --uds and --metrics are for one server: several have a port each (-s NAME=PORT)"
         );
         let is_only = self
             .service
@@ -186,6 +202,9 @@ impl Serve {
             for address in server.addresses() {
                 eprintln!("extproc: {names} listens on {address}");
             }
+            if let Some(address) = server.metrics_address() {
+                eprintln!("extproc: metrics of {names} at http://{address}/metrics");
+            }
             for path in &self.uds {
                 eprintln!("extproc: {names} listens on {}", path.display());
             }
@@ -198,7 +217,18 @@ impl Serve {
     fn server(&self, processor: Erased) -> Server<Erased> {
         let reveals = is_truthy(self.reveal_extproc_chain.as_bytes());
         let chain = Some(self.extprocs_applied_header.as_str()).filter(|_| reveals);
-        Server::new(processor)
+        let mut server = Server::new(processor).health(Health::new()).reflection(true);
+        if let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) {
+            let tls = Tls::pem(certificate, key);
+            server = server.tls(match &self.tls_client_ca {
+                Some(authorities) => tls.client_ca(authorities),
+                None => tls,
+            });
+        }
+        if let Some(address) = self.metrics {
+            server = server.metrics(address);
+        }
+        server
             .chain_header(chain)
             .duration_header(self.duration_header.as_deref())
             .grace(Duration::from_secs(self.grace_period))
