@@ -368,7 +368,7 @@ impl Pipe {
         Used {
             owned: state.owned,
             inspected: state.inspected,
-            collected: (!state.gathered.is_empty()).then(|| joined(state.gathered.drain(..))),
+            collected: (state.gathered_bytes > 0).then(|| joined(state.gathered.drain(..))),
             wrote: state.wrote,
         }
     }

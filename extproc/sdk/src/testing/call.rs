@@ -40,7 +40,7 @@ impl Ended {
 
 enum State {
     Starting(Pin<Box<dyn Future<Output = Result<Answers, Status>> + Send>>),
-    Running(Answers),
+    Running(Box<Answers>),
     Over,
 }
 
@@ -142,7 +142,7 @@ impl Call {
     pub async fn next(&mut self) -> Result<Option<ProcessingResponse>, Status> {
         if let State::Starting(starting) = &mut self.state {
             match starting.as_mut().await {
-                Ok(answers) => self.state = State::Running(answers),
+                Ok(answers) => self.state = State::Running(Box::new(answers)),
                 Err(status) => {
                     self.state = State::Over;
                     return Err(status);
@@ -152,7 +152,7 @@ impl Call {
         let State::Running(answers) = &mut self.state else {
             return Ok(None);
         };
-        let next = poll_fn(|cx| Pin::new(&mut *answers).poll_next(cx)).await;
+        let next = poll_fn(|cx| Pin::new(&mut **answers).poll_next(cx)).await;
         if !matches!(next, Some(Ok(_))) {
             self.state = State::Over;
         }

@@ -3,6 +3,7 @@
 //! It does with answers what Envoy 1.40 was seen to do, traps included: it is for tests that would be green against a friendlier
 //! peer. What is not simulated: routes, retries, other filters, a response that overtakes its request, time but for time-outs.
 
+mod duplex;
 mod fields;
 mod filter;
 mod got;

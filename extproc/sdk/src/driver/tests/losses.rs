@@ -229,6 +229,23 @@ async fn a_collect_that_fails_or_is_given_up_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_collect_that_finds_nothing_more_does_not_clear_what_was_inspected() {
+    for mode in [BodyMode::Buffered, BodyMode::Streamed, BodyMode::FullDuplex] {
+        let both = handler(async |_, mut body: Body| {
+            body.inspect().await?;
+            assert_eq!(body.collect().await?, "");
+            Ok(BodyReply::unchanged())
+        });
+        let (answers, _) = messages(both, [opened(mode, BodyMode::None), request_body("abc", true)]).await;
+        let expected = match mode {
+            BodyMode::FullDuplex => "request_body streamed \"abc\" end",
+            _ => "request_body",
+        };
+        assert_eq!(lines(&answers)[1..], [expected], "{mode:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_inspected_does_not_overtake_what_was_collected() {
     for mode in [BodyMode::Streamed, BodyMode::FullDuplex] {
         let (_, code) = answers(

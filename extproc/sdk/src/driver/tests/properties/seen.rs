@@ -85,8 +85,20 @@ pub(super) fn is_complete(script: &Script, played: &Played) -> bool {
 
 /// Whether Envoy's messages of a body in full duplex came, and not to their end.
 pub(super) fn is_cut_in_full_duplex(side: &Side, played: &Played) -> bool {
-    let has_begun = sent(played, side.direction).next().is_some();
+    // After done(), what Envoy sent without waiting for that answer passes unseen: as it was said.
+    let has_begun = if played.notes.done {
+        answered(played, side.direction)
+    } else {
+        sent(played, side.direction).next().is_some()
+    };
     side.mode == BodyMode::FullDuplex && !side.bare && has_begun && !has_sent_end(played, side.direction)
+}
+
+fn answered(played: &Played, direction: Direction) -> bool {
+    played.events.iter().any(|event| match event {
+        Event::Answered(answer) => answered_kind(answer).is_some_and(|(of, ..)| of == direction),
+        Event::Sent(_) => false,
+    })
 }
 
 pub(super) fn has_sent_end(played: &Played, direction: Direction) -> bool {
