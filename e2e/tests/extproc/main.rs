@@ -11,6 +11,7 @@ mod many;
 mod modes;
 mod observe;
 mod phases;
+mod printed;
 mod shipped;
 mod sockets;
 mod stop;

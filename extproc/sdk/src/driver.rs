@@ -42,10 +42,12 @@ use settings::{Phase, Settings};
 /// Rounds in one poll before other tasks get their turn.
 const ROUNDS: u32 = 64;
 
+type Run = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
+
 /// The answers of one exchange, in their order.
 pub(crate) struct Answers {
     core: Arc<Core>,
-    run: Option<Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>>,
+    run: Option<Run>,
     /// The first answer, which was awaited before the call was answered.
     first: Option<ProcessingResponse>,
     failed: Option<Status>,

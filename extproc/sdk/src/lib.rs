@@ -6,6 +6,8 @@ mod attributes;
 mod body;
 mod chain;
 mod closures;
+#[cfg(feature = "config")]
+pub mod config;
 mod driver;
 mod edits;
 mod erased;

@@ -11,14 +11,12 @@ pub(crate) type Metadata = Vec<(String, String, serde_json::Value)>;
 macro_rules! header_edits {
     () => {
         /// Sets a header: overwrites what stands under the name, or adds it.
-        #[must_use]
         pub fn set(mut self, name: impl AsRef<str>, value: impl AsRef<[u8]>) -> Self {
             self.edits.set(name.as_ref(), value.as_ref());
             self
         }
 
         /// Adds a value beside those that the name has.
-        #[must_use]
         pub fn append(mut self, name: impl AsRef<str>, value: impl AsRef<[u8]>) -> Self {
             self.edits.append(name.as_ref(), value.as_ref());
             self
@@ -26,28 +24,24 @@ macro_rules! header_edits {
 
         /// Sets a header if there is none of this name. Decided here, against the headers shown: Envoy up to 1.40 ignores
         /// `append_action`.
-        #[must_use]
         pub fn set_if_absent(mut self, name: impl AsRef<str>, value: impl AsRef<[u8]>) -> Self {
             self.edits.set_if_absent(name.as_ref(), value.as_ref());
             self
         }
 
         /// Sets a header if there is one of this name. Decided here, against the headers shown.
-        #[must_use]
         pub fn set_if_present(mut self, name: impl AsRef<str>, value: impl AsRef<[u8]>) -> Self {
             self.edits.set_if_present(name.as_ref(), value.as_ref());
             self
         }
 
         /// Removes every value under this name.
-        #[must_use]
         pub fn remove(mut self, name: impl AsRef<str>) -> Self {
             self.edits.remove(name.as_ref());
             self
         }
 
         /// Sets several headers, as [`set`](Self::set) does.
-        #[must_use]
         pub fn headers<N: AsRef<str>, V: AsRef<[u8]>>(
             mut self,
             headers: impl IntoIterator<Item = (N, V)>,
@@ -64,7 +58,6 @@ macro_rules! dynamic_metadata {
     () => {
         /// Sets dynamic metadata of the request. Envoy drops namespaces that its filter does not list in
         /// `metadata_options.receiving_namespaces`.
-        #[must_use]
         pub fn metadata(
             mut self,
             namespace: impl Into<String>,

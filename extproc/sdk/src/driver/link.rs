@@ -196,6 +196,10 @@ impl Link {
     }
 
     /// Gives an answer, if there is room for it: else it comes back.
+    #[allow(
+        clippy::result_large_err,
+        reason = "what comes back is given again: a box for it would be one for each answer"
+    )]
     pub(crate) fn try_answer(&self, answer: ProcessingResponse) -> Result<(), ProcessingResponse> {
         let mut cell = lock(&self.cell);
         if cell.observing {

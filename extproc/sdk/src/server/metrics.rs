@@ -60,7 +60,7 @@ impl Counts {
         };
         let mut encoder = encoder.encode_descriptor(name, help, None, metric_type)?;
         for (label, value) in samples {
-            self.with_labels(&mut encoder, label, |mut sample| match kind {
+            self.with_labels(&mut encoder, label.as_ref(), |mut sample| match kind {
                 Kind::Counter => sample.encode_counter::<NoLabelSet, _, u64>(&value, None),
                 Kind::Gauge | Kind::Total => sample.encode_gauge(&value),
             })?;
@@ -71,11 +71,11 @@ impl Counts {
     fn with_labels(
         &self,
         encoder: &mut MetricEncoder<'_>,
-        label: Option<(&'static str, Cow<'_, str>)>,
+        label: Option<&(&'static str, Cow<'_, str>)>,
         write: impl FnOnce(MetricEncoder<'_>) -> fmt::Result,
     ) -> fmt::Result {
         let own = ("processor", self.processor.as_str());
-        match &label {
+        match label {
             None => write(encoder.encode_family(&[own])?),
             Some((name, value)) => write(encoder.encode_family(&[own, (*name, &**value)])?),
         }
@@ -93,12 +93,11 @@ impl Counts {
             let bounds = BOUNDS.iter().map(|micros| micros_to_seconds(*micros));
             let mut buckets: Vec<(f64, u64)> = bounds.zip(self.stats.times(phase)).collect();
             let within: u64 = buckets.iter().map(|(_, calls)| calls).sum();
+            let label = ("phase", phase.name().into());
             buckets.push((f64::INFINITY, count.saturating_sub(within)));
-            self.with_labels(
-                &mut encoder,
-                Some(("phase", phase.name().into())),
-                |mut sample| sample.encode_histogram::<NoLabelSet>(sum.as_secs_f64(), count, &buckets, None),
-            )?;
+            self.with_labels(&mut encoder, Some(&label), |mut sample| {
+                sample.encode_histogram::<NoLabelSet>(sum.as_secs_f64(), count, &buckets, None)
+            })?;
         }
         Ok(())
     }
