@@ -1,7 +1,11 @@
 //! Our wire types against those of envoy-types, which are generated from the whole published interface: byte for byte the same,
 //! field by field and name by name, and what we do not have is skipped.
 
-#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the helpers of tests fail as tests do"
+)]
 
 mod service;
 mod theirs;
