@@ -119,7 +119,7 @@ impl Chain {
             .take(place + 1)
             .map(Processor::name)
             .collect();
-        answer.names.get_or_insert_with(|| names.join(","));
+        answer.names.get_or_insert_with(|| names.join(",").into());
         Stop::Respond(answer)
     }
 

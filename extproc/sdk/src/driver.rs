@@ -441,7 +441,7 @@ async fn respond<P: Processor>(
         let names = answer
             .names
             .take()
-            .map_or_else(|| processor.name(), std::borrow::Cow::Owned);
+            .map_or_else(|| processor.name(), |names| String::from(names).into());
         answer.header_unless_set(name, names.as_bytes());
     }
     let status = answer.status();

@@ -34,7 +34,7 @@ enum Edit {
 pub(crate) struct Edits {
     edits: Vec<Edit>,
     /// What was wrong with the first change that Envoy would refuse.
-    refused: Option<String>,
+    refused: Option<Box<str>>,
 }
 
 impl Edits {
@@ -86,7 +86,7 @@ impl Edits {
     }
 
     fn refuse(&mut self, reason: String) {
-        self.refused.get_or_insert(reason);
+        self.refused.get_or_insert(reason.into());
     }
 
     /// What Envoy is told, given the headers that it showed. None where nothing changes.

@@ -18,9 +18,9 @@ pub struct Immediate {
     edits: Edits,
     body: Bytes,
     grpc_status: Option<u32>,
-    details: String,
+    details: Box<str>,
     /// The processors of a chain up to the one that answers, for the chain header.
-    pub(crate) names: Option<String>,
+    pub(crate) names: Option<Box<str>>,
 }
 
 impl Immediate {
@@ -33,7 +33,7 @@ impl Immediate {
             edits: Edits::default(),
             body: Bytes::new(),
             grpc_status: None,
-            details: String::new(),
+            details: Box::default(),
             names: None,
         }
     }
@@ -87,7 +87,7 @@ impl Immediate {
     /// A word for Envoy's access log (`%RESPONSE_CODE_DETAILS%`); blanks become underscores there.
     #[must_use]
     pub fn details(mut self, details: impl Into<String>) -> Self {
-        self.details = details.into();
+        self.details = details.into().into_boxed_str();
         self
     }
 
@@ -118,7 +118,7 @@ impl Immediate {
             headers: self.edits.resolve(&Headers::default(), limit)?,
             body: self.body,
             grpc_status: self.grpc_status.map(|status| GrpcStatus { status }),
-            details: self.details,
+            details: self.details.into(),
         })
     }
 }
