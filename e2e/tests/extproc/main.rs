@@ -2,6 +2,7 @@
 //! the test process, the upstream too, so that a test sees all of what the client, the processor and the upstream saw.
 
 mod bodies;
+mod chain;
 mod closing;
 mod duplex;
 mod headers;
