@@ -15,11 +15,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub(crate) use act::{Act, Worker};
-pub(crate) use config::{Endpoint, Filter, Front, origin_window};
+pub(crate) use config::{Filter, Front, origin_window};
 pub(crate) use content::{Content, frames, sha256};
 pub(crate) use ends::Ends;
 pub(crate) use origin::Origin;
-pub(crate) use served::{Served, serve, serve_unix};
+pub(crate) use served::{Endpoint, Served, serve, serve_unix};
 
 /// What ends well within this, ends.
 pub(crate) const SOON: Duration = Duration::from_secs(20);

@@ -1,22 +1,14 @@
 //! Makes Envoy's configuration: listeners with external processors in front of one upstream.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use extproc::BodyMode;
 use harness::{free_port, set};
 use serde_json::{Value, json};
 
-use super::Served;
+use super::served::{Endpoint, Served};
 
 const HTTP2: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-
-/// Where processors of one filter listen.
-#[derive(Clone)]
-pub(crate) enum Endpoint {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-}
 
 /// One `ext_proc` filter, and the cluster of its processors.
 #[derive(Clone)]
@@ -32,7 +24,7 @@ impl Filter {
         Self::to([served.endpoint()])
     }
 
-    /// The same, for processors that somebody else serves.
+    /// The same, for processors that are served elsewhere.
     pub(crate) fn to(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
         let fields = json!({
             "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor",

@@ -7,7 +7,12 @@ use extproc::{Processor, ServeError, Server};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::config::Endpoint;
+/// Where a processor listens.
+#[derive(Clone)]
+pub(crate) enum Endpoint {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
 
 /// A running server. It is cut off when the handle is dropped.
 pub(crate) struct Served {
