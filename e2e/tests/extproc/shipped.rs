@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::process::Command;
 
 use flate2::read::GzDecoder;
-use harness::{Client, Reply, Shipped, Upload};
+use harness::{Client, Reply, Shipped, Upload, binaries};
 use serde_json::{Value, json};
 
 /// Of the requests in the Python SDK's README, as printed there.
@@ -22,6 +23,18 @@ const SIX: [(u16, &[&str]); 6] = [
     (50055, &["-s", "examples.DecoratedExtProcService"]),
     (50056, &["-s", "examples.CtxExtProcService"]),
 ];
+
+#[test]
+fn none_of_the_known_traps_is_in_it() {
+    let folder = binaries::root().join("local-envoy/extproc");
+    let files = ["envoy.yaml", "one-filter.yaml", "bodies.yaml"].map(|file| folder.join(file));
+    let out = Command::new(binaries::extproc())
+        .arg("lint")
+        .args(files)
+        .output()
+        .unwrap();
+    assert!(out.status.success() && out.stdout.is_empty(), "{out:?}");
+}
 
 #[tokio::test]
 async fn six_filters_answer_as_the_python_sdk_does() {

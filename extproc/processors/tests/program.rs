@@ -31,6 +31,30 @@ fn names_its_processors_and_their_settings() {
     }
 }
 
+#[test]
+fn prints_a_configuration_and_finds_traps_in_others() {
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("envoy.yaml");
+    let printed = run(&["config", "-s", "digest,compress"], &[]);
+    assert!(printed.status.success(), "{printed:?}");
+    std::fs::write(&file, &printed.stdout).unwrap();
+    let path = file.display().to_string();
+    let clean = run(&["lint", &path], &[]);
+    assert!(clean.status.success() && clean.stdout.is_empty(), "{clean:?}");
+    let trap = String::from_utf8(printed.stdout)
+        .unwrap()
+        .replace("response_trailer_mode: SEND", "response_trailer_mode: SKIP");
+    std::fs::write(&file, trap).unwrap();
+    let found = run(&["lint", &path], &[]);
+    let text = String::from_utf8(found.stdout).unwrap();
+    assert!(
+        !found.status.success() && text.contains("trailer") && text.starts_with(&path),
+        "{text}"
+    );
+    let unknown = run(&["config", "-s", "digest", "--gateway", "other"], &[]);
+    assert!(!unknown.status.success());
+}
+
 #[tokio::test]
 async fn serves_the_processor_that_was_named() {
     for service in [

@@ -4,8 +4,10 @@
 //! command line has it: `trivial`, `TrivialExtProcService`, `examples.TrivialExtProcService`.
 
 mod make;
+#[cfg(test)]
+mod tests;
 
-use extproc::Erased;
+use extproc::{BodyMode, Erased};
 use thiserror::Error;
 
 use crate::{
@@ -24,7 +26,41 @@ pub struct Entry {
     pub about: &'static str,
     /// Key and meaning of each setting.
     pub settings: &'static [(&'static str, &'static str)],
+    /// What Envoy is best set up to send it, besides the headers. It works in other modes as well.
+    pub wants: Wants,
     make: fn(&mut Settings) -> Result<Erased, SettingError>,
+}
+
+/// What Envoy sends a processor besides the headers of both directions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// `request_body_mode`.
+    pub request: BodyMode,
+    /// `response_body_mode`.
+    pub response: BodyMode,
+    /// `response_trailer_mode`: its state lives until the response has ended.
+    pub response_trailers: bool,
+}
+
+impl Wants {
+    const fn bodies(request: BodyMode, response: BodyMode) -> Self {
+        Self {
+            request,
+            response,
+            response_trailers: false,
+        }
+    }
+
+    /// What several in one filter want: the mode of the first that wants a body.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        let first = |one, two| if one == BodyMode::None { two } else { one };
+        Self {
+            request: first(self.request, other.request),
+            response: first(self.response, other.response),
+            response_trailers: self.response_trailers || other.response_trailers,
+        }
+    }
 }
 
 /// There is no such processor.
@@ -61,6 +97,7 @@ pub static CATALOG: &[Entry] = &[
         class: "BaseExtProcService",
         about: "lets everything pass unchanged",
         settings: &[],
+        wants: Wants::bodies(BodyMode::None, BodyMode::None),
         make: |_| Ok(Erased::new(Noop)),
     },
     Entry {
@@ -68,6 +105,7 @@ pub static CATALOG: &[Entry] = &[
         class: "TrivialExtProcService",
         about: "repeats x-request-id as x-extra-request-id, up and down",
         settings: &[],
+        wants: Wants::bodies(BodyMode::None, BodyMode::None),
         make: |_| Ok(Erased::new(Trivial)),
     },
     Entry {
@@ -75,6 +113,7 @@ pub static CATALOG: &[Entry] = &[
         class: "TimerExtProcService",
         about: "x-request-started up and down, x-duration-ns down",
         settings: &[],
+        wants: Wants::bodies(BodyMode::None, BodyMode::None),
         make: |_| Ok(Erased::new(Timer)),
     },
     Entry {
@@ -82,6 +121,7 @@ pub static CATALOG: &[Entry] = &[
         class: "DigestExtProcService",
         about: "SHA-256 of tenant, method, path and body as x-request-digest, up and down",
         settings: &[],
+        wants: Wants::bodies(BodyMode::Buffered, BodyMode::None),
         make: |_| Ok(Erased::new(Digest)),
     },
     Entry {
@@ -89,6 +129,7 @@ pub static CATALOG: &[Entry] = &[
         class: "DecoratedExtProcService",
         about: "the same, put together from closures",
         settings: &[],
+        wants: Wants::bodies(BodyMode::Buffered, BodyMode::None),
         make: |_| Ok(Erased::new(decorated())),
     },
     Entry {
@@ -96,6 +137,7 @@ pub static CATALOG: &[Entry] = &[
         class: "EchoExtProcService",
         about: "answers with the request's own headers and body where x-echo-only says so",
         settings: &[],
+        wants: Wants::bodies(BodyMode::Buffered, BodyMode::None),
         make: |_| Ok(Erased::new(Echo)),
     },
     Entry {
@@ -103,6 +145,7 @@ pub static CATALOG: &[Entry] = &[
         class: "CtxExtProcService",
         about: "checks by x-context-id that phases of one request share their state",
         settings: &[],
+        wants: Wants::bodies(BodyMode::Buffered, BodyMode::Buffered),
         make: |_| Ok(Erased::new(Ctx)),
     },
     Entry {
@@ -110,6 +153,7 @@ pub static CATALOG: &[Entry] = &[
         class: "DataExtProcService",
         about: "gives each request a random id, and shows it as x-extproc-custom-data",
         settings: &[],
+        wants: Wants::bodies(BodyMode::None, BodyMode::None),
         make: |_| Ok(Erased::new(Data)),
     },
     Entry {
@@ -120,6 +164,11 @@ pub static CATALOG: &[Entry] = &[
             ("capacity", "requests known at once (10000)"),
             ("refuse-when-full", "true: 503 beyond them, in place of passing"),
         ],
+        wants: Wants {
+            request: BodyMode::Buffered,
+            response: BodyMode::None,
+            response_trailers: true,
+        },
         make: make::dedup,
     },
     Entry {
@@ -135,6 +184,7 @@ pub static CATALOG: &[Entry] = &[
             ("mask", "the JSON that stands there instead (\"****\")"),
             ("pass-unreadable", "true: what is called JSON and is none passes"),
         ],
+        wants: Wants::bodies(BodyMode::Buffered, BodyMode::Buffered),
         make: make::masker,
     },
     Entry {
@@ -148,6 +198,7 @@ pub static CATALOG: &[Entry] = &[
                 "bytes of content-length below which nothing is packed (256)",
             ),
         ],
+        wants: Wants::bodies(BodyMode::None, BodyMode::FullDuplex),
         make: make::compress,
     },
     Entry {
@@ -159,6 +210,7 @@ pub static CATALOG: &[Entry] = &[
             ("ratio", "bytes that may come out of one (100)"),
             ("total", "bytes that may come out of a body (no limit)"),
         ],
+        wants: Wants::bodies(BodyMode::FullDuplex, BodyMode::FullDuplex),
         make: make::decompress,
     },
     Entry {
@@ -170,6 +222,7 @@ pub static CATALOG: &[Entry] = &[
             ("hex-header", "a header with one sum in hex instead"),
             ("algorithm", "of hex-header: sha-256, sha-512 or crc32 (sha-256)"),
         ],
+        wants: Wants::bodies(BodyMode::FullDuplex, BodyMode::FullDuplex),
         make: make::checksum,
     },
     Entry {
@@ -184,6 +237,7 @@ pub static CATALOG: &[Entry] = &[
             ("status", "what a match is answered with (403)"),
             ("pass-encoded", "true: packed bodies pass unsearched"),
         ],
+        wants: Wants::bodies(BodyMode::FullDuplex, BodyMode::FullDuplex),
         make: make::scan,
     },
     Entry {
@@ -200,6 +254,7 @@ pub static CATALOG: &[Entry] = &[
             ("response-set-if-absent", "NAME: VALUE"),
             ("response-remove", "NAME"),
         ],
+        wants: Wants::bodies(BodyMode::None, BodyMode::None),
         make: make::headers,
     },
     Entry {
@@ -211,6 +266,7 @@ pub static CATALOG: &[Entry] = &[
             ("from", "prefix of the path (all)"),
             ("status", "301, 302, 303, 307 or 308 (308)"),
         ],
+        wants: Wants::bodies(BodyMode::None, BodyMode::None),
         make: make::redirect,
     },
     Entry {
@@ -218,134 +274,7 @@ pub static CATALOG: &[Entry] = &[
         class: "ObserveExtProcService",
         about: "an access log on standard output, a line of JSON for each exchange",
         settings: &[],
+        wants: Wants::bodies(BodyMode::Streamed, BodyMode::Streamed),
         make: make::observe,
     },
 ];
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use extproc::Processor;
-
-    use super::*;
-
-    #[test]
-    fn a_processor_is_found_by_each_of_its_names() {
-        for name in [
-            "trivial",
-            "TrivialExtProcService",
-            "examples.TrivialExtProcService",
-        ] {
-            assert_eq!(find(name).unwrap().name, "trivial", "{name}");
-        }
-        assert_eq!(find("envoy_extproc_sdk.BaseExtProcService").unwrap().name, "noop");
-        for name in ["", "trivia", "Trivial", "examples."] {
-            assert_eq!(find(name).unwrap_err(), NoSuchProcessor(name.into()));
-        }
-    }
-
-    #[test]
-    fn names_are_their_own() {
-        let names: BTreeSet<_> = CATALOG
-            .iter()
-            .flat_map(|entry| [entry.name, entry.class])
-            .collect();
-        assert_eq!(names.len(), 2 * CATALOG.len());
-    }
-
-    #[test]
-    fn the_chain_header_names_classes_of_the_python_sdk() {
-        for name in ["noop", "trivial", "timer", "digest", "decorated", "echo", "ctx"] {
-            let entry = find(name).unwrap();
-            let made = entry.make(&mut Settings::default()).unwrap();
-            assert_eq!(made.name(), entry.class);
-        }
-    }
-
-    #[test]
-    fn every_setting_is_taken() {
-        check("noop", &[]);
-        check("dedup", &["capacity=5", "refuse-when-full=true"]);
-        check(
-            "masker",
-            &[
-                "request=a.b",
-                "response=$.c[*]",
-                "mask=null",
-                "pass-unreadable=true",
-            ],
-        );
-        check("compress", &["level=9", "shortest=0"]);
-        check("decompress", &["direction=request", "ratio=20", "total=1000000"]);
-        check(
-            "checksum",
-            &["required=true", "hex-header=X-Sum", "algorithm=crc32"],
-        );
-        let every = [
-            "pattern=a",
-            "pattern=b",
-            "ignore-case=true",
-            "direction=both",
-            "status=451",
-            "pass-encoded=false",
-        ];
-        let file = concat!("patterns=", env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-        check("scan", &[&every[..], &[file]].concat());
-        let every = [
-            "request-set=a: b",
-            "request-append=a: b",
-            "request-set-if-absent=a: b",
-            "request-remove=a",
-            "response-set=a: b",
-            "response-append=a: b",
-            "response-set-if-absent=a: b",
-            "response-remove=a",
-        ];
-        check("headers", &every);
-        check(
-            "redirect",
-            &["to=https://example.com{path}", "from=/old", "status=301"],
-        );
-    }
-
-    #[test]
-    fn a_setting_that_makes_no_sense_is_refused_with_its_key() {
-        for (name, settings, key) in [
-            ("dedup", &["capacity=0"][..], "capacity"),
-            ("masker", &["request=a..b"], "request"),
-            ("masker", &["mask=****"], "mask"),
-            ("compress", &["level=10"], "level"),
-            ("decompress", &["direction=up"], "direction"),
-            ("checksum", &["algorithm=crc32"], "hex-header"),
-            ("checksum", &["hex-header=x", "algorithm=md5"], "algorithm"),
-            ("scan", &[], "pattern"),
-            ("scan", &["pattern="], "pattern"),
-            ("scan", &["pattern=a", "status=200"], "status"),
-            ("scan", &["patterns=/does/not/exist"], "patterns"),
-            ("headers", &["request-set=a"], "request-set"),
-            ("headers", &[], "request-set"),
-            ("redirect", &[], "to"),
-            ("redirect", &["to=/a b"], "to"),
-            ("redirect", &["to=/a", "status=200"], "to"),
-        ] {
-            let made = find(name).unwrap().make(&mut Settings::parse(settings).unwrap());
-            let refused = made.map(|_| ()).unwrap_err().to_string();
-            assert!(
-                refused.contains(key) && refused.lines().count() == 1,
-                "{name}: {refused}"
-            );
-        }
-    }
-
-    /// All of `given` must be taken, and documented.
-    fn check(name: &str, given: &[&str]) {
-        let entry = find(name).unwrap();
-        let mut settings = Settings::parse(given).unwrap();
-        assert!(entry.make(&mut settings).is_ok(), "{name}");
-        assert_eq!(settings.finish(), Ok(()), "{name}");
-        let keys: BTreeSet<_> = given.iter().map(|text| text.split('=').next().unwrap()).collect();
-        let documented: BTreeSet<_> = entry.settings.iter().map(|(key, _)| *key).collect();
-        assert_eq!(keys, documented, "{name}");
-    }
-}

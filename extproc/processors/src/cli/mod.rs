@@ -1,5 +1,7 @@
 //! The command line. Options and environment variables that the Python SDK has are called as there, and mean the same.
 
+mod config;
+mod lint;
 mod list;
 mod logging;
 mod serve;
@@ -22,6 +24,10 @@ pub struct Cli {
 enum Command {
     /// Serve processors: what is done where no command is given
     Serve(Box<Serve>),
+    /// Print the configuration that Envoy, or a gateway on it, needs for processors
+    Config(config::Config),
+    /// Look for known traps in configurations of Envoy; fails if there is one
+    Lint(lint::Lint),
     /// Name all processors and their settings
     List,
 }
@@ -35,6 +41,8 @@ impl Cli {
         match self.command {
             None => self.serve.run().await,
             Some(Command::Serve(serve)) => serve.run().await,
+            Some(Command::Config(config)) => config.run(),
+            Some(Command::Lint(lint)) => lint.run(),
             Some(Command::List) => list::run(),
         }
     }

@@ -75,7 +75,7 @@ impl Dedup {
     }
 
     /// Enters a request whose whole key is known.
-    fn enter(&self, exchange: &Exchange<State>, key: Sha256) -> Result<String, Immediate> {
+    fn enter(&self, exchange: &Exchange<State>, key: Sha256) -> Reply<String> {
         let key: [u8; 32] = key.finalize().into();
         let digest = hex(&key);
         match self.in_flight.enter(key) {
@@ -84,12 +84,14 @@ impl Dedup {
                 return Err(Immediate::new(409)
                     .header(DIGEST, digest)
                     .body("The same request is under way already.\n")
-                    .details("extproc_duplicate"));
+                    .details("extproc_duplicate")
+                    .into());
             }
             Entry::Full if self.when_full == WhenFull::Refuse => {
                 return Err(Immediate::new(503)
                     .body("Too many requests are under way.\n")
-                    .details("extproc_dedup_full"));
+                    .details("extproc_dedup_full")
+                    .into());
             }
             Entry::Full => {}
         }
