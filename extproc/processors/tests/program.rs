@@ -55,6 +55,51 @@ fn prints_a_configuration_and_finds_traps_in_others() {
     assert!(!unknown.status.success());
 }
 
+#[test]
+fn calls_a_processor_as_envoy_would() {
+    let program = Program::start(&["-s", "scan", "--set", "pattern=secret"], &[]);
+    for mode in ["buffered", "streamed", "full-duplex"] {
+        let call = |body| {
+            run(
+                &[
+                    "call",
+                    &program.address,
+                    "/a?b",
+                    "-d",
+                    body,
+                    "-H",
+                    "X-A: 1",
+                    "--mode",
+                    mode,
+                ],
+                &[],
+            )
+        };
+        let passes = call("nothing to hide");
+        let text = String::from_utf8(passes.stdout.clone()).unwrap();
+        assert!(passes.status.success(), "{passes:?}");
+        for word in [
+            ":path: /a?b",
+            ":method: POST",
+            "x-a: 1",
+            ":status: 200",
+            "nothing to hide",
+        ] {
+            assert!(text.contains(word), "{mode}: must show {word}: {text}");
+        }
+        let refused = call("a secret");
+        let text = String::from_utf8(refused.stdout.clone()).unwrap();
+        assert!(
+            refused.status.success() && text.contains(":status: 403"),
+            "{mode}: {refused:?}"
+        );
+        assert!(text.contains("answered by the processor"), "{mode}: {text}");
+    }
+    let away = run(&["call", "127.0.0.1:1"], &[]);
+    let text = String::from_utf8(away.stderr).unwrap();
+    assert!(!away.status.success() && text.contains("127.0.0.1:1"), "{text}");
+}
+
 #[tokio::test]
 async fn serves_the_processor_that_was_named() {
     for service in [

@@ -1,5 +1,6 @@
 //! The command line. Options and environment variables that the Python SDK has are called as there, and mean the same.
 
+mod call;
 mod config;
 mod lint;
 mod list;
@@ -24,6 +25,8 @@ pub struct Cli {
 enum Command {
     /// Serve processors: what is done where no command is given
     Serve(Box<Serve>),
+    /// Send one request through a processor in any language, as Envoy would, and show what came of it
+    Call(call::Call),
     /// Print the configuration that Envoy, or a gateway on it, needs for processors
     Config(config::Config),
     /// Look for known traps in configurations of Envoy; fails if there is one
@@ -41,6 +44,7 @@ impl Cli {
         match self.command {
             None => self.serve.run().await,
             Some(Command::Serve(serve)) => serve.run().await,
+            Some(Command::Call(call)) => call.run().await,
             Some(Command::Config(config)) => config.run(),
             Some(Command::Lint(lint)) => lint.run(),
             Some(Command::List) => list::run(),
