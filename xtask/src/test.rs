@@ -30,7 +30,7 @@ pub(crate) struct Test {
 enum Rung {
     /// Unit, property, golden and table tests of all crates
     Native,
-    /// The tests of the filter's crates as WebAssembly, and the filter as it ships in a host that counts, under Node
+    /// The tests of `hold` as WebAssembly, and the filter as it ships in a host that counts, under Node
     Wasm,
     /// The real filter in the real Envoy; the benchmarks, tried with little work
     E2e,
@@ -145,11 +145,12 @@ fn native(filter: Option<&str>) -> anyhow::Result<Outcome> {
 }
 
 fn wasm(filter: Option<&str>) -> anyhow::Result<Outcome> {
-    toolchain::add_target(dist::TRIPLE)?;
+    toolchain::add_target("wasm32-unknown-unknown")?;
+    let runner = tools::wasm_bindgen_test_runner()?;
     let args = [
         "test",
         "--target",
-        dist::TRIPLE,
+        "wasm32-unknown-unknown",
         "--package",
         "hold",
         "--package",
@@ -158,13 +159,9 @@ fn wasm(filter: Option<&str>) -> anyhow::Result<Outcome> {
         "protocol",
     ];
     let mut command = cargo(args);
-    let wasi = root().join("xtask/wasi.mjs");
-    let runner = format!(
-        "target.{}.runner=['node', '--no-warnings', '{}']",
-        dist::TRIPLE,
-        wasi.display()
-    );
-    command.args(["--tests", "--no-fail-fast", "--config", &runner]);
+    command
+        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner)
+        .args(["--tests", "--no-fail-fast"]);
     let of_hold = counted(command.args(filter))?;
     Ok(of_hold.plus(of_the_filter(filter)?))
 }

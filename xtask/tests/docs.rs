@@ -239,21 +239,6 @@ fn check_is_pure(folder: &str, depends_on: &[&str]) {
     }
 }
 
-/// A test that another runner is needed for would be left out on wasm32-wasip1, and nothing would say so.
-#[test]
-fn tests_of_the_filters_crates_are_the_same_on_every_target() {
-    for folder in ["crates/protocol", "crates/hold", "crates/envoy-share"] {
-        for file in rust_files(folder) {
-            let text = std::fs::read_to_string(&file).unwrap();
-            assert!(
-                !text.contains("wasm_bindgen"),
-                "{}: #[test] is enough: `cargo xtask test --rung wasm` runs it",
-                file.display()
-            );
-        }
-    }
-}
-
 #[test]
 fn host_calls_are_made_in_one_module() {
     for file in rust_files("wasm-filter/src") {

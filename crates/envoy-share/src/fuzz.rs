@@ -55,6 +55,8 @@ mod tests {
     use hold::{GateId, Member, Slot, TargetUsage};
     use proptest::collection::vec;
     use proptest::prelude::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
 

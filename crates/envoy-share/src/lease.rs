@@ -136,6 +136,8 @@ impl Candidate {
 #[cfg(test)]
 mod tests {
     use hold::GateId;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
 

@@ -143,6 +143,8 @@ fn read(account: &[u8]) -> Option<Account> {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
 

@@ -88,6 +88,9 @@ fn without_port(authority: &[u8]) -> &[u8] {
 mod tests {
     use std::collections::BTreeSet;
 
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     #[test]

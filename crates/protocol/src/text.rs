@@ -36,6 +36,8 @@ impl<T, E: Display> Visitor<'_> for Text<T, E> {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use std::time::Duration;
 

@@ -7,9 +7,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 
-use crate::run::{check, on_path, root, say, target_dir};
+use crate::run::{cargo, check, on_path, root, say, target_dir};
 
 pub(crate) use envoy::{OLDEST, envoy, versions};
 use grpcio::grpcio;
@@ -29,6 +29,7 @@ enum Tool {
     Envoy,
     /// Of the Python yardstick in `bench/python/`: fetched only when it is named
     Grpcio,
+    WasmBindgenTestRunner,
     WasmOpt,
 }
 
@@ -41,6 +42,9 @@ impl Tools {
         }
         if self.tool == Some(Tool::Grpcio) {
             println!("{}", grpcio()?.display());
+        }
+        if wanted(Tool::WasmBindgenTestRunner) {
+            println!("{}", wasm_bindgen_test_runner()?.display());
         }
         if wanted(Tool::WasmOpt) {
             println!("{}", wasm_opt()?.display());
@@ -82,4 +86,50 @@ pub(crate) fn wasm_opt() -> anyhow::Result<PathBuf> {
     check(npm.current_dir(&dir))?;
     fs::write(installed, lock)?;
     Ok(binary)
+}
+
+/// The runner that matches the `wasm-bindgen` in Cargo.lock.
+pub(crate) fn wasm_bindgen_test_runner() -> anyhow::Result<PathBuf> {
+    let version = locked_version("wasm-bindgen")?;
+    let tools = target_dir().join("tools");
+    let binary = tools.join("bin/wasm-bindgen-test-runner");
+    let has = Command::new(&binary).arg("--version").output();
+    if has.is_ok_and(|out| {
+        String::from_utf8_lossy(&out.stdout)
+            .trim()
+            .ends_with(&format!(" {version}"))
+    }) {
+        return Ok(binary);
+    }
+    say(&format!(
+        "wasm-bindgen-test-runner {version}: building it takes some minutes, once"
+    ));
+    let mut install = cargo([
+        "install",
+        "wasm-bindgen-cli",
+        "--bin",
+        "wasm-bindgen-test-runner",
+        "--force",
+    ]);
+    // In a folder of its own, which cargo deletes afterwards.
+    install.env_remove("CARGO_TARGET_DIR");
+    check(install.args(["--version", &version, "--root"]).arg(&tools))?;
+    Ok(binary)
+}
+
+fn locked_version(package: &str) -> anyhow::Result<String> {
+    #[derive(serde::Deserialize)]
+    struct Lock {
+        package: Vec<Package>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Package {
+        name: String,
+        version: String,
+    }
+    let lock: Lock = toml::from_str(&fs::read_to_string(root().join("Cargo.lock"))?).context("Cargo.lock")?;
+    let found = lock.package.into_iter().find(|locked| locked.name == package);
+    found
+        .map(|found| found.version)
+        .with_context(|| format!("{package} is not in Cargo.lock"))
 }

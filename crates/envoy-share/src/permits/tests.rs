@@ -2,6 +2,8 @@
 //! come back under another name, or under an id that another gate had.
 
 use proptest::prelude::*;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use hold::GateId;
 use hold::testing::mk_runner;

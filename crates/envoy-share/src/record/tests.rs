@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use hold::testing::mk_target;
 use proptest::prelude::*;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use super::*;
 

@@ -87,6 +87,8 @@ pub(super) fn follow_parts(record: &mut SlotRecord, parts: &[Part]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use hold::testing::mk_target;
 

@@ -1,5 +1,8 @@
 //! What the plugin configuration takes, and how a refusal is worded.
 
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 use super::*;
 
 fn refused(json: &str) -> String {

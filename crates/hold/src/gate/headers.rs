@@ -157,6 +157,8 @@ fn parse_grpc_timeout(text: &[u8]) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
 

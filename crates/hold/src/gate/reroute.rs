@@ -48,6 +48,8 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use protocol::{State, Target};
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
     use crate::gate::testing::{find, hold, mk_gate, mk_preconfirmed, mk_target, publish, run};

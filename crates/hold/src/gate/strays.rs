@@ -139,6 +139,8 @@ fn hash_of(cluster: &[u8], authority: Option<&[u8]>) -> u64 {
 #[cfg(test)]
 mod tests {
     use protocol::{State, Target, TargetId};
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
     use crate::gate::testing::{mk_gate, mk_record, mk_target, publish};

@@ -118,6 +118,8 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use protocol::{State, Target, TargetId};
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
     use crate::StreamId;

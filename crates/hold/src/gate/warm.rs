@@ -126,6 +126,8 @@ fn pass_counted(entry: &mut Entry, status: &mut Status, ix: TargetIx, cluster: &
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use protocol::{Ignore, LossPolicy, State, Target};
 

@@ -1,5 +1,8 @@
 //! When to sync and to report, as facts.
 
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 use super::*;
 
 const MS: Duration = Duration::from_millis(1);

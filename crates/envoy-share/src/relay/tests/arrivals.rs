@@ -1,5 +1,8 @@
 //! What the control plane is told of arrivals, until it has surely heard of them.
 
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 use super::*;
 
 #[test]

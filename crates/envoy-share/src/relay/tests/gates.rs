@@ -1,5 +1,8 @@
 //! Gates that write, fall silent and die.
 
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 use super::*;
 
 #[test]

@@ -1,5 +1,8 @@
 //! The control plane is lost and comes back, or another takes over.
 
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 use super::*;
 
 #[test]

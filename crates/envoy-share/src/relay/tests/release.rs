@@ -1,5 +1,8 @@
 //! Which gate asks first, and what share of the release each gate has.
 
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 use super::*;
 
 #[test]

@@ -1,5 +1,8 @@
 //! What a report says, and when it is sent.
 
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 use super::*;
 
 #[test]

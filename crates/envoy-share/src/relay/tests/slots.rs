@@ -1,5 +1,8 @@
 //! Which slot a target is written to, over renames, removals and new relays.
 
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 use super::*;
 
 #[test]

@@ -1,5 +1,8 @@
 //! What is written of an answer, what is not, and what counts as applied.
 
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 use super::*;
 
 impl Scenario {

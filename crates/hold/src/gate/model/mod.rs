@@ -12,6 +12,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use protocol::State;
 
+#[cfg(all(test, target_arch = "wasm32"))]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 use world::{SHARED, STARTUPS, TARGETS, World};
 
 /// Everything that can happen to a gate.

@@ -34,6 +34,8 @@ impl Targets {
 #[cfg(test)]
 mod tests {
     use protocol::{State, Target, TargetId};
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use crate::gate::testing::{
         find, hold, mk_gate, mk_preconfirmed, mk_record, mk_target, publish, run, status,

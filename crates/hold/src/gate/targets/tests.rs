@@ -1,5 +1,8 @@
 //! Keys that several targets have.
 
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 use protocol::State;
 
 use crate::gate::testing::{apply, find, hold, mk_gate, mk_record, mk_request, mk_target, publish, run};

@@ -1,5 +1,8 @@
 //! When a gate asks, what it concludes, and which gates it tells.
 
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 use protocol::Confirm;
 
 use super::*;

@@ -1,5 +1,8 @@
 //! What came before the first snapshot.
 
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 use super::*;
 use crate::gate::ArrivalDecision;
 use crate::gate::testing::{mk_gate, mk_request, run};

@@ -1,5 +1,8 @@
 //! What a later version says, and this one does not know.
 
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 use protocol::{LossPolicy, SyncResponse, read_json};
 
 use crate::gate::ArrivalDecision;

@@ -1,5 +1,8 @@
 //! Keys that come, go, and are another target's too.
 
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 use super::*;
 use crate::gate::testing::{find, hold, mk_gate, mk_preconfirmed, mk_record};
 use crate::gate::{ClusterLookup, WarmDecision};

@@ -1,5 +1,8 @@
 //! In which order, and how many at once.
 
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 use super::*;
 use crate::GateId;
 use crate::gate::testing::{find, hold, mk_record};

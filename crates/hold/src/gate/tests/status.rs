@@ -1,5 +1,8 @@
 //! What the gate's status says, and when it is urgent.
 
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 use super::*;
 use crate::gate::testing::{find, hold, mk_gate, mk_preconfirmed, mk_record, mk_request, settle};
 use crate::gate::{ArrivalDecision, SlotsToRead, Tally, WarmDecision};

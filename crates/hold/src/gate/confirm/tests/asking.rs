@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use protocol::{Confirm, State};
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use crate::gate::confirm::rules::TAKEN;
 use crate::gate::confirm::{ConfirmCall, ConfirmOutcome};

@@ -2,6 +2,9 @@
 //!
 //! Long because it is one table of facts: every kind of answer against every pace.
 
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
 use std::time::Duration;
 
 use protocol::Confirm;
