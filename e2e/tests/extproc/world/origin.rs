@@ -280,6 +280,8 @@ async fn read(request: Request<Incoming>, journal: &Journal, rate: Option<u64>, 
         }
         if let Some((to, times)) = &mirror {
             match frame.into_data() {
+                // Empty frames in a row are a flood to Envoy: it would close the connection.
+                Ok(data) if data.is_empty() => {}
                 Ok(data) => {
                     for _ in 0..*times {
                         let _ = to.send(Frame::data(data.clone())).await;
