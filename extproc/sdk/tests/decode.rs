@@ -1,7 +1,11 @@
 //! Bytes that no Envoy sends, through the service as a connection gives it them: each call ends, with a status, in bounded time
 //! and with bounded output, and what cannot be read never ends with OK.
 
-#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the helpers of tests fail as tests do"
+)]
 
 use std::convert::Infallible;
 use std::time::Duration;
