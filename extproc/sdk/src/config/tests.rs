@@ -245,16 +245,12 @@ routes:
 }
 
 #[test]
-fn the_configurations_of_this_repository_have_no_trap_but_the_one_that_they_say() {
+fn the_configurations_of_this_repository_have_no_trap() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../local-envoy/extproc");
-    for (file, expected) in [
-        ("bodies.yaml", &[][..]),
-        // Both repeat the Python SDK's time-out, which does nothing, and say so.
-        ("one-filter.yaml", &["grpc-timeout"]),
-        ("envoy.yaml", &["grpc-timeout"; 6]),
-    ] {
+    for file in ["bodies.yaml", "one-filter.yaml", "envoy.yaml"] {
         let yaml = std::fs::read_to_string(format!("{folder}/{file}")).unwrap();
-        assert_eq!(lints(&yaml), expected, "{file}");
+        assert!(yaml.contains("ext_proc"), "{file}");
+        assert_eq!(lints(&yaml), Vec::<&str>::new(), "{file}");
     }
 }
 
