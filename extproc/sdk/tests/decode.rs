@@ -70,7 +70,8 @@ async fn answered(bytes: &[u8], cuts: &[Index]) -> (String, usize) {
     places.sort_unstable();
     let parts: Vec<_> = places
         .windows(2)
-        .map(|ends| Bytes::copy_from_slice(&bytes[ends[0]..ends[1]]))
+        .filter_map(|ends| bytes.get(*ends.first()?..*ends.last()?))
+        .map(Bytes::copy_from_slice)
         .map(|part| Ok::<_, Infallible>(hyper::body::Frame::data(part)))
         .collect();
     let request = http::Request::post("/envoy.service.ext_proc.v3.ExternalProcessor/Process")
