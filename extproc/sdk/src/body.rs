@@ -146,9 +146,11 @@ impl Body {
 }
 
 fn too_large() -> Immediate {
-    Immediate::new(413)
+    let mut answer = Immediate::new(413)
         .details("extproc_body_too_large")
-        .body("The body is larger than this processor takes.\n")
+        .body("The body is larger than this processor takes.\n");
+    answer.limit = Some("collect");
+    answer
 }
 
 /// The reading half of a body.

@@ -20,6 +20,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::Stream;
 use tonic::Status;
@@ -33,7 +34,7 @@ use crate::stop::FailureKind;
 use crate::wire::processing_request::Request;
 use crate::wire::{ProcessingRequest, ProcessingResponse};
 
-use conclude::{conclude, is_reset, unreadable};
+use conclude::{conclude, is_reset, reset, unreadable};
 use lane::{Finish, Lane};
 pub(crate) use link::Link;
 use link::Message;
@@ -41,6 +42,9 @@ use settings::{Phase, Settings};
 
 /// Rounds in one poll before other tasks get their turn.
 const ROUNDS: u32 = 64;
+
+/// How long a call may be open without its first message.
+const FIRST_MESSAGE_WITHIN: Duration = Duration::from_secs(30);
 
 type Run = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
 
@@ -158,13 +162,11 @@ async fn run<P: Processor>(
     core: Arc<Core>,
     mut input: impl Stream<Item = Result<ProcessingRequest, Status>> + Send + Unpin + 'static,
 ) -> Result<(), Status> {
-    let Some(first) = poll_fn(|cx| Pin::new(&mut input).poll_next(cx)).await else {
-        return Ok(());
-    };
-    let first = match first {
-        Ok(first) => first,
-        Err(status) if is_reset(&status) => return Ok(()),
-        Err(status) => return Err(unreadable(&status)),
+    let first = match first_message(&mut input, &settings, &core.link).await? {
+        Some(Ok(first)) => first,
+        None => return Ok(()),
+        Some(Err(status)) if is_reset(&status) => return Err(reset()),
+        Some(Err(status)) => return Err(unreadable(&status)),
     };
     let span = trace::span(&*processor, core.call(), &first);
     if !first.observability_mode {
@@ -178,6 +180,23 @@ async fn run<P: Processor>(
     let task = tokio::spawn(exchange.instrument(span));
     task.await
         .unwrap_or_else(|_| Err(Status::internal("the exchange was aborted")))
+}
+
+/// The first message of a call. Envoy sends it with the call: a call without one is ended by a stop, and after a while.
+async fn first_message(
+    input: &mut (impl Stream<Item = Result<ProcessingRequest, Status>> + Unpin),
+    settings: &Settings,
+    link: &Link,
+) -> Result<Option<Result<ProcessingRequest, Status>>, Status> {
+    let mut phase = settings.phase.clone();
+    tokio::select! {
+        biased;
+        first = poll_fn(|cx| Pin::new(&mut *input).poll_next(cx)) => Ok(first),
+        _ = stop_of(&mut phase, settings, link) => Err(Status::unavailable("the processor stops")),
+        () = tokio::time::sleep(FIRST_MESSAGE_WITHIN) => {
+            Err(Status::deadline_exceeded("the call has sent no message"))
+        }
+    }
 }
 
 /// Drives both lanes until the exchange ends.
@@ -207,7 +226,7 @@ async fn drive<P: Processor>(
                 pin!(Lane::new(processor, &exchange, settings, &needs, Direction::Response).run());
             let mut running = (true, true);
             let mut phase = settings.phase.clone();
-            let mut stopped = pin!(async move { stop_of(&mut phase, link).await });
+            let mut stopped = pin!(async move { stop_of(&mut phase, settings, link).await });
             poll_fn(|cx| {
                 link.set_waker(cx.waker());
                 if let Poll::Ready(end) = stopped.as_mut().poll(cx) {
@@ -366,11 +385,11 @@ fn take(core: &Core, message: ProcessingRequest, settings: &Settings) -> Result<
 }
 
 /// Ends when the server says that this exchange is to end.
-async fn stop_of(phase: &mut tokio::sync::watch::Receiver<Phase>, link: &Link) -> End {
+async fn stop_of(phase: &mut tokio::sync::watch::Receiver<Phase>, settings: &Settings, link: &Link) -> End {
     loop {
         match *phase.borrow_and_update() {
             Phase::Serve => {}
-            Phase::HandOver if !link.is_answered() && !link.is_observing() => return End::HandedOver,
+            Phase::HandOver if link.is_replayable() && !settings.eager_headers => return End::HandedOver,
             Phase::HandOver => {}
             Phase::Cut => return End::Stopped,
         }

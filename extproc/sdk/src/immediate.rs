@@ -21,6 +21,8 @@ pub struct Immediate {
     details: Box<str>,
     /// The processors of a chain up to the one that answers, for the chain header.
     pub(crate) names: Option<Box<str>>,
+    /// The limit that was reached, where it is one of the SDK's own that answers.
+    pub(crate) limit: Option<&'static str>,
 }
 
 impl Immediate {
@@ -35,6 +37,7 @@ impl Immediate {
             grpc_status: None,
             details: Box::default(),
             names: None,
+            limit: None,
         }
     }
 

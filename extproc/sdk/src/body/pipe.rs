@@ -342,8 +342,9 @@ fn over() -> Stop {
 }
 
 fn out_of_memory() -> Stop {
-    Immediate::new(503)
+    let mut answer = Immediate::new(503)
         .details("extproc_body_memory")
-        .body("The processor has no memory left for this body.\n")
-        .into()
+        .body("The processor has no memory left for this body.\n");
+    answer.limit = Some("body_memory");
+    answer.into()
 }

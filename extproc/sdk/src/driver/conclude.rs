@@ -24,7 +24,8 @@ pub(super) async fn conclude<P: Processor>(
 ) -> (Option<End>, Result<(), Status>) {
     let finish = match result {
         Ok(()) => return (Some(End::Completed), Ok(())),
-        Err(Ended::Reset) => return (None, Ok(())),
+        // Never with OK: if it was not Envoy that ended the call, it has to hear of it.
+        Err(Ended::Reset) => return (None, Err(reset())),
         Err(Ended::Stopped(end)) => return (Some(end), Err(Status::unavailable("the processor stops"))),
         Err(Ended::Finished(finish)) => finish,
     };
@@ -80,6 +81,9 @@ async fn respond<P: Processor>(
         answer.header_unless_set(name, names.as_bytes());
     }
     let status = answer.status();
+    if let Some(limit) = answer.limit {
+        settings.stats.limit(limit);
+    }
     let answer = match answer.into_wire(processor.needs().limits.header_bytes) {
         Ok(answer) => answer,
         Err(crate::stop::Stop::Fail(failure)) => return Err(failure),
@@ -124,6 +128,10 @@ fn failed<P: Processor>(
 /// connection as the source of the first kind; what it cannot decode has none.
 pub(super) fn is_reset(status: &Status) -> bool {
     status.source().is_some() || (status.code() == Code::Cancelled)
+}
+
+pub(super) fn reset() -> Status {
+    Status::cancelled("the call was reset")
 }
 
 /// What cannot be read ends the call with an error, never cleanly: Envoy takes a clean end for "go on without me".

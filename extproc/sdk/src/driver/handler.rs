@@ -73,9 +73,13 @@ impl<'a> Times<'a> {
     }
 
     /// To be called whenever the handler has to be waited for. `progress` is what it has done so far; none while it is Envoy that
-    /// it waits for: that time does not count.
-    pub(super) fn poll(&mut self, progress: Option<u64>, cx: &mut Context<'_>) -> Poll<Late> {
-        self.ask_for_time(cx);
+    /// it waits for: that time does not count. `owes` says whether Envoy waits for an answer: only then has it a time-out.
+    pub(super) fn poll(&mut self, progress: Option<u64>, owes: bool, cx: &mut Context<'_>) -> Poll<Late> {
+        if owes {
+            self.ask_for_time(cx);
+        } else {
+            self.before_timeout.set(None);
+        }
         let Some(progress) = progress else {
             self.deadline.set(None);
             return Poll::Pending;
@@ -90,7 +94,7 @@ impl<'a> Times<'a> {
         }
     }
 
-    /// Envoy has an answer of this phase: its time-out begins anew with the next message.
+    /// A message of this phase was answered, or came: Envoy's time-out begins anew.
     pub(super) fn restart(&mut self) {
         self.before_timeout.set(None);
         self.prolonged = false;
@@ -131,6 +135,13 @@ impl<'a> Times<'a> {
     }
 }
 
+/// What a handler asked for and did not need is not asked for in a later phase.
+impl Drop for Times<'_> {
+    fn drop(&mut self) {
+        self.link.forget_time(self.direction);
+    }
+}
+
 /// Runs a handler of headers or trailers to its end, or until it is over its time.
 pub(super) async fn run<T>(
     handler: impl Future<Output = Reply<T>>,
@@ -139,7 +150,7 @@ pub(super) async fn run<T>(
     let mut handler = pin!(handler);
     poll_fn(|cx| match poll_guarded(handler.as_mut(), cx) {
         Poll::Ready(reply) => Poll::Ready(Ok(reply)),
-        Poll::Pending => times.poll(Some(0), cx).map(Err),
+        Poll::Pending => times.poll(Some(0), true, cx).map(Err),
     })
     .await
 }

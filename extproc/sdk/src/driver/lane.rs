@@ -21,7 +21,7 @@ use crate::exchange::Exchange;
 use crate::headers::Headers;
 use crate::immediate::Immediate;
 use crate::modes::{BodyMode, Direction};
-use crate::needs::{Needs, OnDeadline};
+use crate::needs::{Needs, OnDeadline, Prolong};
 use crate::processor::{End, Processor};
 use crate::reply::{HeadersReply, TrailersReply};
 use crate::stop::{Failure, FailureKind, Reply, Stop};
@@ -92,6 +92,8 @@ pub(super) struct Lane<'a, P: Processor> {
     pub(super) body_mode: Option<BodyMode>,
     /// The processor wants nothing more of this direction, and the call cannot end yet: what comes passes unchanged.
     pub(super) passing: bool,
+    /// Metadata of a body's reply that came when every part of the body was answered: it goes with the trailers.
+    pub(super) late_metadata: Option<prost_types::Struct>,
 }
 
 impl<'a, P: Processor> Lane<'a, P> {
@@ -114,6 +116,7 @@ impl<'a, P: Processor> Lane<'a, P> {
             withheld: None,
             body_mode: None,
             passing: false,
+            late_metadata: None,
         }
     }
 
@@ -182,7 +185,15 @@ impl<'a, P: Processor> Lane<'a, P> {
         let reply = self.handle_headers().await?;
         let ends = self.shown.end_of_stream();
         if reply.after_body && !ends {
-            match self.mode() {
+            let asked = match self.direction {
+                Direction::Request => reply.mode.request_body,
+                Direction::Response => reply.mode.response_body,
+            };
+            match asked.unwrap_or(self.mode()) {
+                // An override goes with the answer to the headers, and the body comes only then.
+                BodyMode::FullDuplex if self.mode() != BodyMode::FullDuplex => {
+                    return Err(Stop::misuse("after_body() cannot be kept where the same answer asks for FULL_DUPLEX_STREAMED: the body comes only after it").into());
+                }
                 BodyMode::FullDuplex => {
                     self.withheld = Some(reply);
                     return Ok(());
@@ -199,7 +210,7 @@ impl<'a, P: Processor> Lane<'a, P> {
     async fn handle_headers(&self) -> Result<HeadersReply, Finish> {
         let began = Instant::now();
         let limit = self.needs.deadlines.headers;
-        let prolong = self.needs.deadlines.prolong;
+        let prolong = self.prolong();
         let timers = (pin!(None), pin!(None));
         let times = Times::new(self.link, self.direction, limit, prolong, timers);
         let replied = match self.direction {
@@ -213,6 +224,12 @@ impl<'a, P: Processor> Lane<'a, P> {
             }
         };
         self.handled(Phase::headers(self.direction), began, replied)
+    }
+
+    /// Envoy has no time-out for a message where it streams in full duplex.
+    pub(super) fn prolong(&self) -> Option<Prolong> {
+        let prolong = self.needs.deadlines.prolong;
+        prolong.filter(|_| self.mode() != BodyMode::FullDuplex)
     }
 
     /// What a handler of headers or trailers returned, in time or not.
@@ -259,12 +276,13 @@ impl<'a, P: Processor> Lane<'a, P> {
         let answer = TrailersResponse {
             header_mutation: reply.edits.resolve(&trailers, self.needs.limits.header_bytes)?,
         };
+        let late = self.late_metadata.take();
         self.answer(ProcessingResponse {
             response: Some(match self.direction {
                 Direction::Request => Response::RequestTrailers(answer),
                 Direction::Response => Response::ResponseTrailers(answer),
             }),
-            dynamic_metadata: attributes::dynamic_metadata(reply.metadata),
+            dynamic_metadata: attributes::merged(late, attributes::dynamic_metadata(reply.metadata)),
             ..Default::default()
         })
         .await;
@@ -277,7 +295,7 @@ impl<'a, P: Processor> Lane<'a, P> {
         }
         let began = Instant::now();
         let limit = self.needs.deadlines.trailers;
-        let prolong = self.needs.deadlines.prolong;
+        let prolong = self.prolong();
         let timers = (pin!(None), pin!(None));
         let times = Times::new(self.link, self.direction, limit, prolong, timers);
         let replied = match self.direction {

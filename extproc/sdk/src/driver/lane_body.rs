@@ -81,18 +81,21 @@ impl<P: Processor> Lane<'_, P> {
         Ok(())
     }
 
-    /// A body message after the body's end. Where every message is answered, so is this one; in full duplex some versions of
-    /// Envoy send the end twice (envoy#46237), and only the first counts.
+    /// A body message after the body's end. One without bytes is answered where every message is; in full duplex some versions of
+    /// Envoy send the end twice (envoy#46237), and only the first counts. Bytes that come then would pass unprocessed.
     pub(super) async fn body_again(&mut self, again: HttpBody) -> Result<(), Finish> {
-        if self.mode() != BodyMode::FullDuplex {
-            self.answer_body(None, None, None).await;
-            return Ok(());
+        if !again.body.is_empty() {
+            let (direction, mode) = (self.direction.name(), self.mode().name());
+            return Err(Finish::Refuse(Status::failed_precondition(format!(
+                "more of the {direction}'s body came after its end in {mode}: does the filter honour mode overrides (allow_mode_override)?"
+            ))));
         }
-        if again.end_of_stream && again.body.is_empty() {
+        if self.mode() == BodyMode::FullDuplex {
             self.settings.stats.duplicate_end();
-            return Ok(());
+        } else {
+            self.answer_body(None, None, None).await;
         }
-        Err(self.out_of_order(&Message::Body(again)))
+        Ok(())
     }
 
     /// Gives the handler a chunk.
@@ -126,7 +129,7 @@ impl<P: Processor> Lane<'_, P> {
         let body = Body::new(pipe.clone(), self.mode(), hint);
         let began = Instant::now();
         let deadlines = &self.needs.deadlines;
-        let prolong = deadlines.prolong.filter(|_| self.mode() != BodyMode::FullDuplex);
+        let prolong = self.prolong();
         let timers = (pin!(None), pin!(None));
         let mut times = Times::new(
             self.link,
@@ -149,15 +152,12 @@ impl<P: Processor> Lane<'_, P> {
                 if let Poll::Ready(reply) = poll_guarded(handler.as_mut(), cx) {
                     return Poll::Ready(Ok(reply));
                 }
-                let answered = self.serve_output(pipe)?;
-                if answered {
+                if self.serve_output(pipe)? || self.serve_input(pipe, input)? {
                     times.restart();
-                }
-                if answered || self.serve_input(pipe, input)? {
                     continue;
                 }
                 let progress = (!pipe.waits_for_envoy()).then(|| pipe.progress());
-                return match times.poll(progress, cx) {
+                return match times.poll(progress, pipe.has_unanswered(), cx) {
                     Poll::Pending => Poll::Pending,
                     Poll::Ready(_late) => {
                         self.late(phase)?;
@@ -257,6 +257,17 @@ impl<P: Processor> Lane<'_, P> {
             "the body's reply changes headers that have gone on already in {mode}: {hint}"
         ))
         .into())
+    }
+
+    /// What replaces a body, or a chunk of it, is bounded as what is written.
+    pub(super) fn check_written(&self, body: Option<&Bytes>) -> Result<(), Finish> {
+        let (bytes, limit) = (body.map_or(0, Bytes::len), self.needs.limits.written);
+        if bytes <= limit {
+            return Ok(());
+        }
+        let mode = self.mode().name();
+        let text = format!("{bytes} bytes replace a body in {mode}, the limit is {limit}");
+        Err(Stop::limit("written", text).into())
     }
 
     fn headers_in_body(&self) -> Finish {

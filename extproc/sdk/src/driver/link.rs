@@ -44,6 +44,9 @@ struct Cell {
     /// Something was taken or put since the driver looked last: another round is worth it.
     moved: bool,
     answered: bool,
+    headers_answered: bool,
+    /// A part of a body was taken: Envoy may not have it any more.
+    body_taken: bool,
     /// Answers are dropped: Envoy only shows.
     observing: bool,
     base: Modes,
@@ -124,11 +127,6 @@ impl Link {
         lock(&self.cell).observing
     }
 
-    /// Whether Envoy has an answer of this exchange.
-    pub(crate) fn is_answered(&self) -> bool {
-        lock(&self.cell).answered
-    }
-
     /// Whether neither direction is in the middle of something.
     pub(crate) fn is_idle(&self) -> bool {
         let cell = lock(&self.cell);
@@ -142,6 +140,7 @@ impl Link {
         let mut cell = lock(&self.cell);
         if let Some((_, message)) = cell.held.take_if(|(held, _)| *held == direction) {
             cell.moved = true;
+            cell.body_taken |= matches!(message, Message::Body(_));
             *cell.busy.of(direction) = true;
             return Poll::Ready(Some(message));
         }
@@ -234,6 +233,22 @@ impl Link {
         if let Some(waker) = &cell.waker {
             waker.wake_by_ref();
         }
+    }
+
+    /// The handler that wanted more time has returned.
+    pub(crate) fn forget_time(&self, direction: Direction) {
+        *lock(&self.cell).time.of(direction) = None;
+    }
+
+    /// Whether no headers have been answered yet. True once.
+    pub(crate) fn is_first_answer_to_headers(&self) -> bool {
+        !std::mem::replace(&mut lock(&self.cell).headers_answered, true)
+    }
+
+    /// Whether Envoy still has all that it needs to begin this exchange anew elsewhere: nothing was answered, and no body was taken.
+    pub(crate) fn is_replayable(&self) -> bool {
+        let cell = lock(&self.cell);
+        !cell.answered && !cell.body_taken && !cell.observing
     }
 
     /// The time that a handler wants, if there is room to ask for it.

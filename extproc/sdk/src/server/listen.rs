@@ -4,11 +4,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_core::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::time::{Sleep, sleep};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use super::ServeError;
@@ -121,11 +123,20 @@ pub(super) struct Sockets {
     listeners: Vec<Listener>,
     /// Where to begin, so that none starves.
     next: usize,
+    /// After a connection that could not be taken (no descriptor is left, say): until when no other is tried.
+    pause: Option<Pin<Box<Sleep>>>,
 }
+
+/// How long that is.
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl Sockets {
     pub(super) fn new(listeners: Vec<Listener>) -> Self {
-        Self { listeners, next: 0 }
+        Self {
+            listeners,
+            next: 0,
+            pause: None,
+        }
     }
 }
 
@@ -133,6 +144,10 @@ impl Stream for Sockets {
     type Item = io::Result<Socket>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
         let count = self.listeners.len();
         for offset in 0..count {
             let index = (self.next + offset) % count;
@@ -140,6 +155,10 @@ impl Stream for Sockets {
                 && let Poll::Ready(socket) = listener.poll_accept(cx)
             {
                 self.next = (index + 1) % count;
+                if let Err(error) = &socket {
+                    tracing::warn!("a connection cannot be taken: {error}");
+                    self.pause = Some(Box::pin(sleep(PAUSE)));
+                }
                 return Poll::Ready(Some(socket));
             }
         }

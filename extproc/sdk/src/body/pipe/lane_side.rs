@@ -53,6 +53,16 @@ impl Pipe {
         state.given.is_some() || state.chunk.is_some()
     }
 
+    /// The chunk that Envoy waits for an answer of and that passes on if nothing else is said: one that was inspected, or that the
+    /// handler has not looked at. Empty where the handler took it.
+    pub(crate) fn passing_chunk(&self) -> Bytes {
+        let state = lock(&self.state);
+        match (&state.given, &state.chunk) {
+            (Some(Given::Inspected(chunk, _)), _) | (None, Some(chunk)) => chunk.clone(),
+            (Some(Given::Taken(_)), _) | (None, None) => Bytes::new(),
+        }
+    }
+
     /// The answer of the chunk that the handler has: what was written since, or the chunk itself where it was inspected.
     pub(crate) fn answer(&self) -> Answer {
         let mut state = lock(&self.state);

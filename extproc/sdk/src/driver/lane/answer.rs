@@ -51,6 +51,7 @@ impl<P: Processor> Lane<'_, P> {
                 )
                 .into());
             }
+            self.check_written(Some(replacement))?;
             set_length(&mut reply.edits, replacement.len());
         } else if keeps_length(base.of(self.direction))
             && !keeps_length(mode)
@@ -104,7 +105,7 @@ impl<P: Processor> Lane<'_, P> {
     fn mode_override(&self, reply: &mut HeadersReply) -> Result<Option<ProcessingMode>, Finish> {
         let base = self.link.base();
         let mut wanted = reply.mode;
-        if let Some(ask) = self.needs.ask.filter(|_| !self.link.is_answered()) {
+        if let Some(ask) = self.needs.ask.filter(|_| self.link.is_first_answer_to_headers()) {
             let only_where_none = |asked: Option<BodyMode>, base| asked.filter(|_| base == BodyMode::None);
             wanted = wanted.or(ModeOverride {
                 request_body: only_where_none(ask.request_body, base.request),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Input, Rest, check_use, streamed};
 use crate::attributes;
-use crate::body::{Answer, PIECE, Pipe};
+use crate::body::{Answer, PIECE, Pipe, joined};
 use crate::driver::lane::{Finish, Lane, body_or_clear, keeps_length, set_length};
 use crate::driver::link::Part;
 use crate::processor::Processor;
@@ -26,6 +26,7 @@ impl<P: Processor> Lane<'_, P> {
                 Answer::Replaced(body) => Some(body),
             },
         };
+        self.check_written(replacement.as_ref())?;
         let mut edits = reply.edits;
         if let Some(body) = &replacement
             && keeps_length(self.mode())
@@ -61,8 +62,16 @@ impl<P: Processor> Lane<'_, P> {
                 Answer::Replaced(body) => (Some(body), Rest::Drop),
             },
         };
+        if rest == Rest::Drop {
+            self.check_written(carry.as_ref())?;
+        }
         if waiting {
-            let answer = carry.take().map(body_or_clear);
+            let passing = if rest == Rest::Pass {
+                pipe.passing_chunk()
+            } else {
+                Bytes::new()
+            };
+            let answer = carry.take().map(|carry| body_or_clear(joined([carry, passing])));
             self.answer_body(None, answer, metadata.take()).await;
         }
         while input == Input::Open {
@@ -73,7 +82,8 @@ impl<P: Processor> Lane<'_, P> {
                         input = Input::Ended;
                     }
                     let answer = match (carry.take(), rest) {
-                        (Some(body), _) => Some(body_or_clear(body)),
+                        (Some(carry), Rest::Pass) => Some(body_or_clear(joined([carry, chunk.body]))),
+                        (Some(body), Rest::Drop) => Some(body_or_clear(body)),
                         (None, Rest::Pass) => None,
                         (None, Rest::Drop) => Some(Mutation::ClearBody(true)),
                     };
@@ -90,6 +100,7 @@ impl<P: Processor> Lane<'_, P> {
             )
             .into());
         }
+        self.late_metadata = metadata;
         Ok(())
     }
 
@@ -146,7 +157,10 @@ impl<P: Processor> Lane<'_, P> {
                         .await;
                     return Ok(());
                 }
-                Input::Trailers => return Ok(()),
+                Input::Trailers => {
+                    self.late_metadata = metadata;
+                    return Ok(());
+                }
             }
             match self.next_part().await? {
                 Part::Chunk(chunk) => {

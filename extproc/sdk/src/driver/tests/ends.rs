@@ -237,14 +237,14 @@ async fn a_reset_is_a_normal_end_and_one_in_the_middle_is_told_apart() {
     call.send(opened(BodyMode::None).ends());
     assert_eq!(line(&call.next().await.unwrap().unwrap()), "request_headers");
     call.fail(reset());
-    assert_eq!(call.next().await.unwrap(), None);
+    assert_eq!(call.next().await.unwrap_err().code(), Code::Cancelled);
     assert_eq!(*lock(&ended), [End::Completed]);
 
     let Tried { mut call, ended } = tried(Does::Hang, |_| {});
     call.send(opened(BodyMode::None));
     assert_eq!(call.now().await.unwrap(), None);
     call.fail(reset());
-    assert_eq!(call.next().await.unwrap(), None);
+    assert_eq!(call.next().await.unwrap_err().code(), Code::Cancelled);
     assert_eq!(*lock(&ended), [End::Cancelled]);
 
     let Tried { mut call, ended } = tried(Does::Hang, |_| {});

@@ -209,7 +209,10 @@ impl Side {
                 Ok(Some(answer)) => {
                     if let Some(time) = &answer.override_message_timeout {
                         self.got.prolonged += 1;
-                        limit = Duration::from_secs(u64::try_from(time.seconds).unwrap_or_default());
+                        limit = Duration::new(
+                            u64::try_from(time.seconds).unwrap_or_default(),
+                            u32::try_from(time.nanos).unwrap_or_default(),
+                        );
                         continue;
                     }
                     let (of, found, answer) = match self.read(answer)? {

@@ -128,8 +128,11 @@ impl Planned {
         Ok(match plan.1 {
             Head::Set => reply.set("x-set", "1"),
             Head::AfterBody => {
-                if x.modes().of(direction) == BodyMode::Streamed && !headers.end_of_stream() {
-                    self.reason("after_body in 1:1");
+                let now = x.modes().of(direction);
+                let asked = self.asked.filter(|_| direction == Direction::Request);
+                let is_too_late = asked == Some(BodyMode::FullDuplex) && now != BodyMode::FullDuplex;
+                if (asked.unwrap_or(now) == BodyMode::Streamed || is_too_late) && !headers.end_of_stream() {
+                    self.reason("after_body where Envoy sends no body before its answer");
                 }
                 reply.set("x-set", "2").after_body()
             }
