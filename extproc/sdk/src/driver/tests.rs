@@ -6,3 +6,4 @@ mod losses;
 mod phases;
 mod properties;
 pub(crate) mod support;
+mod times;

@@ -12,26 +12,25 @@ use crate::processor::{End, Processor};
 use crate::reply::{BodyReply, HeadersReply};
 use crate::sync::lock;
 use crate::testing::{
-    Call, Modal, messages, request_body, request_headers, request_trailers, response_body, response_headers,
-    with_modes,
+    Call, Modal, messages, request_body, request_headers, response_body, response_headers, with_modes,
 };
 use crate::wire::ProcessingRequest;
-use crate::{Body, Deadlines, Exchange, Headers, Needs, OnTooLarge, Prolong, Reply};
+use crate::{Body, Exchange, Headers, OnTooLarge, Reply};
 
 const POST: [(&str, &str); 1] = [(":method", "POST")];
 const OK: [(&str, &str); 1] = [(":status", "200")];
 
-fn opened(request: BodyMode, response: BodyMode) -> ProcessingRequest {
+pub(super) fn opened(request: BodyMode, response: BodyMode) -> ProcessingRequest {
     with_modes(request_headers(POST), Modes { request, response })
 }
 
 /// Handles request bodies as it is told, and notes how exchanges end.
-struct Handler<F> {
+pub(super) struct Handler<F> {
     body: F,
     ended: Arc<Mutex<Vec<End>>>,
 }
 
-fn handler<F, R>(body: F) -> Handler<F>
+pub(super) fn handler<F, R>(body: F) -> Handler<F>
 where
     F: Fn(Exchange<()>, Body) -> R + Send + Sync + 'static,
     R: Future<Output = Reply<BodyReply>> + Send + 'static,
@@ -377,56 +376,6 @@ async fn bytes_after_the_end_of_a_body_do_not_pass_unprocessed() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_is_asked_for_is_asked_for_also_after_more_time_was() {
-    struct Slow;
-    impl Processor for Slow {
-        type State = ();
-        fn needs(&self) -> Needs {
-            Needs {
-                ask: Some(ModeOverride {
-                    request_body: Some(BodyMode::Buffered),
-                    ..ModeOverride::default()
-                }),
-                ..Needs::default()
-            }
-        }
-        async fn request_headers(&self, x: &Exchange<()>, _: &Headers) -> Reply<HeadersReply> {
-            x.more_time(crate::Direction::Request, Duration::from_secs(2));
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            Ok(HeadersReply::unchanged())
-        }
-    }
-    let mut call = Call::new(Slow);
-    call.send(opened(BodyMode::None, BodyMode::None));
-    assert_eq!(line(&call.next().await.unwrap().unwrap()), "nothing time 2.000");
-    assert_eq!(
-        line(&call.next().await.unwrap().unwrap()),
-        "request_headers override 2/0"
-    );
-}
-
-#[tokio::test]
-async fn metadata_of_a_body_that_trailers_end_goes_with_them() {
-    for mode in [BodyMode::Streamed, BodyMode::FullDuplex] {
-        let tells = handler(async |_, mut body: Body| {
-            while body.inspect().await?.is_some() {}
-            Ok(BodyReply::unchanged().metadata("ns", "key", 1))
-        });
-        let script = [
-            opened(mode, BodyMode::None),
-            request_body("abc", false),
-            request_trailers([("t", "1")]),
-        ];
-        let (answers, _) = messages(tells, script).await;
-        let told: Vec<_> = lines(&answers)
-            .into_iter()
-            .filter(|line| line.contains("metadata"))
-            .collect();
-        assert_eq!(told.len(), 1, "{mode:?}: {:?}", lines(&answers));
-    }
-}
-
 #[tokio::test]
 async fn what_replaces_a_body_is_bounded() {
     for mode in [BodyMode::Buffered, BodyMode::Streamed] {
@@ -434,52 +383,4 @@ async fn what_replaces_a_body_is_bounded() {
         let (_, ended) = messages(large, [opened(mode, BodyMode::None), request_body("abc", true)]).await;
         assert_eq!(ended.code(), Code::Internal, "{mode:?}");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn time_is_prolonged_for_the_chunk_that_needs_it() {
-    struct Slow;
-    impl Processor for Slow {
-        type State = ();
-        fn needs(&self) -> Needs {
-            let prolong = Prolong {
-                message_timeout: Duration::from_millis(200),
-                to: Duration::from_secs(5),
-            };
-            Needs {
-                deadlines: Deadlines {
-                    prolong: Some(prolong),
-                    ..Deadlines::default()
-                },
-                ..Needs::default()
-            }
-        }
-        async fn request_body(&self, _: &Exchange<()>, mut body: Body) -> Reply<BodyReply> {
-            body.inspect().await?;
-            body.inspect().await?;
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            Ok(BodyReply::unchanged())
-        }
-    }
-    let mut call = Call::new(Slow);
-    call.send(opened(BodyMode::Streamed, BodyMode::None));
-    call.send(request_body("ab", false));
-    assert_eq!(line(&call.next().await.unwrap().unwrap()), "request_headers");
-    assert_eq!(line(&call.next().await.unwrap().unwrap()), "request_body");
-    // The client pauses: Envoy waits for nothing, and is asked for nothing.
-    let waiting = tokio::time::timeout(Duration::from_secs(1), call.next()).await;
-    assert!(waiting.is_err(), "{waiting:?}");
-    call.send(request_body("cd", true));
-    assert_eq!(line(&call.next().await.unwrap().unwrap()), "nothing time 5.000");
-    assert_eq!(line(&call.next().await.unwrap().unwrap()), "request_body");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_call_without_a_message_ends_with_a_stop_or_after_a_while() {
-    let mut call = Call::new(handler(async |_, _: Body| Ok(BodyReply::unchanged())));
-    assert_eq!(call.next().await.unwrap_err().code(), Code::DeadlineExceeded);
-    let mut call = Call::new(handler(async |_, _: Body| Ok(BodyReply::unchanged())));
-    assert_eq!(call.now().await.unwrap(), None);
-    call.stop(crate::driver::settings::Phase::Cut);
-    assert_eq!(call.next().await.unwrap_err().code(), Code::Unavailable);
 }

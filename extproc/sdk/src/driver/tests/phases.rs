@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use crate::driver::tests::losses::{handler, opened};
 use crate::driver::tests::support::lines;
 use crate::modes::{BodyMode, ModeOverride, Modes};
 use crate::processor::{End, Processor};
@@ -302,5 +303,26 @@ impl Processor for Shout {
     async fn request_body(&self, _: &Exchange<()>, mut body: Body) -> Reply<BodyReply> {
         let whole = body.collect().await?;
         Ok(BodyReply::replace(whole.to_ascii_uppercase()))
+    }
+}
+
+#[tokio::test]
+async fn metadata_of_a_body_that_trailers_end_goes_with_them() {
+    for mode in [BodyMode::Streamed, BodyMode::FullDuplex] {
+        let tells = handler(async |_, mut body: Body| {
+            while body.inspect().await?.is_some() {}
+            Ok(BodyReply::unchanged().metadata("ns", "key", 1))
+        });
+        let script = [
+            opened(mode, BodyMode::None),
+            request_body("abc", false),
+            request_trailers([("t", "1")]),
+        ];
+        let (answers, _) = messages(tells, script).await;
+        let told: Vec<_> = lines(&answers)
+            .into_iter()
+            .filter(|line| line.contains("metadata"))
+            .collect();
+        assert_eq!(told.len(), 1, "{mode:?}: {:?}", lines(&answers));
     }
 }
