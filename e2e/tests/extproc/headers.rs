@@ -194,7 +194,7 @@ async fn a_request_can_be_sent_elsewhere() {
 async fn what_the_rules_forbid_is_counted() {
     let processor =
         extproc::processor::<()>("forbidden").on_request_headers(async |_: Exchange<()>, _: Headers| {
-            let reply = HeadersReply::unchanged().set("x-envoy-upstream-rq-timeout-ms", "1");
+            let reply = HeadersReply::unchanged().set("x-envoy-upstream-rq-timeout-ms", "20000");
             Ok(reply.set("x-allowed", "1").set("host", "elsewhere"))
         });
     let served = serve(processor, |server| server).await;
