@@ -111,10 +111,10 @@ fn it_begins_when_keys_shift_under_demand() {
     );
 }
 
-#[test]
-fn it_begins_for_one_whose_own_keys_stay() {
+/// `before` is how both are configured while only `new` is in demand.
+fn begins_when_both_share(before: [(&str, &str); 2]) {
     let mut world = World::new(&[]);
-    world.configure(&[("old", "shared.example.com"), ("new", "new.example.com")], "");
+    world.configure(&before, "");
     world.sync("a");
     world.report("a", 1, &[("new", 1, 0, Some(0))]);
     assert_eq!(
@@ -125,16 +125,13 @@ fn it_begins_for_one_whose_own_keys_stay() {
 }
 
 #[test]
+fn it_begins_for_one_whose_own_keys_stay() {
+    begins_when_both_share([("old", "shared.example.com"), ("new", "new.example.com")]);
+}
+
+#[test]
 fn it_begins_when_both_come_by_a_new_key() {
-    let mut world = World::new(&[]);
-    world.configure(&[("old", "old.example.com"), ("new", "new.example.com")], "");
-    world.sync("a");
-    world.report("a", 1, &[("new", 1, 0, Some(0))]);
-    assert_eq!(
-        world.configure(&BOTH, ""),
-        [start("old", 1, Cause::Demand)],
-        "must wake at once what now shares the demand"
-    );
+    begins_when_both_share([("old", "old.example.com"), ("new", "new.example.com")]);
 }
 
 #[test]
