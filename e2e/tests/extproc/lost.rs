@@ -193,10 +193,6 @@ async fn a_request_whose_handler_fails_is_refused() {
         );
         expected.push((format!("{front}.streams_failed"), failed));
     }
-    let expected: Vec<_> = expected
-        .iter()
-        .map(|(name, value)| (name.as_str(), *value))
-        .collect();
     world.ended(&expected).await;
     let wrong = MODES.len() * Wrong::ALL.len();
     faulty
@@ -226,10 +222,6 @@ async fn a_response_whose_handler_fails_never_looks_whole() {
         }
         expected.push((format!("{front}.streams_failed"), Wrong::ALL.len() as u64));
     }
-    let expected: Vec<_> = expected
-        .iter()
-        .map(|(name, value)| (name.as_str(), *value))
-        .collect();
     world.ended(&expected).await;
 }
 
@@ -308,10 +300,6 @@ async fn what_cannot_be_decoded_is_refused() {
         world.got_nothing_whole(&id).await;
         expected.push((format!("{front}.streams_failed"), 1));
     }
-    let expected: Vec<_> = expected
-        .iter()
-        .map(|(name, value)| (name.as_str(), *value))
-        .collect();
     world.ended(&expected).await;
 }
 
@@ -360,9 +348,5 @@ async fn a_request_whose_headers_fail_never_reaches_the_upstream() {
         }
         expected.push((format!("{front}.streams_failed"), 2));
     }
-    let expected: Vec<_> = expected
-        .iter()
-        .map(|(name, value)| (name.as_str(), *value))
-        .collect();
     world.ended(&expected).await;
 }

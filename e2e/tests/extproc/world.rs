@@ -143,17 +143,17 @@ impl World {
 
     /// Ends the test: Envoy saw nothing that it should not have.
     pub(crate) async fn clean(self) {
-        self.ended(&[]).await;
+        self.ended::<&str>(&[]).await;
     }
 
     /// Ends the test: these counters (of listener 0, by the names of `ext_proc`, or `1.streams_failed` of another) have these values,
     /// and the others that have to be 0 are.
-    pub(crate) async fn ended(self, expected: &[(&str, u64)]) {
+    pub(crate) async fn ended<N: AsRef<str>>(self, expected: &[(N, u64)]) {
         let expected: BTreeMap<(usize, &str), u64> = expected
             .iter()
-            .map(|(name, value)| match name.split_once('.') {
+            .map(|(name, value)| match name.as_ref().split_once('.') {
                 Some((front, name)) => ((front.parse().unwrap(), name), *value),
-                None => ((0, *name), *value),
+                None => ((0, name.as_ref()), *value),
             })
             .collect();
         let mut last = String::new();
