@@ -77,30 +77,6 @@ pub(crate) fn dynamic_metadata(entries: Vec<(String, String, Value)>) -> Option<
     Some(struct_from_json(namespaces))
 }
 
-/// Two sets of dynamic metadata as one; where both have a key of a namespace, the later one's value is taken.
-pub(crate) fn merged(
-    earlier: Option<prost_types::Struct>,
-    later: Option<prost_types::Struct>,
-) -> Option<prost_types::Struct> {
-    let (mut all, later) = match (earlier, later) {
-        (Some(earlier), Some(later)) => (earlier, later),
-        (one, other) => return one.or(other),
-    };
-    for (namespace, value) in later.fields {
-        let known = all
-            .fields
-            .get_mut(&namespace)
-            .and_then(|value| value.kind.as_mut());
-        match (known, value.kind) {
-            (Some(Kind::StructValue(known)), Some(Kind::StructValue(new))) => known.fields.extend(new.fields),
-            (_, kind) => {
-                all.fields.insert(namespace, prost_types::Value { kind });
-            }
-        }
-    }
-    Some(all)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -2,7 +2,6 @@
 
 use std::error::Error as _;
 use std::future::poll_fn;
-use std::task::Poll;
 
 use tonic::{Code, Status};
 
@@ -95,16 +94,7 @@ async fn respond<P: Processor>(
         response: Some(Response::ImmediateResponse(answer)),
         ..Default::default()
     });
-    poll_fn(|_| {
-        if let Some(answer) = waiting.take()
-            && let Err(back) = exchange.core.link.try_answer(answer)
-        {
-            waiting = Some(back);
-            return Poll::Pending;
-        }
-        Poll::Ready(())
-    })
-    .await;
+    poll_fn(|_| exchange.core.link.poll_answer(&mut waiting)).await;
     settings.stats.immediate(status);
     Ok(())
 }

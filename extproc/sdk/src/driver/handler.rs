@@ -127,8 +127,7 @@ impl<'a> Times<'a> {
             seconds: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
             nanos: i32::try_from(time.subsec_nanos()).unwrap_or_default(),
         };
-        // There is room: it was looked for in this same poll.
-        let _ = self.link.try_answer(ProcessingResponse {
+        self.link.answer(ProcessingResponse {
             override_message_timeout: Some(time),
             ..Default::default()
         });

@@ -5,9 +5,9 @@
 
 mod answer;
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tonic::{Code, Status};
 
@@ -23,7 +23,7 @@ use crate::immediate::Immediate;
 use crate::modes::{BodyMode, Direction};
 use crate::needs::{Needs, OnDeadline, Prolong};
 use crate::processor::{End, Processor};
-use crate::reply::{HeadersReply, TrailersReply};
+use crate::reply::{HeadersReply, Metadata, TrailersReply};
 use crate::stop::{Failure, FailureKind, Reply, Stop};
 use crate::wire::processing_response::Response;
 use crate::wire::{HttpHeaders, HttpTrailers, ProcessingResponse, TrailersResponse, body_mutation::Mutation};
@@ -93,7 +93,7 @@ pub(super) struct Lane<'a, P: Processor> {
     /// The processor wants nothing more of this direction, and the call cannot end yet: what comes passes unchanged.
     pub(super) passing: bool,
     /// Metadata of a body's reply that came when every part of the body was answered: it goes with the trailers.
-    pub(super) late_metadata: Option<prost_types::Struct>,
+    pub(super) late_metadata: Metadata,
 }
 
 impl<'a, P: Processor> Lane<'a, P> {
@@ -116,7 +116,7 @@ impl<'a, P: Processor> Lane<'a, P> {
             withheld: None,
             body_mode: None,
             passing: false,
-            late_metadata: None,
+            late_metadata: Metadata::new(),
         }
     }
 
@@ -163,16 +163,7 @@ impl<'a, P: Processor> Lane<'a, P> {
     /// Gives an answer when there is room for it.
     pub(super) async fn answer(&self, answer: ProcessingResponse) {
         let mut waiting = Some(answer);
-        poll_fn(|_| {
-            if let Some(answer) = waiting.take()
-                && let Err(back) = self.link.try_answer(answer)
-            {
-                waiting = Some(back);
-                return std::task::Poll::Pending;
-            }
-            std::task::Poll::Ready(())
-        })
-        .await;
+        poll_fn(|_| self.link.poll_answer(&mut waiting)).await;
     }
 
     async fn headers(&mut self, message: HttpHeaders) -> Result<(), Finish> {
@@ -208,37 +199,31 @@ impl<'a, P: Processor> Lane<'a, P> {
     }
 
     async fn handle_headers(&self) -> Result<HeadersReply, Finish> {
-        let began = Instant::now();
-        let limit = self.needs.deadlines.headers;
-        let prolong = self.prolong();
-        let timers = (pin!(None), pin!(None));
-        let times = Times::new(self.link, self.direction, limit, prolong, timers);
-        let replied = match self.direction {
+        let (phase, limit) = (Phase::headers(self.direction), self.needs.deadlines.headers);
+        let (exchange, shown) = (self.exchange, &self.shown);
+        match self.direction {
             Direction::Request => {
-                let handler = async { self.processor.request_headers(self.exchange, &self.shown).await };
-                handler::run(handler, times).await
+                let handler = async { self.processor.request_headers(exchange, shown).await };
+                self.handle(phase, limit, handler).await
             }
             Direction::Response => {
-                let handler = async { self.processor.response_headers(self.exchange, &self.shown).await };
-                handler::run(handler, times).await
+                let handler = async { self.processor.response_headers(exchange, shown).await };
+                self.handle(phase, limit, handler).await
             }
-        };
-        self.handled(Phase::headers(self.direction), began, replied)
+        }
     }
 
-    /// Envoy has no time-out for a message where it streams in full duplex.
-    pub(super) fn prolong(&self) -> Option<Prolong> {
-        let prolong = self.needs.deadlines.prolong;
-        prolong.filter(|_| self.mode() != BodyMode::FullDuplex)
-    }
-
-    /// What a handler of headers or trailers returned, in time or not.
-    fn handled<T: Default>(
+    /// Runs a handler of headers or trailers. One that is over its time may leave its phase unchanged.
+    async fn handle<T: Default>(
         &self,
         phase: Phase,
-        began: Instant,
-        replied: Result<Reply<T>, Late>,
+        limit: Duration,
+        handler: impl Future<Output = Reply<T>>,
     ) -> Result<T, Finish> {
+        let began = Instant::now();
+        let timers = (pin!(None), pin!(None));
+        let times = Times::new(self.link, self.direction, limit, self.prolong(), timers);
+        let replied = handler::run(handler, times).await;
         let took = began.elapsed();
         self.exchange.add_processing(took);
         self.settings.stats.handler(phase, took);
@@ -247,6 +232,12 @@ impl<'a, P: Processor> Lane<'a, P> {
             Ok(reply) => Ok(reply?),
             Err(Late) => self.late(phase).map(|()| T::default()),
         }
+    }
+
+    /// Envoy has no time-out for a message where it streams in full duplex.
+    pub(super) fn prolong(&self) -> Option<Prolong> {
+        let prolong = self.needs.deadlines.prolong;
+        prolong.filter(|_| self.mode() != BodyMode::FullDuplex)
     }
 
     /// A handler is over its time: Ok if its phase is to go on unchanged.
@@ -276,13 +267,14 @@ impl<'a, P: Processor> Lane<'a, P> {
         let answer = TrailersResponse {
             header_mutation: reply.edits.resolve(&trailers, self.needs.limits.header_bytes)?,
         };
-        let late = self.late_metadata.take();
+        let mut metadata = std::mem::take(&mut self.late_metadata);
+        metadata.extend(reply.metadata);
         self.answer(ProcessingResponse {
             response: Some(match self.direction {
                 Direction::Request => Response::RequestTrailers(answer),
                 Direction::Response => Response::ResponseTrailers(answer),
             }),
-            dynamic_metadata: attributes::merged(late, attributes::dynamic_metadata(reply.metadata)),
+            dynamic_metadata: attributes::dynamic_metadata(metadata),
             ..Default::default()
         })
         .await;
@@ -293,22 +285,17 @@ impl<'a, P: Processor> Lane<'a, P> {
         if self.passing {
             return Ok(TrailersReply::unchanged());
         }
-        let began = Instant::now();
-        let limit = self.needs.deadlines.trailers;
-        let prolong = self.prolong();
-        let timers = (pin!(None), pin!(None));
-        let times = Times::new(self.link, self.direction, limit, prolong, timers);
-        let replied = match self.direction {
+        let (phase, limit) = (Phase::trailers(self.direction), self.needs.deadlines.trailers);
+        match self.direction {
             Direction::Request => {
                 let handler = async { self.processor.request_trailers(self.exchange, trailers).await };
-                handler::run(handler, times).await
+                self.handle(phase, limit, handler).await
             }
             Direction::Response => {
                 let handler = async { self.processor.response_trailers(self.exchange, trailers).await };
-                handler::run(handler, times).await
+                self.handle(phase, limit, handler).await
             }
-        };
-        self.handled(Phase::trailers(self.direction), began, replied)
+        }
     }
 }
 

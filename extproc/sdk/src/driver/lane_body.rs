@@ -14,6 +14,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tonic::{Code, Status};
 
+use crate::attributes;
 use crate::body::{Answer, Body, PIECE, Pipe, Used};
 use crate::driver::handler::{Times, poll_guarded};
 use crate::driver::lane::{Finish, Lane, body_or_clear};
@@ -22,7 +23,7 @@ use crate::driver::stats::Phase;
 use crate::edits::Edits;
 use crate::modes::{BodyMode, Direction};
 use crate::processor::Processor;
-use crate::reply::{BodyReply, Content};
+use crate::reply::{BodyReply, Content, Metadata};
 use crate::stop::{Reply, Stop};
 use crate::wire::processing_response::Response;
 use crate::wire::{
@@ -93,7 +94,7 @@ impl<P: Processor> Lane<'_, P> {
         if self.mode() == BodyMode::FullDuplex {
             self.settings.stats.duplicate_end();
         } else {
-            self.answer_body(None, None, None).await;
+            self.answer_body(None, None, Metadata::new()).await;
         }
         Ok(())
     }
@@ -187,22 +188,20 @@ impl<P: Processor> Lane<'_, P> {
                     Answer::Unchanged => None,
                     Answer::Replaced(body) => Some(body_or_clear(body)),
                 };
-                // There is room.
-                let _ = self.link.try_answer(self.body_answer(None, answer, None));
+                self.link.answer(self.body_answer(None, answer, Metadata::new()));
                 Ok(true)
             }
             BodyMode::FullDuplex if pipe.has_output() && self.link.is_free() => {
                 if let Some(reply) = self.withheld.take() {
                     let answer = self.headers_answer(reply)?;
-                    let _ = self.link.try_answer(answer);
+                    self.link.answer(answer);
                     return Ok(true);
                 }
                 let Some(piece) = pipe.take_piece(PIECE) else {
                     return Ok(false);
                 };
-                let _ = self
-                    .link
-                    .try_answer(self.body_answer(None, Some(streamed(piece, false)), None));
+                self.link
+                    .answer(self.body_answer(None, Some(streamed(piece, false)), Metadata::new()));
                 Ok(true)
             }
             _ => Ok(false),
@@ -286,7 +285,7 @@ impl<P: Processor> Lane<'_, P> {
         &self,
         edits: Option<HeaderMutation>,
         mutation: Option<Mutation>,
-        metadata: Option<prost_types::Struct>,
+        metadata: Metadata,
     ) {
         self.answer(self.body_answer(edits, mutation, metadata)).await;
     }
@@ -295,7 +294,7 @@ impl<P: Processor> Lane<'_, P> {
         &self,
         edits: Option<HeaderMutation>,
         mutation: Option<Mutation>,
-        metadata: Option<prost_types::Struct>,
+        metadata: Metadata,
     ) -> ProcessingResponse {
         let common = CommonResponse {
             header_mutation: edits,
@@ -312,7 +311,7 @@ impl<P: Processor> Lane<'_, P> {
                 Direction::Request => Response::RequestBody(answer),
                 Direction::Response => Response::ResponseBody(answer),
             }),
-            dynamic_metadata: metadata,
+            dynamic_metadata: attributes::dynamic_metadata(metadata),
             ..Default::default()
         }
     }

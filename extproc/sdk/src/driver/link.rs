@@ -194,24 +194,25 @@ impl Link {
         lock(&self.cell).slot.is_none()
     }
 
-    /// Gives an answer, if there is room for it: else it comes back.
-    #[allow(
-        clippy::result_large_err,
-        reason = "what comes back is given again: a box for it would be one for each answer"
-    )]
-    pub(crate) fn try_answer(&self, answer: ProcessingResponse) -> Result<(), ProcessingResponse> {
+    /// Gives an answer, where [`is_free`](Self::is_free) has said in this same poll that there is room.
+    pub(crate) fn answer(&self, answer: ProcessingResponse) {
         let mut cell = lock(&self.cell);
-        if cell.observing {
-            cell.moved = true;
-            return Ok(());
-        }
-        if cell.slot.is_some() {
-            return Err(answer);
-        }
-        cell.slot = Some(answer);
-        cell.answered = true;
         cell.moved = true;
-        Ok(())
+        if !cell.observing {
+            cell.slot = Some(answer);
+            cell.answered = true;
+        }
+    }
+
+    /// Gives the answer that waits, as soon as there is room for it.
+    pub(crate) fn poll_answer(&self, waiting: &mut Option<ProcessingResponse>) -> Poll<()> {
+        if !self.is_free() {
+            return Poll::Pending;
+        }
+        if let Some(answer) = waiting.take() {
+            self.answer(answer);
+        }
+        Poll::Ready(())
     }
 
     pub(crate) fn base(&self) -> Modes {

@@ -1,11 +1,11 @@
 //! The end of a body whose handler has returned, mode by mode: what is left of its output, and of the input that it did not read.
 
 use std::collections::VecDeque;
+use std::mem::take;
 
 use bytes::Bytes;
 
 use super::{Input, Rest, check_use, streamed};
-use crate::attributes;
 use crate::body::{Answer, PIECE, Pipe, joined};
 use crate::driver::lane::{Finish, Lane, body_or_clear, keeps_length, set_length};
 use crate::driver::link::Part;
@@ -36,8 +36,7 @@ impl<P: Processor> Lane<'_, P> {
             set_length(&mut edits, body.len());
         }
         let edits = edits.resolve(&self.shown, self.needs.limits.header_bytes)?;
-        let metadata = attributes::dynamic_metadata(reply.metadata);
-        self.answer_body(edits, replacement.map(body_or_clear), metadata)
+        self.answer_body(edits, replacement.map(body_or_clear), reply.metadata)
             .await;
         Ok(())
     }
@@ -51,7 +50,7 @@ impl<P: Processor> Lane<'_, P> {
         self.refuse_edits(&reply.edits)?;
         let used = pipe.used();
         check_use(&reply, &used)?;
-        let mut metadata = attributes::dynamic_metadata(reply.metadata);
+        let mut metadata = reply.metadata;
         let waiting = pipe.has_unanswered();
         // What goes out with the next answer, where it is not the chunk itself.
         let (mut carry, rest) = match reply.content {
@@ -72,7 +71,7 @@ impl<P: Processor> Lane<'_, P> {
                 Bytes::new()
             };
             let answer = carry.take().map(|carry| body_or_clear(joined([carry, passing])));
-            self.answer_body(None, answer, metadata.take()).await;
+            self.answer_body(None, answer, take(&mut metadata)).await;
         }
         while input == Input::Open {
             match self.next_part().await? {
@@ -87,7 +86,7 @@ impl<P: Processor> Lane<'_, P> {
                         (None, Rest::Pass) => None,
                         (None, Rest::Drop) => Some(Mutation::ClearBody(true)),
                     };
-                    self.answer_body(None, answer, metadata.take()).await;
+                    self.answer_body(None, answer, take(&mut metadata)).await;
                 }
                 Part::Trailers => input = Input::Trailers,
                 Part::Headers => return Err(self.headers_in_body()),
@@ -116,7 +115,7 @@ impl<P: Processor> Lane<'_, P> {
             Some(withheld) => withheld.edits.extend(reply.edits),
             None => self.refuse_edits(&reply.edits)?,
         }
-        let mut metadata = attributes::dynamic_metadata(reply.metadata);
+        let mut metadata = reply.metadata;
         self.release_headers().await?;
         let rest = if reply.content == Content::Unchanged {
             Rest::Pass
@@ -145,7 +144,7 @@ impl<P: Processor> Lane<'_, P> {
                 while !piece.is_empty() {
                     let part = piece.split_to(piece.len().min(PIECE));
                     said_end = is_last && piece.is_empty() && pieces.iter().all(Bytes::is_empty);
-                    self.answer_body(None, Some(streamed(part, said_end)), metadata.take())
+                    self.answer_body(None, Some(streamed(part, said_end)), take(&mut metadata))
                         .await;
                 }
             }
@@ -153,7 +152,7 @@ impl<P: Processor> Lane<'_, P> {
                 Input::Open => {}
                 Input::Ended if said_end => return Ok(()),
                 Input::Ended => {
-                    self.answer_body(None, Some(streamed(Bytes::new(), true)), metadata.take())
+                    self.answer_body(None, Some(streamed(Bytes::new(), true)), take(&mut metadata))
                         .await;
                     return Ok(());
                 }
